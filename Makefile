@@ -1,0 +1,79 @@
+# The commands of this project: `make help` lists them. From another folder: `make -C FOLDER …`.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.SILENT:
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PYTHON ?=
+ARGS ?=
+
+.PHONY: help setup run check test lock schema python
+
+help: ## list these commands
+	sed -n 's/^\([a-z]*\):.*## /  make \1 \t/p' Makefile | expand -t 16
+
+setup: ## install everything locked into .venv; seconds when nothing changed
+	# A virtual environment works only where it was made, so its place counts as well.
+	locked=$$(cat requirements.lock - <<< "$(CURDIR)" | sha256sum)
+	declared=$$(sha256sum < pyproject.toml)
+	if [ "$$(cat $(VENV)/locked 2>/dev/null)" != "$$locked" ]; then
+		python=$$($(find_python))
+		echo "Installing $$(grep -c '^[a-z].*==' requirements.lock) packages into $(VENV)" \
+			"with $$python, about a minute"
+		"$$python" -m venv --clear $(VENV)
+		$(PIP) install --no-deps --require-hashes --progress-bar off -r requirements.lock \
+			| $(progress)
+		echo "$$locked" > $(VENV)/locked
+	fi
+	if [ "$$(cat $(VENV)/declared 2>/dev/null)" != "$$declared" ]; then
+		$(PIP) install --quiet --no-deps --no-build-isolation -e .
+		echo "$$declared" > $(VENV)/declared
+	fi
+
+run: setup ## the demo, complete in itself; ARGS="--once --orders 200" is passed on
+	exec $(BIN)/jalur demo $(ARGS)
+
+check: setup ## linter, formatter, types, import rules
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+test: check ## all checks, then all tests; ARGS="tests/routing -k share" is passed on
+	exec $(BIN)/python -m pytest $(ARGS)
+
+lock: setup ## write requirements.lock from pyproject.toml, keeping versions that still fit
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra dev --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header -o requirements.lock
+
+schema: setup ## write migrations/schema.sql, the tables as all migrations leave them
+	$(BIN)/python -m migrations.dump
+
+python: ## print the Python that setup would use; PYTHON=/path/to/python3 chooses one
+	$(find_python)
+
+# The oldest supported version first: checks and measurements are made with it.
+define find_python
+usable='import ensurepip, venv, sys; sys.exit(sys.version_info < (3, 11))'
+for python in $(or $(PYTHON),python3.11 python3.12 python3.13 python3.14 python3); do
+	if "$$python" -c "$$usable" 2>/dev/null; then echo "$$python"; exit; fi
+done
+echo "Python 3.11 or newer with its venv module is needed: apt-get install python3-venv," \
+	"or make PYTHON=/path/to/python3" >&2
+exit 1
+endef
+
+# A dot a package, so that a slow network does not look like a standstill.
+define progress
+while read -r word _; do
+	case "$$word" in
+		Collecting) printf . ;;
+		Installing) printf ' downloaded\n' ;;
+	esac
+done
+endef

@@ -1,0 +1,237 @@
+"""Deliver: tell resellers what happened, signed, until they have heard.
+
+The event and its delivery rows exist since the transaction that changed the order. A delivery is
+claimed, sent and its try recorded; holding no connection while sending. Every try carries the same
+`webhook-id` and the same body, so that a receiver can tell a repetition.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import structlog
+from uuid_utils.compat import uuid7
+
+from app.errors import DatabaseUnavailable, Overloaded
+from app.metrics import Metrics
+from app.outbound.addresses import AddressRefused
+from app.outbound.client import FailureKind, TransportFailure
+from app.outbound.endpoints import EndpointClients
+from app.sealing import CannotOpen, Sealer
+from app.signatures import sign
+from app.storage import deliveries, endpoints
+from app.storage.batches import LanedBatcher
+from app.storage.deliveries import DueDelivery, TryResult
+from app.storage.pool import Pool
+from dealers.contract import Answer
+
+log = structlog.get_logger()
+
+HEARD = range(200, 300)
+GONE = 410
+RETRY_LATER = frozenset({429, 503})
+_LONGEST_WAIT = timedelta(hours=10)
+_WHILE_DISABLED = timedelta(days=1)
+_SOON = timedelta(seconds=1)
+_LONGEST_ERROR = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Persistence:
+    """When a delivery is tried again, and within what bounds.
+
+    The schedule is that of the Standard Webhooks specification's example: seconds after the try
+    before, the first at once, about 76 hours in all; each is varied by a fifth.
+    """
+
+    schedule_seconds: tuple[float, ...] = (
+        0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400,
+    )  # fmt: skip
+    timeout_seconds: float = 15.0
+    lease_seconds: float = 60.0
+    endpoint_concurrency: int = 16
+
+    def next_wait(self, tries: int, fraction: float) -> timedelta | None:
+        """The wait after `tries` failures; `fraction` in [0, 1) varies it. None: give up."""
+        if tries >= len(self.schedule_seconds):
+            return None
+        return timedelta(seconds=self.schedule_seconds[tries] * (0.8 + 0.4 * fraction))
+
+
+def secret_context(endpoint_id: UUID) -> bytes:
+    """What an endpoint's sealed secret is bound to."""
+    return b"webhook-secret:" + endpoint_id.bytes
+
+
+class Deliverer:
+    """Claims and makes this process's share of the deliveries."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        clients: EndpointClients,
+        sealer: Sealer,
+        metrics: Metrics,
+        persistence: Persistence,
+        lane_groups: Sequence[Sequence[int]],
+        random_fraction: Callable[[], float],
+    ) -> None:
+        self._pool = pool
+        self._clients = clients
+        self._sealer = sealer
+        self._metrics = metrics
+        self._persistence = persistence
+        self._lane_groups = lane_groups
+        self._random_fraction = random_fraction
+        self._in_flight: Counter[UUID] = Counter()
+        self._secrets: dict[bytes, str] = {}
+        self.results: LanedBatcher[TryResult, None] = LanedBatcher(
+            self._record, lambda result: result.lane, lane_groups
+        )
+
+    async def claim(self, limit: int) -> list[DueDelivery]:
+        """Claim up to `limit` due deliveries a lane group, none of an endpoint that is busy."""
+        claimed: list[DueDelivery] = []
+        for lanes in self._lane_groups:
+            async with self._pool.acquire() as connection, connection.transaction():
+                claimed += await deliveries.claim_due(
+                    connection,
+                    uuid7(),
+                    lanes,
+                    limit,
+                    timedelta(seconds=self._persistence.lease_seconds),
+                    self._busy(),
+                )
+        return claimed
+
+    def enter(self, delivery: DueDelivery) -> None:
+        """Count a claimed delivery against its endpoint's places."""
+        self._in_flight[delivery.endpoint_id] += 1
+
+    def leave(self, delivery: DueDelivery) -> None:
+        """The try is over."""
+        self._in_flight[delivery.endpoint_id] -= 1
+        if self._in_flight[delivery.endpoint_id] <= 0:
+            del self._in_flight[delivery.endpoint_id]
+
+    async def deliver(self, delivery: DueDelivery, now: datetime) -> None:
+        """Make one try and record it. Never raises: what fails is tried again."""
+        result = await self._try(delivery, now)
+        self._metrics.delivered(result.state if result.due_at is None else "retry")
+        try:
+            await self.results.submit(result)
+        except (DatabaseUnavailable, Overloaded) as error:
+            log.warning("delivery.unrecorded", reason=str(error))
+
+    def _busy(self) -> list[UUID]:
+        limit = self._persistence.endpoint_concurrency
+        return [endpoint_id for endpoint_id, count in self._in_flight.items() if count >= limit]
+
+    async def _record(self, results: list[TryResult]) -> list[None]:
+        async with self._pool.acquire() as connection, connection.transaction():
+            await deliveries.record(connection, results)
+        return [None] * len(results)
+
+    async def _try(self, delivery: DueDelivery, now: datetime) -> TryResult:
+        try:
+            headers, body = self._signed(delivery, now)
+            answer = await self._clients.post(
+                delivery.url, headers, body, timeout_seconds=self._persistence.timeout_seconds
+            )
+        except TransportFailure as failure:
+            ours = failure.kind == FailureKind.BUSY
+            return self._failed(delivery, now, str(failure), charged=not ours)
+        except AddressRefused as refused:
+            return self._failed(delivery, now, refused.reason)
+        except CannotOpen as closed:
+            return self._failed(delivery, now, str(closed), charged=False)
+        return await self._read(delivery, answer, now)
+
+    def _signed(self, delivery: DueDelivery, now: datetime) -> tuple[Mapping[str, str], bytes]:
+        webhook_id = f"evt_{delivery.event_id}"
+        timestamp = int(now.timestamp())
+        body = delivery.payload.encode()
+        signature = sign([self._secret(delivery)], webhook_id, timestamp, body)
+        headers = {
+            "content-type": "application/json",
+            "webhook-id": webhook_id,
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": signature,
+        }
+        return headers, body
+
+    def _secret(self, delivery: DueDelivery) -> str:
+        """The endpoint's secret, opened once a process."""
+        secret = self._secrets.get(delivery.secret_sealed)
+        if secret is None:
+            context = secret_context(delivery.endpoint_id)
+            secret = self._sealer.open(delivery.secret_sealed, context)
+            self._secrets[delivery.secret_sealed] = secret
+        return secret
+
+    async def _read(self, delivery: DueDelivery, answer: Answer, now: datetime) -> TryResult:
+        status = answer.status
+        if status in HEARD:
+            return _result(delivery, "delivered", status=status)
+        if status == GONE:
+            await self._disable(delivery)
+            return _result(delivery, "pending", now + _WHILE_DISABLED, status, "gone")
+        if status in RETRY_LATER:
+            wait = _retry_after(answer)
+            if wait is not None:
+                due_at = now + min(wait, _LONGEST_WAIT)
+                error = "the endpoint asked to wait"
+                return _result(delivery, "pending", due_at, status, error, charged=False)
+        return self._failed(delivery, now, f"HTTP {status}", status=status)
+
+    def _failed(
+        self,
+        delivery: DueDelivery,
+        now: datetime,
+        error: str,
+        *,
+        status: int | None = None,
+        charged: bool = True,
+    ) -> TryResult:
+        tries = delivery.tries + charged
+        wait = self._persistence.next_wait(tries, self._random_fraction()) if charged else _SOON
+        state = "pending" if wait is not None else "failed"
+        due_at = now + wait if wait is not None else None
+        return _result(delivery, state, due_at, status, error[:_LONGEST_ERROR], charged=charged)
+
+    async def _disable(self, delivery: DueDelivery) -> None:
+        async with self._pool.acquire() as connection:
+            if await endpoints.disable(connection, delivery.lane, delivery.endpoint_id):
+                log.warning(
+                    "endpoint.disabled", endpoint_id=str(delivery.endpoint_id), reason="gone"
+                )
+
+
+def _result(
+    delivery: DueDelivery,
+    state: str,
+    due_at: datetime | None = None,
+    status: int | None = None,
+    error: str | None = None,
+    *,
+    charged: bool = True,
+) -> TryResult:
+    return TryResult(
+        delivery.lane,
+        delivery.delivery_id,
+        delivery.endpoint_id,
+        delivery.claim_id,
+        state,
+        charged,
+        due_at,
+        status,
+        error,
+    )
+
+
+def _retry_after(answer: Answer) -> timedelta | None:
+    """The seconds of a `Retry-After` header; a date in it is not read."""
+    stated = answer.headers.get("retry-after", "")
+    return timedelta(seconds=int(stated)) if stated.isascii() and stated.isdigit() else None

@@ -1,0 +1,297 @@
+"""Execute: claim what can be sent now, commit the intent, then buy, holding no connection.
+
+A claim is one commit: the `ready` rows go, the attempts stand as `sent` with their reference, lease
+and fence. Only then does a byte leave, and only while the lease surely still runs.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import orjson
+import structlog
+from uuid_utils.compat import uuid7
+
+from app.errors import DatabaseUnavailable, Overloaded
+from app.lifecycle.call import DealerCalls, boottime_seconds
+from app.lifecycle.route import DealerAccess, Router
+from app.lifecycle.settle import Settler, Withdrawal
+from app.references import dealer_reference
+from app.storage import attempts, ready
+from app.storage.attempts import NewAttempt
+from app.storage.lanes import rotated
+from app.storage.pool import DISCONNECTED, Connection, Pool
+from app.storage.ready import Claimable, Ready
+from app.words import Source, Word
+from dealers.contract import Outcome, Report, TopUp
+from routing.choose import Inquiry, as_record
+from routing.health import BreakerState
+from routing.table import Route
+
+log = structlog.get_logger()
+
+_MOVES = 64
+"""How many rows a claim takes from a dealer that is down, to send them elsewhere."""
+_LATER = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """How long a claim lasts, and how long before its end nothing is sent any more. Seconds."""
+
+    seconds: float = 90.0
+    margin_seconds: float = 15.0
+
+    @property
+    def duration(self) -> timedelta:
+        """The lease as the database takes it."""
+        return timedelta(seconds=self.seconds)
+
+    def send_before(self, started_seconds: float) -> float:
+        """Until when an act claimed at `started_seconds` (CLOCK_BOOTTIME) may begin to send."""
+        return started_seconds + self.seconds - self.margin_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """A committed attempt, ready to be sent until `send_before` (CLOCK_BOOTTIME seconds)."""
+
+    lane: int
+    order_id: UUID
+    attempt_no: int
+    access: DealerAccess
+    order: TopUp
+    ticket: int
+    """The breaker's."""
+    send_before: float
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What a claim does with the rows it locked."""
+
+    purchases: list[tuple[NewAttempt, DealerAccess, TopUp, int]] = field(
+        default_factory=list[tuple[NewAttempt, DealerAccess, TopUp, int]]
+    )
+    moves: list[Ready] = field(default_factory=list[Ready])
+    moved: list[tuple[Inquiry, str, Route]] = field(
+        default_factory=list[tuple[Inquiry, str, Route]]
+    )
+    expired: list[Claimable] = field(default_factory=list[Claimable])
+
+
+class Executor:
+    """Claims and sends this process's share of the purchases."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        router: Router,
+        settler: Settler,
+        calls: DealerCalls,
+        lease: Lease,
+        lane_groups: Sequence[Sequence[int]],
+    ) -> None:
+        self._pool = pool
+        self._router = router
+        self._settler = settler
+        self._calls = calls
+        self._lease = lease
+        self._lane_groups = lane_groups
+        self._turn = 0
+
+    def places(self) -> dict[str, int]:
+        """How many rows each dealer can take now: free places, or rows to send elsewhere."""
+        places: dict[str, int] = {}
+        states = self._router.breaker_states()
+        for dealer_id, access in self._router.trade.dealers.items():
+            free = access.row.concurrency - self._calls.in_flight(dealer_id)
+            if states[dealer_id] != BreakerState.CLOSED:
+                free = min(free, 1) if self._router.is_up(dealer_id) else _MOVES
+            if free > 0:
+                places[dealer_id] = free
+        return places
+
+    async def claim(self, now: datetime, most: int) -> list[Purchase]:
+        """Claim what there is room for, at most `most` a dealer and lane group.
+
+        `now` serves prices and hours only; leases are the database's time.
+        """
+        purchases: list[Purchase] = []
+        for lanes in self._lane_groups:
+            places = {dealer_id: min(free, most) for dealer_id, free in self.places().items()}
+            if places:
+                purchases += await self._claim(lanes, places, now)
+        return purchases
+
+    async def _claim(
+        self, lanes: Sequence[int], places: Mapping[str, int], now: datetime
+    ) -> list[Purchase]:
+        started = boottime_seconds()
+        claim_id = uuid7()
+        self._turn += 1
+        first, after = rotated(lanes, self._turn)
+        plan = _Plan()
+        try:
+            async with self._pool.acquire() as connection, connection.transaction():
+                rows = await ready.take(connection, list(places.items()), first, after)
+                plan = self._plan(rows, claim_id, now)
+                await self._commit_intent(connection, plan)
+        except DISCONNECTED:
+            plan.purchases = await self._read_back(claim_id, plan)
+        self._count_moves(plan, now)
+        for row in plan.expired:
+            await self._settler.withdraw(row.lane, row.order_id, Withdrawal.EXPIRED)
+        send_before = self._lease.send_before(started)
+        return [
+            Purchase(new.lane, new.order_id, new.attempt_no, access, order, ticket, send_before)
+            for new, access, order, ticket in plan.purchases
+        ]
+
+    async def _commit_intent(self, connection: Connection, plan: _Plan) -> None:
+        if plan.moves:
+            await ready.move(connection, plan.moves)
+        if plan.purchases:
+            written = [new for new, _, _, _ in plan.purchases]
+            await attempts.insert(connection, written, self._lease.duration)
+            await ready.delete(connection, [(new.lane, new.order_id) for new in written])
+
+    async def _read_back(
+        self, claim_id: UUID, plan: _Plan
+    ) -> list[tuple[NewAttempt, DealerAccess, TopUp, int]]:
+        """The reply to the commit was lost: send only what the database says was claimed."""
+        if not plan.purchases:
+            raise DatabaseUnavailable("the database went away")
+        keys = [(new.lane, new.order_id) for new, _, _, _ in plan.purchases]
+        try:
+            async with self._pool.acquire() as connection:
+                stands = await attempts.claimed(connection, claim_id, keys)
+        except DISCONNECTED as error:
+            # Not sent, perhaps claimed: the lease will run out and the dealer will be asked.
+            raise DatabaseUnavailable("the database went away") from error
+        return [each for each in plan.purchases if (each[0].lane, each[0].order_id) in stands]
+
+    # -------------------------------------------------------------- planning
+
+    def _plan(self, rows: Sequence[Claimable], claim_id: UUID, now: datetime) -> _Plan:
+        plan = _Plan()
+        for row in rows:
+            if now >= row.retry_until:
+                plan.expired.append(row)
+            else:
+                self._plan_row(plan, row, claim_id, now)
+        return plan
+
+    def _plan_row(self, plan: _Plan, row: Claimable, claim_id: UUID, now: datetime) -> None:
+        """Buy where the pick still stands, choose anew where it does not, else wait a little."""
+        inquiry = _inquiry(row)
+        route = self._route_at(row)
+        if route is not None and self._router.recheck(route.route_id, inquiry, now) is None:
+            ticket = self._router.breaker(row.dealer_id).enter(self._calls.monotonic())
+            if ticket is not None:
+                access = self._router.trade.dealers[row.dealer_id]
+                new = self._attempt(row, route, access, claim_id)
+                plan.purchases.append((new, access, _top_up(new, row, access), ticket))
+            return
+        decision = self._router.choose(inquiry, now)
+        chosen = decision.chosen
+        if chosen is None:
+            later = Ready(row.lane, row.order_id, row.attempt_no, row.dealer_id, now + _LATER)
+            plan.moves.append(later)
+            return
+        proof = orjson.dumps(as_record(decision)).decode()
+        plan.moves.append(
+            Ready(row.lane, row.order_id, row.attempt_no, chosen.dealer_id, now, proof)
+        )
+        plan.moved.append((inquiry, row.dealer_id, chosen))
+
+    def _route_at(self, row: Claimable) -> Route | None:
+        """The dealer's route for this product in the table in force."""
+        for candidate in self._router.trade.snapshot.candidates(row.sku, row.cluster):
+            if candidate.route.dealer_id == row.dealer_id:
+                return candidate.route
+        return None
+
+    def _attempt(
+        self, row: Claimable, route: Route, access: DealerAccess, claim_id: UUID
+    ) -> NewAttempt:
+        ceiling = row.price - self._router.trade.snapshot.policy.minimum_margin_rupiah
+        return NewAttempt(
+            row.lane,
+            row.order_id,
+            row.attempt_no,
+            row.dealer_id,
+            route.route_id,
+            route.dealer_sku,
+            dealer_reference(row.lane, row.order_id, row.attempt_no, access.capabilities.reference),
+            route.cost_rupiah or 0,
+            ceiling if row.max_price is None else min(ceiling, row.max_price),
+            claim_id,
+            row.decision,
+        )
+
+    def _count_moves(self, plan: _Plan, now: datetime) -> None:
+        for inquiry, left, route in plan.moved:
+            gone = next(
+                (
+                    candidate.route
+                    for candidate in self._router.trade.snapshot.candidates(
+                        inquiry.sku, inquiry.cluster
+                    )
+                    if candidate.route.dealer_id == left
+                ),
+                None,
+            )
+            if gone is not None:
+                self._router.give_back(inquiry, gone, now)
+            self._router.take(inquiry, route, now)
+
+    # -------------------------------------------------------------- sending
+
+    async def send(self, purchase: Purchase) -> None:
+        """Buy once and settle the dealer's word. Never raises: what fails here is asked about."""
+        try:
+            report, transport = await self._buy(purchase)
+        except asyncio.CancelledError:
+            # Stopping: hand the question over at once instead of when the lease runs out.
+            report, transport = Report(Outcome.UNKNOWN, "stopped"), True
+        word = Word(purchase.attempt_no, Source.PURCHASE, report, fence=1, transport=transport)
+        try:
+            await self._settler.settle(purchase.lane, purchase.order_id, word)
+        except (DatabaseUnavailable, Overloaded) as error:
+            log.warning("word.lost", order_id=str(purchase.order_id), reason=str(error))
+
+    async def _buy(self, purchase: Purchase) -> tuple[Report, bool]:
+        access = purchase.access
+        breaker = self._router.breaker(access.row.dealer_id)
+        if boottime_seconds() >= purchase.send_before:
+            late = Report(Outcome.REJECTED, "lease-ran-out", "not sent: the claim was too old")
+            return late, True
+        request = access.dialect.top_up(access.account, purchase.order)
+        called = await self._calls.call(access, request, "purchase")
+        now = self._calls.monotonic()
+        if called.answer is None:
+            breaker.failed(purchase.ticket, now)
+            return called.report, True
+        report = access.dialect.read_top_up(access.account, purchase.order, called.answer)
+        if report.outcome == Outcome.UNKNOWN:
+            breaker.failed(purchase.ticket, now)
+        else:
+            breaker.succeeded(purchase.ticket, now)
+        return report, False
+
+
+def _inquiry(row: Claimable) -> Inquiry:
+    return Inquiry(row.sku, row.brand, row.cluster, row.price, row.max_price, frozenset(row.tried))
+
+
+def _top_up(new: NewAttempt, row: Claimable, access: DealerAccess) -> TopUp:
+    return TopUp(
+        new.dealer_ref,
+        new.dealer_sku,
+        row.customer_number,
+        new.max_price,
+        access.account.options.get("callback_url"),
+    )

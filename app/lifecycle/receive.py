@@ -1,0 +1,173 @@
+"""Receive: a dealer's callback is stored as it arrived, acknowledged, and applied.
+
+A callback is a word only where its protocol signs the status; otherwise it only makes the router
+ask. What could not be applied at once (a crash, an act in flight) waits in the inbox and is tried
+again.
+"""
+
+import hmac
+import json
+from collections.abc import Sequence
+
+import orjson
+import structlog
+from uuid_utils.compat import uuid7
+
+from app.errors import DatabaseUnavailable, Forbidden, NotFound, Overloaded, Unavailable
+from app.lifecycle.route import DealerAccess, Router
+from app.lifecycle.settle import Settler
+from app.references import lane_of_reference
+from app.storage import attempts, callbacks, reviews
+from app.storage.callbacks import Received, Waiting
+from app.storage.hints import Hints, Topic
+from app.storage.lanes import LANES
+from app.storage.pool import DISCONNECTED, Pool
+from app.storage.reviews import NewReview
+from app.words import Source, Word
+from dealers.contract import Callback, CallbackRefused, CallbackReport, Recovery
+
+log = structlog.get_logger()
+
+_SWEEP_LIMIT = 100
+_LEFT_ALONE_SECONDS = 1.0
+
+
+class Receiver:
+    """The inbox of dealers' callbacks."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        router: Router,
+        settler: Settler,
+        hints: Hints,
+        lane_groups: Sequence[Sequence[int]],
+    ) -> None:
+        self._pool = pool
+        self._router = router
+        self._settler = settler
+        self._hints = hints
+        self._lane_groups = lane_groups
+
+    async def receive(
+        self, dealer_id: str, token: str | None, callback: Callback, source_address: str
+    ) -> tuple[str, bytes]:
+        """Store a callback and apply it. Returns the acknowledgement's content type and body.
+
+        Raises NotFound for an unknown dealer or a wrong token, Forbidden for a callback that is
+        not signed as agreed or cannot be read, Unavailable when it could not be stored.
+        """
+        access = self._router.trade.dealers.get(dealer_id)
+        if access is None or not _token_matches(access.row.callback_token, token):
+            raise NotFound("not-found", "There is no such callback address.")
+        read, lane = _read(access, callback)
+        received = Received(
+            lane,
+            dealer_id,
+            uuid7(),
+            callback.method,
+            callback.query,
+            orjson.dumps(dict(callback.headers)).decode(),
+            callback.body,
+            source_address,
+        )
+        try:
+            async with self._pool.acquire() as connection:
+                stored = await callbacks.store(connection, received)
+        except DISCONNECTED as error:
+            raise Unavailable(
+                "unavailable", "The callback could not be stored.", retry_after_seconds=5
+            ) from error
+        await self._apply(access, stored, read)
+        return access.dialect.acknowledge()
+
+    async def sweep(self) -> int:
+        """Apply what waits in the inbox. Returns how many were tried."""
+        tried = 0
+        for lanes in self._lane_groups:
+            async with self._pool.acquire() as connection:
+                rows = await callbacks.waiting(connection, lanes, _LEFT_ALONE_SECONDS, _SWEEP_LIMIT)
+            for row in rows:
+                await self._apply_again(row)
+            tried += len(rows)
+        return tried
+
+    async def _apply_again(self, row: Waiting) -> None:
+        access = self._router.trade.dealers.get(row.dealer_id)
+        if access is None:
+            await self._conclude(row, "unmatched")
+            return
+        callback = Callback(row.method, row.query, json.loads(row.headers), row.body)
+        try:
+            read, _ = _read(access, callback)
+        except Forbidden:
+            # It was read when it came: the dealer's settings have changed since.
+            await self._conclude(row, "unmatched")
+            return
+        await self._apply(access, row, read)
+
+    async def _apply(self, access: DealerAccess, row: Waiting, read: CallbackReport) -> None:
+        """Settle the word, or ask. Whatever fails leaves the callback waiting."""
+        try:
+            verdict = await self._act_on(access, row.lane, read)
+            if verdict is not None:
+                await self._conclude(row, verdict)
+        except (*DISCONNECTED, DatabaseUnavailable, Overloaded) as error:
+            log.warning("callback.waits", dealer_id=row.dealer_id, reason=type(error).__name__)
+
+    async def _act_on(self, access: DealerAccess, lane: int, read: CallbackReport) -> str | None:
+        """The callback's verdict, or None while it must wait."""
+        dealer_id = access.row.dealer_id
+        async with self._pool.acquire() as connection:
+            found = await attempts.find_reference(connection, lane, dealer_id, read.dealer_ref)
+        if found is None:
+            log.warning("callback.unmatched", dealer_id=dealer_id, dealer_ref=read.dealer_ref)
+            return "unmatched"
+        if read.verified and access.capabilities.callback_is_word:
+            word = Word(found.attempt_no, Source.CALLBACK, read.report)
+            await self._settler.settle(lane, found.order_id, word)
+            return "applied"
+        return await self._ask(access, lane, read.dealer_ref, found)
+
+    async def _ask(
+        self,
+        access: DealerAccess,
+        lane: int,
+        dealer_ref: str,
+        found: attempts.Referred,
+    ) -> str | None:
+        """An unsigned callback only makes us ask, where asking cannot buy."""
+        recovery = access.capabilities.recovery
+        may_ask = recovery == Recovery.STATUS_CALL or (
+            recovery == Recovery.SAME_REF_IS_STATUS and found.is_open
+        )
+        async with self._pool.acquire() as connection:
+            if not may_ask:
+                review = NewReview(lane, found.order_id, found.attempt_no, "unsigned-callback")
+                await reviews.open_reviews(connection, [review])
+                return "review"
+            asked = await attempts.ask_now(connection, lane, access.row.dealer_id, dealer_ref)
+        if asked:
+            self._hints.tell([Topic.CHECK])
+        return "check" if asked else None
+
+    async def _conclude(self, row: Waiting, verdict: str) -> None:
+        async with self._pool.acquire() as connection:
+            await callbacks.conclude(connection, row, verdict)
+
+
+def _token_matches(expected: str | None, given: str | None) -> bool:
+    return hmac.compare_digest((expected or "").encode(), (given or "").encode())
+
+
+def _read(access: DealerAccess, callback: Callback) -> tuple[CallbackReport, int]:
+    try:
+        read = access.dialect.read_callback(access.account, callback)
+    except CallbackRefused as error:
+        log.warning("callback.refused", dealer_id=access.row.dealer_id, reason=str(error))
+        raise Forbidden("callback-refused", "The callback is not signed as agreed.") from error
+    lane = lane_of_reference(read.dealer_ref, LANES)
+    if lane is None:
+        log.warning("callback.refused", dealer_id=access.row.dealer_id, reason="foreign reference")
+        raise Forbidden("callback-refused", "The callback names a reference that is not ours.")
+    return read, lane

@@ -1,0 +1,116 @@
+"""Reconcile: ask dealers about purchases whose outcome is not known, as each protocol declares.
+
+A check is claimed like a purchase: in one commit the fence rises and the lease begins. What was
+`sent` and whose lease ran out becomes `unknown` by that very claim.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+from uuid_utils.compat import uuid7
+
+from app.errors import DatabaseUnavailable, Overloaded
+from app.lifecycle.call import DealerCalls, boottime_seconds
+from app.lifecycle.execute import Lease
+from app.lifecycle.route import DealerAccess, Router
+from app.lifecycle.settle import Settler, too_old_to_resend
+from app.storage import attempts
+from app.storage.attempts import DueAttempt
+from app.storage.pool import Pool
+from app.words import OPEN_ATTEMPT, AttemptState, Source, Word
+from dealers.contract import Outcome, Recovery, Report, TopUp
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A committed check, to be sent until `send_before` (CLOCK_BOOTTIME seconds)."""
+
+    due: DueAttempt
+    send_before: float
+
+
+class Reconciler:
+    """Claims and makes this process's share of the checks."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        router: Router,
+        settler: Settler,
+        calls: DealerCalls,
+        lease: Lease,
+        lane_groups: Sequence[Sequence[int]],
+    ) -> None:
+        self._pool = pool
+        self._router = router
+        self._settler = settler
+        self._calls = calls
+        self._lease = lease
+        self._lane_groups = lane_groups
+
+    async def claim(self, limit: int) -> list[Check]:
+        """Claim up to `limit` attempts that are due in each lane group."""
+        checks: list[Check] = []
+        for lanes in self._lane_groups:
+            started = boottime_seconds()
+            async with self._pool.acquire() as connection, connection.transaction():
+                due = await attempts.claim_due(
+                    connection, uuid7(), lanes, limit, self._lease.duration
+                )
+            send_before = self._lease.send_before(started)
+            checks += [Check(each, send_before) for each in due]
+        return checks
+
+    async def check(self, check: Check) -> None:
+        """Ask once and settle what the dealer says. Never raises: what fails is asked again."""
+        due = check.due
+        try:
+            report, transport = await self._ask(check)
+        except asyncio.CancelledError:
+            report, transport = Report(Outcome.UNKNOWN, "stopped"), True
+        word = Word(due.attempt_no, Source.CHECK, report, due.fence, transport)
+        try:
+            await self._settler.settle(due.lane, due.order_id, word)
+        except (DatabaseUnavailable, Overloaded) as error:
+            log.warning("word.lost", order_id=str(due.order_id), reason=str(error))
+
+    async def _ask(self, check: Check) -> tuple[Report, bool]:
+        due = check.due
+        access = self._router.trade.dealers.get(due.dealer_id)
+        refusal = _cannot_ask(due, access)
+        if access is None or refusal is not None:
+            return Report(Outcome.UNKNOWN, refusal or "dealer-gone"), True
+        if boottime_seconds() >= check.send_before:
+            return Report(Outcome.UNKNOWN, "lease-ran-out"), True
+        order = TopUp(
+            due.dealer_ref,
+            due.dealer_sku,
+            due.customer_number,
+            due.max_price,
+            access.account.options.get("callback_url"),
+        )
+        request = access.dialect.status(access.account, order)
+        called = await self._calls.call(access, request, "status")
+        if called.answer is None:
+            # That this question was not sent proves nothing about the purchase.
+            return Report(Outcome.UNKNOWN, called.report.code, called.report.message), True
+        return access.dialect.read_status(access.account, order, called.answer), False
+
+
+def _cannot_ask(due: DueAttempt, access: DealerAccess | None) -> str | None:
+    """Why this attempt may not be asked about, or None. Asking can be buying."""
+    if access is None:
+        return "dealer-gone"
+    if access.capabilities.recovery == Recovery.NONE:
+        return "cannot-ask"
+    if access.capabilities.recovery != Recovery.SAME_REF_IS_STATUS:
+        return None
+    if too_old_to_resend(access.capabilities, due.age):
+        return "too-old-to-ask"
+    # A success may be asked about once the dealer itself contradicted it: it named the reference.
+    asked_by_dealer = due.state == AttemptState.SUCCEEDED
+    return None if due.state in OPEN_ATTEMPT or asked_by_dealer else "closed"

@@ -1,0 +1,276 @@
+"""Route: the table in force, and the choices made from it, in memory, without I/O.
+
+One `Router` a process holds what was compiled from the newest revision of the reference tables
+(`Terms of trade`), the market shares and the dealers' breakers. A choice reads only these.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, time, timedelta
+
+from app.errors import ConfigurationError
+from app.sealing import CannotOpen, Sealer
+from app.storage import attempts, reference
+from app.storage.pool import Pool
+from app.storage.reference import DealerRow, ProductRow, Reference, RouteRow
+from dealers.contract import Account, Capabilities
+from dealers.registry import Dialect, load
+from routing.choose import Decision, Inquiry, choose, recheck
+from routing.health import Breaker, BreakerRules, BreakerState
+from routing.monopoly import Market, ShareRow, Shares
+from routing.numbering import BrandTable
+from routing.reasons import Reason
+from routing.table import Dealer, Policy, Product, Route, Snapshot, Window, compile_table
+
+_OVERRIDES = {
+    "check_interval_seconds": "min_check_interval_seconds",
+    "absent_after_seconds": "absent_after_seconds",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DealerAccess:
+    """All that calling a dealer needs: its row, our account there, its protocol."""
+
+    row: DealerRow
+    account: Account
+    dialect: Dialect
+    capabilities: Capabilities
+    """The protocol's own, with what this dealer's options state otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """Everything compiled from one revision of the reference tables."""
+
+    revision: int
+    snapshot: Snapshot
+    brands: BrandTable
+    clusters: Mapping[str, str]
+    """Region to cluster."""
+    products: Mapping[str, ProductRow]
+    prices: Mapping[tuple[str, str], int]
+    """(tier, SKU) to rupiah."""
+    dealers: Mapping[str, DealerAccess]
+    faults: tuple[str, ...]
+    """Dealers and routes that were left out, a sentence each."""
+
+
+class Router:
+    """The table in force with its live state: shares and breakers. For the event loop only."""
+
+    def __init__(
+        self,
+        sealer: Sealer,
+        monotonic: Callable[[], float],
+        breaker_rules: BreakerRules | None = None,
+    ) -> None:
+        self._sealer = sealer
+        self._monotonic = monotonic
+        self._breaker_rules = breaker_rules or BreakerRules()
+        self._breakers: dict[str, Breaker] = {}
+        self._trade: Trade | None = None
+        self.shares = Shares(Policy().window_days)
+
+    @property
+    def trade(self) -> Trade:
+        """What is in force. Raises ConfigurationError before the first load."""
+        if self._trade is None:
+            raise ConfigurationError("the routing table is not loaded yet")
+        return self._trade
+
+    @property
+    def loaded(self) -> bool:
+        """Whether there is a table in force."""
+        return self._trade is not None
+
+    async def refresh(self, pool: Pool) -> bool:
+        """Take up a newer revision, if there is one. Returns whether there was.
+
+        The compiling runs off the event loop. A revision that cannot be compiled raises and the
+        one in force stays.
+        """
+        async with pool.acquire() as connection:
+            revision = await reference.revision(connection)
+            if self._trade is not None and revision == self._trade.revision:
+                return False
+            rows = await reference.load(connection)
+        self._trade = await asyncio.to_thread(compile_trade, rows, self._sealer)
+        return True
+
+    async def rebuild_shares(self, pool: Pool, now: datetime) -> None:
+        """Count the shares anew from what was bought within the window."""
+        window_days = self.trade.snapshot.policy.window_days
+        async with pool.acquire() as connection:
+            bought = await attempts.bought_since(connection, now - timedelta(days=window_days))
+        dealers = self.trade.snapshot.dealers
+        shares = Shares(window_days)
+        shares.load(
+            ShareRow(
+                Market(row.brand, row.cluster),
+                dealers[row.dealer_id].owner_group,
+                row.value,
+                row.orders,
+                row.hour,
+            )
+            for row in bought
+            if row.dealer_id in dealers
+        )
+        self.shares = shares
+
+    def choose(self, inquiry: Inquiry, now: datetime) -> Decision:
+        """Choose a route. Changes nothing: `take` counts what is chosen for good."""
+        totals = self.shares.totals(Market(inquiry.brand, inquiry.cluster), now)
+        return choose(self.trade.snapshot, inquiry, self.is_up, totals, now)
+
+    def recheck(self, route_id: str, inquiry: Inquiry, now: datetime) -> Reason | None:
+        """Why a route chosen earlier may not be used any more."""
+        return recheck(self.trade.snapshot, route_id, inquiry, self.is_up, now)
+
+    def take(self, inquiry: Inquiry, route: Route, at: datetime) -> None:
+        """Count a chosen purchase in its market's shares, before it is sent."""
+        market = Market(inquiry.brand, inquiry.cluster)
+        self.count(market, route.dealer_id, route.cost_rupiah or 0, at, orders=1)
+
+    def give_back(self, inquiry: Inquiry, route: Route, at: datetime) -> None:
+        """Uncount a purchase that was not made."""
+        market = Market(inquiry.brand, inquiry.cluster)
+        self.count(market, route.dealer_id, route.cost_rupiah or 0, at, orders=-1)
+
+    def count(
+        self, market: Market, dealer_id: str, cost_rupiah: int, at: datetime, *, orders: int
+    ) -> None:
+        """Count a purchase sent at `at`: `orders` is -1 where it failed, 1 where it stands."""
+        dealer = self.trade.snapshot.dealers.get(dealer_id)
+        if dealer is not None:
+            self.shares.add(market, dealer.owner_group, cost_rupiah * orders, orders, at)
+
+    def breaker(self, dealer_id: str) -> Breaker:
+        """The dealer's breaker."""
+        found = self._breakers.get(dealer_id)
+        if found is None:
+            found = self._breakers[dealer_id] = Breaker(self._breaker_rules)
+        return found
+
+    def is_up(self, dealer_id: str) -> bool:
+        """Whether the dealer may be called now, as far as its breaker goes."""
+        found = self._breakers.get(dealer_id)
+        return found is None or found.permits(self._monotonic())
+
+    def breaker_states(self) -> dict[str, BreakerState]:
+        """Every dealer's breaker state, for the metrics."""
+        now = self._monotonic()
+        return {
+            dealer_id: self._breakers[dealer_id].state(now)
+            if dealer_id in self._breakers
+            else BreakerState.CLOSED
+            for dealer_id in self.trade.dealers
+        }
+
+
+# ------------------------------------------------------------------ compiling a revision
+
+
+def compile_trade(rows: Reference, sealer: Sealer) -> Trade:
+    """Compile reference rows. Raises BadTable, ValueError for a policy that cannot be read."""
+    faults: list[str] = []
+    access = _dealers(rows.dealers, sealer, faults)
+    snapshot = compile_table(
+        [_dealer(row) for row in rows.dealers if row.dealer_id in access],
+        [
+            Product(row.sku, row.name, row.brand, row.kind, row.denomination)
+            for row in rows.products
+        ],
+        [_route(row) for row in rows.routes],
+        _policy(rows.policy),
+    )
+    faults += [f"route {each.route_id}: {each.fault}" for each in snapshot.refused]
+    return Trade(
+        rows.revision,
+        snapshot,
+        BrandTable(rows.prefixes),
+        dict(rows.regions),
+        {row.sku: row for row in rows.products},
+        {(row.tier, row.sku): row.price for row in rows.prices},
+        access,
+        tuple(faults),
+    )
+
+
+def _dealers(rows: list[DealerRow], sealer: Sealer, faults: list[str]) -> dict[str, DealerAccess]:
+    dialects = load()
+    access: dict[str, DealerAccess] = {}
+    for row in rows:
+        dialect = dialects.get(row.protocol)
+        if dialect is None:
+            faults.append(f"dealer {row.dealer_id}: no protocol is called {row.protocol}")
+            continue
+        try:
+            account = _account(row, sealer)
+        except (CannotOpen, ValueError) as error:
+            faults.append(f"dealer {row.dealer_id}: {error}")
+            continue
+        faults += [f"dealer {row.dealer_id}: {fault}" for fault in dialect.validate(account)]
+        access[row.dealer_id] = DealerAccess(row, account, dialect, _capabilities(dialect, account))
+    return access
+
+
+def credentials_context(dealer_id: str) -> bytes:
+    """What a dealer's sealed credentials are bound to."""
+    return b"dealer-credentials:" + dealer_id.encode()
+
+
+def _account(row: DealerRow, sealer: Sealer) -> Account:
+    credentials = json.loads(
+        sealer.open(row.credentials_sealed, credentials_context(row.dealer_id))
+    )
+    options = {str(name): str(value) for name, value in json.loads(row.options).items()}
+    return Account(row.dealer_id, row.base_url, credentials, options)
+
+
+def _capabilities(dialect: Dialect, account: Account) -> Capabilities:
+    stated = {
+        field: float(account.options[option])
+        for option, field in _OVERRIDES.items()
+        if option in account.options
+    }
+    return replace(dialect.capabilities, **stated) if stated else dialect.capabilities
+
+
+def _dealer(row: DealerRow) -> Dealer:
+    return Dealer(row.dealer_id, row.owner_group, row.enabled, row.drained, row.muted_until)
+
+
+def _route(row: RouteRow) -> Route:
+    return Route(
+        row.route_id,
+        row.sku,
+        row.cluster,
+        row.dealer_id,
+        row.dealer_sku,
+        row.cost,
+        row.enabled,
+        read_hours(row.hours),
+        row.valid_from,
+        row.valid_until,
+    )
+
+
+def read_hours(text: str) -> tuple[Window, ...]:
+    """Read selling hours such as `00:15-23:45` or `06:00-12:00,13:00-22:00`, in WIB."""
+    windows: list[Window] = []
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        opens, _, closes = part.partition("-")
+        windows.append(Window(time.fromisoformat(opens), time.fromisoformat(closes)))
+    return tuple(windows)
+
+
+def _policy(text: str) -> Policy:
+    stated = json.loads(text)
+    declared = stated.pop("declared_monopolies", [])
+    return Policy(
+        **stated,
+        declared_monopolies=frozenset((brand, area, group) for brand, area, group in declared),
+    )

@@ -1,0 +1,639 @@
+"""Settle: the one place where an order's fate and a reseller's money change, whoever brought word.
+
+Words wait in arrival order; a batch holds at most one an order. Its orders, attempts and wallets
+are locked in that sequence, each in key order, `app/words.py` rules on every word, and everything
+that follows from the rulings is written in the same transaction: states, entries, the next
+attempt, reviews, disputes, events and their deliveries.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+import orjson
+import structlog
+from uuid_utils.compat import uuid7
+
+from app import postings
+from app.lifecycle.route import Router
+from app.metrics import Metrics
+from app.postings import Posting, Wallet
+from app.storage import attempts, deliveries, endpoints, events, ledger, orders, ready, reviews
+from app.storage.attempts import AttemptChange, LockedAttempt
+from app.storage.batches import BatchLimits, LanedBatcher
+from app.storage.deliveries import NewDelivery
+from app.storage.endpoints import Endpoint
+from app.storage.events import Event
+from app.storage.hints import Hints, Topic
+from app.storage.ledger import Entry, WalletKey
+from app.storage.orders import LockedOrder, OrderChange
+from app.storage.pool import Connection, Pool
+from app.storage.ready import Ready
+from app.storage.reviews import NewDispute, NewReview
+from app.words import (
+    OPEN_ATTEMPT,
+    OPEN_ORDER,
+    Attempt,
+    AttemptState,
+    EventType,
+    Money,
+    Order,
+    OrderStatus,
+    Ruling,
+    Terms,
+    Word,
+    rule,
+    withdraw,
+)
+from dealers.contract import Capabilities, Fault, Recovery
+from routing.choose import Inquiry, as_record
+from routing.monopoly import Market
+from schemas.orders import order_document
+
+log = structlog.get_logger()
+
+_AGE_LIMIT = 0.9
+"""A purchase is sent again as a question only below this part of the dealer's age limit."""
+
+_NO_DEALER = Capabilities(Recovery.NONE)
+"""What is assumed of a dealer that is no longer configured."""
+
+
+class Withdrawal(StrEnum):
+    """Why an order is given up without a dealer's word. The value is the failure's code."""
+
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+FAILURES = {
+    "cancelled": "The order was cancelled before it was sent to a dealer.",
+    "expired": "No dealer could be reached in the time allowed.",
+    "number-refused": "The operator refused this number.",
+    "not-delivered": "No dealer could deliver this product.",
+}
+"""Failure codes as resellers see them, with their messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long an unknown outcome is asked about by itself, and how often."""
+
+    review_after: timedelta = timedelta(minutes=30)
+    check_schedule: tuple[tuple[int, float], ...] = (
+        (36, 5),
+        (42, 10),
+        (40, 15),
+        (80, 30),
+        (1, 120),
+    )
+    """(how many checks, seconds between them); the last repeats for ever."""
+
+    def delay(self, checks: int) -> timedelta:
+        """How long after the last act the next check comes, when `checks` were made."""
+        for count, seconds in self.check_schedule:
+            if checks < count:
+                return timedelta(seconds=seconds)
+            checks -= count
+        return timedelta(seconds=self.check_schedule[-1][1])
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A word about one order, or (without a word) the wish to give it up."""
+
+    lane: int
+    order_id: UUID
+    word: Word | None = None
+    withdrawal: Withdrawal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of a word: whether the order and attempt exist, and the ruling."""
+
+    found: bool
+    ruling: Ruling | None = None
+    withdrawn: bool = False
+
+
+class Settler:
+    """Settles words in batches, one flusher a lane group."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        router: Router,
+        hints: Hints,
+        metrics: Metrics,
+        patience: Patience,
+        lane_groups: Sequence[Sequence[int]],
+        limits: BatchLimits | None = None,
+    ) -> None:
+        self._pool = pool
+        self._router = router
+        self._hints = hints
+        self._metrics = metrics
+        self._patience = patience
+        self.batches: LanedBatcher[Heard, Settled] = LanedBatcher(
+            self._apply,
+            lambda heard: heard.lane,
+            lane_groups,
+            limits or BatchLimits(waiting=65536, patience_seconds=60),
+            key=lambda heard: heard.order_id,
+        )
+
+    async def settle(self, lane: int, order_id: UUID, word: Word) -> Settled:
+        """Apply a word. Raises DatabaseUnavailable, Overloaded: it is then to be asked again."""
+        return await self.batches.submit(Heard(lane, order_id, word))
+
+    async def withdraw(self, lane: int, order_id: UUID, why: Withdrawal) -> bool:
+        """Give an order up while nothing of it is on its way. Returns whether that was so."""
+        settled = await self.batches.submit(Heard(lane, order_id, withdrawal=why))
+        return settled.withdrawn
+
+    async def _apply(self, batch: list[Heard]) -> list[Settled]:
+        async with self._pool.acquire() as connection, connection.transaction():
+            keys = sorted({(heard.lane, heard.order_id) for heard in batch})
+            locked = {order.order_id: order for order in await orders.lock(connection, keys)}
+            settlement = _Settlement(self._router, self._patience)
+            settlement.tries = _by_order(await attempts.lock(connection, keys))
+            settled = [settlement.apply(heard, locked.get(heard.order_id)) for heard in batch]
+            await settlement.write(connection)
+        self._tell(settlement)
+        return settled
+
+    def _tell(self, settlement: "_Settlement") -> None:
+        """What follows from the commit in this process: hints, shares, metrics, logs."""
+        topics = [
+            topic
+            for topic, rows in (
+                (Topic.READY, settlement.next_attempts),
+                (Topic.DELIVER, settlement.new_deliveries),
+                (Topic.CHECK, settlement.to_check),
+            )
+            if rows
+        ]
+        if topics:
+            self._hints.tell(topics)
+        for market, dealer_id, cost, at, count in settlement.shares:
+            self._router.count(market, dealer_id, cost, at, orders=count)
+        self._metrics.batch("settle", len(settlement.attempt_changes))
+        for dealer_id, outcome in settlement.outcomes:
+            self._metrics.settled(dealer_id, outcome)
+        for _, change, event in settlement.news:
+            if event != EventType.UPDATED:
+                self._metrics.order_finished(change.status)
+        for fields in settlement.told:
+            log.info("attempt.settled", **fields)
+
+
+def _by_order(rows: Sequence[LockedAttempt]) -> dict[UUID, list[LockedAttempt]]:
+    found: dict[UUID, list[LockedAttempt]] = {}
+    for row in rows:
+        found.setdefault(row.order_id, []).append(row)
+    return found
+
+
+class _Settlement:
+    """One batch's rulings turned into rows. Pure but for the router's choice of a next dealer."""
+
+    def __init__(self, router: Router, patience: Patience) -> None:
+        self._router = router
+        self._patience = patience
+        self.tries: dict[UUID, list[LockedAttempt]] = {}
+        self.attempt_changes: list[AttemptChange] = []
+        self.order_changes: list[OrderChange] = []
+        self.money: list[tuple[LockedOrder, Posting]] = []
+        self.news: list[tuple[LockedOrder, OrderChange, EventType]] = []
+        self.next_attempts: list[Ready] = []
+        self.dropped: list[tuple[int, UUID]] = []
+        self.new_reviews: list[NewReview] = []
+        self.ended_reviews: list[tuple[int, UUID]] = []
+        self.new_disputes: list[NewDispute] = []
+        self.ended_disputes: list[tuple[int, UUID, int]] = []
+        self.new_deliveries: list[NewDelivery] = []
+        self.to_check: list[UUID] = []
+        self.shares: list[tuple[Market, str, int, datetime, int]] = []
+        self.outcomes: list[tuple[str, str]] = []
+        self.told: list[dict[str, object]] = []
+
+    # -------------------------------------------------------------- ruling
+
+    def apply(self, heard: Heard, order: LockedOrder | None) -> Settled:
+        """Rule on one word, or one withdrawal, and note all that follows."""
+        if order is None:
+            return Settled(found=False)
+        tries = self.tries.get(order.order_id, [])
+        stands = _standing(order, tries)
+        if heard.word is None:
+            return self._withdraw(heard.withdrawal or Withdrawal.CANCELLED, order, stands)
+        attempt = next((row for row in tries if row.attempt_no == heard.word.attempt_no), None)
+        if attempt is None:
+            return Settled(found=False)
+        capabilities = self._capabilities(attempt.dealer_id)
+        terms = Terms(capabilities, self._patience.review_after)
+        ruling = rule(stands, heard.word, terms, order.now)
+        self._follow(order, attempt, heard.word, ruling, capabilities)
+        return Settled(found=True, ruling=ruling)
+
+    def _withdraw(self, why: Withdrawal, order: LockedOrder, stands: Order) -> Settled:
+        if not withdraw(stands):
+            return Settled(found=True)
+        self.dropped.append((order.lane, order.order_id))
+        self.money.append((order, postings.release(order.price)))
+        change = _change(order, OrderStatus.FAILED, failure=why)
+        self.order_changes.append(change)
+        self.news.append((order, change, EventType.FAILED))
+        return Settled(found=True, withdrawn=True)
+
+    def _capabilities(self, dealer_id: str) -> Capabilities:
+        access = self._router.trade.dealers.get(dealer_id)
+        return access.capabilities if access else _NO_DEALER
+
+    def _follow(
+        self,
+        order: LockedOrder,
+        attempt: LockedAttempt,
+        word: Word,
+        ruling: Ruling,
+        capabilities: Capabilities,
+    ) -> None:
+        ruling = self._choose_next(order, attempt, ruling)
+        self._change_attempt(order, attempt, word, ruling, capabilities)
+        self._change_order(order, word, ruling)
+        if ruling.money is not None:
+            self.money.append((order, _posting(order, ruling.money)))
+        if ruling.drop_ready:
+            self.dropped.append((order.lane, order.order_id))
+        self._note_doubts(order, attempt, ruling)
+        self._count(order, attempt, ruling)
+        self.outcomes.append((attempt.dealer_id, word.report.outcome))
+        self.told.append(
+            {
+                "order_id": str(order.order_id),
+                "attempt_no": attempt.attempt_no,
+                "dealer_id": attempt.dealer_id,
+                "source": word.source,
+                "outcome": word.report.outcome,
+                "code": word.report.code,
+                "attempt": ruling.attempt,
+                "order": ruling.order,
+            }
+        )
+
+    def _choose_next(self, order: LockedOrder, attempt: LockedAttempt, ruling: Ruling) -> Ruling:
+        """Choose the next dealer where the ruling asks for one; without one the order fails."""
+        if not ruling.another_dealer:
+            return ruling
+        tries = self.tries[order.order_id]
+        inquiry = Inquiry(
+            order.sku,
+            order.brand,
+            order.cluster,
+            order.price,
+            order.max_price,
+            frozenset(row.dealer_id for row in tries),
+        )
+        decision = self._router.choose(inquiry, order.now)
+        if decision.chosen is None:
+            return replace(
+                ruling,
+                order=OrderStatus.FAILED,
+                another_dealer=False,
+                money=Money.RELEASE,
+                event=EventType.FAILED,
+            )
+        route = decision.chosen
+        self.next_attempts.append(
+            Ready(
+                order.lane,
+                order.order_id,
+                attempt.attempt_no + 1,
+                route.dealer_id,
+                order.now,
+                orjson.dumps(as_record(decision)).decode(),
+            )
+        )
+        market = Market(order.brand, order.cluster)
+        self.shares.append((market, route.dealer_id, route.cost_rupiah or 0, order.now, 1))
+        return ruling
+
+    def _change_attempt(
+        self,
+        order: LockedOrder,
+        attempt: LockedAttempt,
+        word: Word,
+        ruling: Ruling,
+        capabilities: Capabilities,
+    ) -> None:
+        claim_id, due_at = self._schedule(order, attempt, ruling, capabilities)
+        changed = ruling.attempt != attempt.state
+        report = word.report
+        speaks = changed or ruling.attempt in OPEN_ATTEMPT
+        closes = changed and ruling.attempt not in OPEN_ATTEMPT
+        self.attempt_changes.append(
+            AttemptChange(
+                attempt.lane,
+                attempt.order_id,
+                attempt.attempt_no,
+                ruling.attempt,
+                claim_id,
+                due_at,
+                ruling.absent_since or attempt.absent_since,
+                report.code if speaks else attempt.code,
+                report.message if speaks else attempt.message,
+                report.serial_number or attempt.serial_number,
+                report.price_rupiah or attempt.charged,
+                order.now if closes else attempt.closed_at,
+            )
+        )
+
+    def _schedule(
+        self,
+        order: LockedOrder,
+        attempt: LockedAttempt,
+        ruling: Ruling,
+        capabilities: Capabilities,
+    ) -> tuple[UUID | None, datetime | None]:
+        """The attempt's claim and due time after the ruling.
+
+        While an act is in flight its claim stays: its own answer, or the end of its lease, is next.
+        """
+        in_flight = attempt.claim_id is not None
+        if in_flight and not ruling.ends_flight:
+            return attempt.claim_id, attempt.due_at
+        if ruling.check:
+            due_at = self._next_check(order, attempt, ruling, capabilities)
+            if due_at is not None:
+                self.to_check.append(attempt.order_id)
+            return None, due_at
+        if in_flight or ruling.attempt != attempt.state:
+            return None, None
+        return None, attempt.due_at
+
+    def _next_check(
+        self,
+        order: LockedOrder,
+        attempt: LockedAttempt,
+        ruling: Ruling,
+        capabilities: Capabilities,
+    ) -> datetime | None:
+        if too_old_to_resend(capabilities, order.now - attempt.sent_at):
+            review = NewReview(order.lane, order.order_id, attempt.attempt_no, "too-old-to-ask")
+            self.new_reviews.append(review)
+            return None
+        patience = timedelta(0) if ruling.check_at_once else self._patience.delay(attempt.checks)
+        soonest = attempt.asked_at + timedelta(seconds=capabilities.min_check_interval_seconds)
+        return max(order.now + patience, soonest)
+
+    def _change_order(self, order: LockedOrder, word: Word, ruling: Ruling) -> None:
+        failure = None
+        if ruling.event == EventType.FAILED:
+            refused = word.report.fault == Fault.NUMBER
+            failure = "number-refused" if refused else "not-delivered"
+        change = _change(order, ruling.order, failure=failure, ruling=ruling)
+        if change.version != order.version:
+            self.order_changes.append(change)
+        if ruling.event is not None:
+            self.news.append((order, change, ruling.event))
+        if order.needs_review and not change.needs_review:
+            self.ended_reviews.append((order.lane, order.order_id))
+
+    def _note_doubts(self, order: LockedOrder, attempt: LockedAttempt, ruling: Ruling) -> None:
+        if ruling.review is not None:
+            self.new_reviews.append(
+                NewReview(order.lane, order.order_id, attempt.attempt_no, ruling.review)
+            )
+        if ruling.dispute:
+            self.new_disputes.append(
+                NewDispute(
+                    order.lane,
+                    order.order_id,
+                    attempt.attempt_no,
+                    attempt.dealer_id,
+                    attempt.dealer_ref,
+                    attempt.cost,
+                )
+            )
+        if ruling.close_dispute_of is not None:
+            self.ended_disputes.append((order.lane, order.order_id, ruling.close_dispute_of))
+
+    def _count(self, order: LockedOrder, attempt: LockedAttempt, ruling: Ruling) -> None:
+        """Take a failed purchase out of the market's shares, put a late success back."""
+        gone = (AttemptState.REJECTED, AttemptState.FAILED)
+        before, after = attempt.state in gone, ruling.attempt in gone
+        if before != after:
+            market = Market(order.brand, order.cluster)
+            sign = -1 if after else 1
+            self.shares.append((market, attempt.dealer_id, attempt.cost, attempt.sent_at, sign))
+
+    # -------------------------------------------------------------- writing
+
+    async def write(self, connection: Connection) -> None:
+        """Write everything that was noted, in one sequence of locks for every process."""
+        if self.attempt_changes:
+            await attempts.update(connection, self.attempt_changes)
+        if self.order_changes:
+            await orders.update(connection, self.order_changes)
+        if self.dropped:
+            await ready.delete(connection, self.dropped)
+        if self.next_attempts:
+            await ready.insert(connection, self.next_attempts)
+        if self.money or self.news:
+            await self._write_money_and_news(connection)
+        await self._write_doubts(connection)
+
+    async def _write_doubts(self, connection: Connection) -> None:
+        if self.new_reviews:
+            await reviews.open_reviews(connection, self.new_reviews)
+        if self.ended_reviews:
+            await reviews.close_reviews(
+                connection, self.ended_reviews, "resolved by a dealer's word"
+            )
+        if self.new_disputes:
+            await reviews.open_disputes(connection, self.new_disputes)
+        if self.ended_disputes:
+            await reviews.close_disputes(connection, self.ended_disputes, "settled by a word")
+
+    async def _write_money_and_news(self, connection: Connection) -> None:
+        keys = sorted(
+            {(order.lane, order.reseller_id) for order, _ in self.money}
+            | {(order.lane, order.reseller_id) for order, _, _ in self.news}
+        )
+        wallets = await ledger.lock(connection, keys)
+        entries = _post(self.money, wallets)
+        told = _events(self.news, wallets)
+        await ledger.write(connection, entries, wallets)
+        if told:
+            await events.insert(connection, told)
+            wanted = await endpoints.of_resellers(connection, keys)
+            self.new_deliveries = _deliveries(told, wanted)
+        if self.new_deliveries:
+            await deliveries.insert(connection, self.new_deliveries)
+
+
+def too_old_to_resend(capabilities: Capabilities, age: timedelta) -> bool:
+    """Whether asking by sending the purchase again could buy again."""
+    limit = capabilities.max_age_seconds
+    return (
+        capabilities.recovery == Recovery.SAME_REF_IS_STATUS
+        and limit is not None
+        and age >= timedelta(seconds=limit * _AGE_LIMIT)
+    )
+
+
+def _standing(order: LockedOrder, tries: Sequence[LockedAttempt]) -> Order:
+    return Order(
+        OrderStatus(order.status),
+        order.needs_review,
+        order.serial_number,
+        order.corrections,
+        order.retry_until,
+        [
+            Attempt(
+                row.attempt_no,
+                row.dealer_id,
+                AttemptState(row.state),
+                row.fence,
+                row.claim_id is not None,
+                row.sent_at,
+                row.checks,
+                row.absent_since,
+                row.serial_number,
+            )
+            for row in tries
+        ],
+        order.ready,
+    )
+
+
+_FINAL_EVENTS = frozenset({EventType.SUCCEEDED, EventType.CORRECTED, EventType.UPDATED})
+
+
+def _change(
+    order: LockedOrder,
+    status: OrderStatus,
+    *,
+    failure: str | None,
+    ruling: Ruling | None = None,
+) -> OrderChange:
+    """The order after a ruling; its version rises when anything that resellers see is different."""
+    event = ruling.event if ruling else EventType.FAILED
+    is_open = status in OPEN_ORDER
+    needs_review = is_open and (order.needs_review or bool(ruling and ruling.review))
+    corrected = bool(ruling and ruling.money in (Money.CORRECTION, Money.REFUND))
+    keeps_failure = event != EventType.CORRECTED
+    serial_number = ruling.serial_number if ruling and event in _FINAL_EVENTS else None
+    change = OrderChange(
+        order.lane,
+        order.order_id,
+        status,
+        needs_review,
+        order.corrections + corrected,
+        failure or (order.failure_code if keeps_failure else None),
+        FAILURES[failure] if failure else (order.failure_message if keeps_failure else None),
+        serial_number or order.serial_number,
+        order.version,
+        order.finished_at if event in (None, EventType.UPDATED) else order.now,
+    )
+    before = (order.status, order.needs_review, order.serial_number, order.failure_code)
+    after = (change.status, change.needs_review, change.serial_number, change.failure_code)
+    return replace(change, version=order.version + 1) if before != after else change
+
+
+def _posting(order: LockedOrder, money: Money) -> Posting:
+    correction_no = order.corrections + 1
+    match money:
+        case Money.CAPTURE:
+            return postings.capture(order.price)
+        case Money.RELEASE:
+            return postings.release(order.price)
+        case Money.REFUND:
+            return postings.refund(order.price, correction_no)
+        case Money.CORRECTION:
+            return postings.correction(order.price, correction_no)
+
+
+def _post(
+    money: Sequence[tuple[LockedOrder, Posting]], wallets: dict[WalletKey, Wallet]
+) -> list[Entry]:
+    """Apply postings to locked wallets, in order, and return their entries."""
+    entries: list[Entry] = []
+    for order, posting in money:
+        key = (order.lane, order.reseller_id)
+        wallets[key] = wallets[key].after(posting)
+        entries.append(ledger.entry(key, wallets[key], posting, order_id=order.order_id))
+    return entries
+
+
+def _events(
+    news: Sequence[tuple[LockedOrder, OrderChange, EventType]],
+    wallets: dict[WalletKey, Wallet],
+) -> list[Event]:
+    """Draw each event's number under its reseller's wallet lock and write its payload."""
+    told: list[Event] = []
+    for order, change, kind in news:
+        key = (order.lane, order.reseller_id)
+        wallets[key] = wallets[key].after_event()
+        told.append(
+            Event(
+                order.lane,
+                order.reseller_id,
+                wallets[key].event_seq,
+                uuid7(),
+                kind,
+                order.order_id,
+                change.version,
+                _payload(order, change, kind),
+                order.now,
+            )
+        )
+    return told
+
+
+def _payload(order: LockedOrder, change: OrderChange, kind: EventType) -> str:
+    document = order_document(
+        order_id=order.order_id,
+        ref_id=order.ref_id,
+        sku=order.sku,
+        brand=order.brand,
+        customer_number=order.customer_number,
+        cluster=order.cluster,
+        price=order.price,
+        status=change.status,
+        delayed=change.needs_review,
+        serial_number=change.serial_number,
+        failure_code=change.failure_code,
+        failure_message=change.failure_message,
+        version=change.version,
+        created_at=order.created_at,
+        finished_at=change.finished_at,
+        metadata=order.metadata,
+    )
+    body = {"type": kind, "timestamp": order.now.isoformat(), "data": document}
+    return orjson.dumps(body).decode()
+
+
+def _deliveries(told: Sequence[Event], wanted: Sequence[Endpoint]) -> list[NewDelivery]:
+    by_reseller: dict[UUID, list[Endpoint]] = {}
+    for endpoint in wanted:
+        by_reseller.setdefault(endpoint.reseller_id, []).append(endpoint)
+    return [
+        NewDelivery(
+            event.lane,
+            uuid7(),
+            event.reseller_id,
+            endpoint.endpoint_id,
+            event.event_id,
+            event.event_seq,
+            event.order_id,
+            None,
+            event.created_at,
+        )
+        for event in told
+        for endpoint in by_reseller.get(event.reseller_id, ())
+        if endpoint.wants(event.type)
+    ]

@@ -1,0 +1,218 @@
+"""Every setting, typed and documented; read once at the door and passed on from there.
+
+They come from environment variables: `DATABASE_URL`, `REDIS_URL`, and the others under the prefix
+`JALUR_`. Everything that is wrong is reported at once, each fault with its variable's name and
+without the value, which may be a secret.
+"""
+
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.errors import ConfigurationError
+from app.sealing import InvalidKey, Sealer
+
+_PREFIX = "JALUR_"
+_ALIASES = ("DATABASE_URL", "REDIS_URL")
+_STEP = re.compile(r"(?:([1-9][0-9]*)x)?([0-9]+(?:\.[0-9]+)?)")
+
+Network = IPv4Network | IPv6Network
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _texts(value: object) -> object:
+    return _parts(value) if isinstance(value, str) else value
+
+
+def _networks(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return [ip_network(part) for part in _parts(value)]
+    except ValueError as error:
+        raise ValueError(f"networks such as 10.0.0.0/8, separated by commas: {error}") from None
+
+
+def _steps(value: object) -> object:
+    """Read `36x5,120` as `((36, 5.0), (1, 120.0))`: 36 times after 5 seconds, then after 120."""
+    if not isinstance(value, str):
+        return value
+    steps: list[tuple[int, float]] = []
+    for part in _parts(value):
+        step = _STEP.fullmatch(part)
+        if step is None or float(step[2]) == 0:
+            raise ValueError("steps such as 36x5,42x10,120: how often, x, after how many seconds")
+        steps.append((int(step[1] or 1), float(step[2])))
+    return steps
+
+
+def _keys(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    keys = _parts(value)
+    try:
+        Sealer(keys)
+    except InvalidKey as error:
+        raise ValueError(f"{error}; `openssl rand -base64 32` makes one") from None
+    return keys
+
+
+Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)]
+Schedule = Annotated[
+    tuple[tuple[int, float], ...], NoDecode, BeforeValidator(_steps), Field(min_length=1)
+]
+Delays = Annotated[
+    tuple[Annotated[float, Field(ge=0)], ...],
+    NoDecode,
+    BeforeValidator(_texts),
+    Field(min_length=1),
+]
+Keys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_keys)]
+Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseSettings):
+    """What can be set. Built by `read_settings`, which turns faults into one readable error."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX,
+        env_ignore_empty=True,
+        frozen=True,
+        extra="ignore",
+        populate_by_name=True,
+    )
+
+    # Servers.
+    database_url: str | None = Field(default=None, validation_alias="DATABASE_URL", repr=False)
+    """PostgreSQL to use; none: an embedded one in `data_dir`."""
+    redis_url: str | None = Field(default=None, validation_alias="REDIS_URL", repr=False)
+    """Redis or Valkey to use; none: an embedded one beside an embedded PostgreSQL, else none."""
+    database_role: str = "jalur_service"
+    """The role taken on after connecting; it may not rewrite history. Empty: the login's own."""
+    statement_cache_size: Annotated[int, Field(ge=0)] = 256
+    """Prepared statements kept a connection; 0 behind a pooler that shares connections."""
+    lane_groups: Annotated[int, Field(ge=1, le=64)] = 1
+    """Into how many groups the 64 lanes are split; one statement serves one group. 64 on Citus."""
+    data_dir: Path = Path("jalur-data")
+    """Where embedded servers keep their data."""
+    postgres_bin: Path | None = None
+    """The folder of `postgres` and `initdb`; none: those of the wheel or of the machine."""
+    valkey_bin: Path | None = None
+    """The folder of `valkey-server`; none: that of the wheel or of the machine."""
+
+    # Secrets.
+    secret_key: Keys = Field(default=(), repr=False)
+    """Keys that seal secrets at rest, base64 of 32 bytes each, separated by commas: the first
+    seals, all open."""
+    admin_token: SecretStr | None = None
+    """Opens the operators' side of the API, `/metrics` included."""
+
+    # The API.
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    trusted_proxies: Networks = ()
+    """Reverse proxies whose `X-Forwarded-For` is believed."""
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 65_536
+    accept_queue_limit: Count = 8192
+    """Orders that may wait for their commit; beyond it, new ones are answered 503."""
+    backlog_limit: Count = 100_000
+    """Accepted orders that may wait for a dealer; beyond it, new ones are answered 503."""
+    grace_seconds: Seconds = 25.0
+    """How long a stop may take before what is in flight is handed over."""
+
+    # Buying.
+    lease_seconds: Seconds = 90.0
+    """How long a claimed purchase belongs to one process."""
+    retry_for_seconds: Seconds = 600.0
+    """How long after acceptance another dealer may be tried."""
+    review_after_seconds: Seconds = 1800.0
+    """How long an unknown outcome is asked about before people are told."""
+    check_schedule: Schedule = ((36, 5.0), (42, 10.0), (40, 15.0), (80, 30.0), (1, 120.0))
+    """When dealers are asked about open purchases, as `36x5,120`; the last step repeats."""
+    poll_min_seconds: Seconds = 0.05
+    poll_max_seconds: Seconds = 0.2
+    """Work is looked for at random within these, besides being woken."""
+
+    # Webhooks.
+    webhook_allow: Networks = ()
+    """Networks that are not public but may receive webhooks: for private deployments."""
+    webhook_allow_http: bool = False
+    """Whether webhook addresses without TLS are accepted."""
+    webhook_schedule_seconds: Delays = (
+        0,
+        5,
+        300,
+        1800,
+        7200,
+        18000,
+        36000,
+        50400,
+        72000,
+        86400,
+    )
+    """The delay before each try of a delivery, counted from the try before."""
+    webhook_timeout_seconds: Seconds = 15.0
+    endpoint_concurrency: Count = 16
+    """Deliveries under way to one endpoint at once."""
+
+    # Logs.
+    log_format: Literal["json", "console"] = "json"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    def require_secret_keys(self) -> list[str]:
+        """The sealing keys in base64, the current one first. Raises ConfigurationError."""
+        if not self.secret_key:
+            raise ConfigurationError(
+                "JALUR_SECRET_KEY is missing: base64 of 32 random bytes, for example from "
+                "`openssl rand -base64 32`. It seals secrets in the database; keep it safe."
+            )
+        return [key.get_secret_value() for key in self.secret_key]
+
+    @model_validator(mode="after")
+    def _poll_within(self) -> Self:
+        if self.poll_min_seconds > self.poll_max_seconds:
+            raise ValueError("JALUR_POLL_MIN_SECONDS is larger than JALUR_POLL_MAX_SECONDS")
+        return self
+
+
+def read_settings(**overrides: Any) -> Settings:  # noqa: ANN401 (checked by the model)
+    """Read the environment. `overrides`, by field name, come before it.
+
+    Raises ConfigurationError that lists every fault, a line and a variable each.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise ConfigurationError(_report(error)) from None
+
+
+def variable_of(field: str) -> str:
+    """The environment variable that sets a field."""
+    known = Settings.model_fields.get(field)
+    alias = known.validation_alias if known else None
+    return alias if isinstance(alias, str) else _PREFIX + field.upper()
+
+
+def _report(error: ValidationError) -> str:
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    lines = [f"  {_where(fault['loc'])}{_sentence(fault['msg'])}" for fault in faults]
+    return "\n".join(["these settings are wrong:", *dict.fromkeys(lines)])
+
+
+def _where(location: tuple[int | str, ...]) -> str:
+    if not location:
+        return ""
+    field = str(location[0])
+    return f"{field if field in _ALIASES else variable_of(field)}: "
+
+
+def _sentence(message: str) -> str:
+    return message.removeprefix("Value error, ")

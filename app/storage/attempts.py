@@ -1,0 +1,290 @@
+"""Attempts: one purchase at one dealer each, written before a byte leaves.
+
+attempts(lane, order_id, attempt_no, dealer_id, dealer_ref, state, fence, claim_id, due_at, …)
+    unique (lane, order_id, attempt_no); unique (lane, dealer_id, dealer_ref)
+    index (due_at) of what is in flight or to be asked about
+
+`claim_id` stands while a purchase or a check is in flight and `due_at` is then the end of its
+lease; a lease that ran out is taken over by a check, which raises the fence.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from app.storage.pool import Connection, columns, transposed
+
+
+@dataclass(frozen=True, slots=True)
+class NewAttempt:
+    """A purchase about to be sent. `due_at` and `sent_at` are the database's time."""
+
+    lane: int
+    order_id: UUID
+    attempt_no: int
+    dealer_id: str
+    route_id: str
+    dealer_sku: str
+    dealer_ref: str
+    cost: int
+    max_price: int
+    claim_id: UUID
+    decision: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LockedAttempt:
+    """An attempt as settling needs it, under its lock."""
+
+    lane: int
+    order_id: UUID
+    attempt_no: int
+    dealer_id: str
+    dealer_ref: str
+    cost: int
+    state: str
+    fence: int
+    claim_id: UUID | None
+    due_at: datetime | None
+    checks: int
+    asked_at: datetime
+    absent_since: datetime | None
+    serial_number: str | None
+    charged: int | None
+    code: str | None
+    message: str | None
+    sent_at: datetime
+    closed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptChange:
+    """What settling writes back: the whole changeable part."""
+
+    lane: int
+    order_id: UUID
+    attempt_no: int
+    state: str
+    claim_id: UUID | None
+    due_at: datetime | None
+    absent_since: datetime | None
+    code: str | None
+    message: str | None
+    serial_number: str | None
+    charged: int | None
+    closed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class DueAttempt:
+    """An attempt claimed for a check, with what the question needs."""
+
+    lane: int
+    order_id: UUID
+    attempt_no: int
+    dealer_id: str
+    dealer_sku: str
+    dealer_ref: str
+    max_price: int
+    state: str
+    fence: int
+    checks: int
+    sent_at: datetime
+    customer_number: str
+    age: timedelta
+
+
+async def insert(
+    connection: Connection, attempts: Sequence[NewAttempt], lease: timedelta
+) -> datetime:
+    """Insert attempts as `sent`, their lease starting now. Returns the database's time."""
+    return await connection.fetchval(
+        """
+        with written as (
+            insert into attempts (
+                lane, order_id, attempt_no, dealer_id, route_id, dealer_sku, dealer_ref, cost,
+                max_price, claim_id, decision, due_at, asked_at, sent_at
+            )
+            select k.*, now() + $12::interval, now(), now()
+            from unnest($1::smallint[], $2::uuid[], $3::smallint[], $4::text[], $5::text[],
+                        $6::text[], $7::text[], $8::bigint[], $9::bigint[], $10::uuid[],
+                        $11::json[]) k
+            returning 1
+        )
+        select now() from (select count(*) from written) counted
+        """,
+        *columns(attempts, *NewAttempt.__slots__),
+        lease,
+    )
+
+
+async def claimed(
+    connection: Connection, claim_id: UUID, keys: Sequence[tuple[int, UUID]]
+) -> set[tuple[int, UUID]]:
+    """Which of these orders hold an attempt under this claim: reads back a commit in doubt."""
+    rows = await connection.fetch(
+        """
+        select a.lane, a.order_id
+        from unnest($2::smallint[], $3::uuid[]) k (lane, order_id)
+        join attempts a using (lane, order_id)
+        where a.claim_id = $1 and a.lane = any($2::smallint[])
+        """,
+        claim_id,
+        *transposed(keys, 2),
+    )
+    return {(row[0], row[1]) for row in rows}
+
+
+async def lock(connection: Connection, keys: Sequence[tuple[int, UUID]]) -> list[LockedAttempt]:
+    """Lock and read every attempt of orders that are locked already."""
+    rows = await connection.fetch(
+        """
+        select a.lane, a.order_id, a.attempt_no, a.dealer_id, a.dealer_ref, a.cost, a.state,
+               a.fence, a.claim_id, a.due_at, a.checks, a.asked_at, a.absent_since,
+               a.serial_number, a.charged, a.code, a.message, a.sent_at, a.closed_at
+        from unnest($1::smallint[], $2::uuid[]) k (lane, order_id)
+        join attempts a on a.lane = k.lane and a.order_id = k.order_id
+        where a.lane = any($1::smallint[])
+        order by a.lane, a.order_id, a.attempt_no
+        for update of a
+        """,
+        *transposed(keys, 2),
+    )
+    return [LockedAttempt(*row) for row in rows]
+
+
+async def update(connection: Connection, changes: Sequence[AttemptChange]) -> None:
+    """Write back what settling decided about locked attempts."""
+    await connection.execute(
+        """
+        update attempts a
+        set state = k.state, claim_id = k.claim_id, due_at = k.due_at,
+            absent_since = k.absent_since, code = k.code, message = k.message,
+            serial_number = k.serial_number, charged = k.charged, closed_at = k.closed_at
+        from unnest(
+            $1::smallint[], $2::uuid[], $3::smallint[], $4::text[], $5::uuid[],
+            $6::timestamptz[], $7::timestamptz[], $8::text[], $9::text[], $10::text[],
+            $11::bigint[], $12::timestamptz[]
+        ) k (lane, order_id, attempt_no, state, claim_id, due_at, absent_since, code, message,
+             serial_number, charged, closed_at)
+        where a.lane = k.lane and a.order_id = k.order_id and a.attempt_no = k.attempt_no
+          and a.lane = any($1::smallint[])
+        """,
+        *columns(changes, *AttemptChange.__slots__),
+    )
+
+
+async def claim_due(
+    connection: Connection, claim_id: UUID, lanes: Sequence[int], limit: int, lease: timedelta
+) -> list[DueAttempt]:
+    """Claim attempts that are due: to be asked about, or whose lease ran out. Raises the fence.
+
+    What was `sent` and ran out becomes `unknown`. Nothing is claimed while the installation is
+    on hold.
+    """
+    rows = await connection.fetch(
+        """
+        with due as (
+            select a.lane, a.order_id, a.attempt_no
+            from attempts a
+            where a.due_at <= now() and a.lane = any($2::smallint[])
+              and not exists (select from installation i where i.hold)
+            order by a.due_at
+            limit $3
+            for update skip locked
+        )
+        update attempts a
+        set fence = a.fence + 1, claim_id = $1, due_at = now() + $4::interval, asked_at = now(),
+            checks = a.checks + 1, state = case a.state when 'sent' then 'unknown' else a.state end
+        from due, orders o
+        where a.lane = due.lane and a.order_id = due.order_id and a.attempt_no = due.attempt_no
+          and o.lane = due.lane and o.order_id = due.order_id
+        returning a.lane, a.order_id, a.attempt_no, a.dealer_id, a.dealer_sku, a.dealer_ref,
+                  a.max_price, a.state, a.fence, a.checks, a.sent_at, o.customer_number,
+                  now() - a.sent_at
+        """,
+        claim_id,
+        list(lanes),
+        limit,
+        lease,
+    )
+    return [DueAttempt(*row) for row in rows]
+
+
+async def ask_now(connection: Connection, lane: int, dealer_id: str, dealer_ref: str) -> bool:
+    """Make an attempt due at once, unless an act on it is in flight. Returns whether it was."""
+    return (
+        await connection.execute(
+            """
+            update attempts set due_at = now()
+            where lane = $1 and dealer_id = $2 and dealer_ref = $3 and claim_id is null
+            """,
+            lane,
+            dealer_id,
+            dealer_ref,
+        )
+        == "UPDATE 1"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Referred:
+    """The purchase behind a dealer reference."""
+
+    order_id: UUID
+    attempt_no: int
+    is_open: bool
+
+
+async def find_reference(
+    connection: Connection, lane: int, dealer_id: str, dealer_ref: str
+) -> Referred | None:
+    """The purchase behind a dealer reference, if it is one of ours."""
+    row = await connection.fetchrow(
+        """
+        select order_id, attempt_no, state in ('sent', 'pending', 'unknown') from attempts
+        where lane = $1 and dealer_id = $2 and dealer_ref = $3
+        """,
+        lane,
+        dealer_id,
+        dealer_ref,
+    )
+    return Referred(*row) if row else None
+
+
+@dataclass(frozen=True, slots=True)
+class Bought:
+    """What was bought, or is on its way, in one market from one dealer in one hour. Rupiah."""
+
+    brand: str
+    cluster: str | None
+    dealer_id: str
+    hour: datetime
+    value: int
+    orders: int
+
+
+async def bought_since(connection: Connection, since: datetime) -> list[Bought]:
+    """Purchases by market, dealer and hour, failures left out: the shares are rebuilt from it."""
+    rows = await connection.fetch(
+        """
+        select o.brand, o.cluster, a.dealer_id, date_trunc('hour', a.sent_at) as hour,
+               sum(a.cost)::bigint, count(*)
+        from attempts a join orders o using (lane, order_id)
+        where a.sent_at >= $1 and a.state not in ('rejected', 'failed')
+        group by 1, 2, 3, 4
+        """,
+        since,
+    )
+    return [Bought(*row) for row in rows]
+
+
+async def oldest_unresolved_seconds(connection: Connection) -> float:
+    """The age of the oldest attempt that is still in flight or to be asked about; 0 without one."""
+    return await connection.fetchval(
+        """
+        select coalesce(extract(epoch from now() - min(sent_at)), 0)::float8
+        from attempts where due_at is not null
+        """
+    )

@@ -1,0 +1,158 @@
+"""Deliveries: one event on its way to one endpoint.
+
+deliveries(lane, delivery_id, endpoint_id, event_id, event_seq, order_id, state, tries, due_at, …)
+    unique (lane, delivery_id); index (due_at) of what is unfinished
+    index (lane, endpoint_id, order_id, event_seq) of what is pending
+
+`claim_id` stands while a try is under way and `due_at` is then the end of its lease. Events of one
+order go to one endpoint one at a time, in order.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from app.storage.pool import Connection, columns
+
+
+@dataclass(frozen=True, slots=True)
+class NewDelivery:
+    """A delivery to be made. A `claim_id` is set where this process takes it at once."""
+
+    lane: int
+    delivery_id: UUID
+    reseller_id: UUID
+    endpoint_id: UUID
+    event_id: UUID
+    event_seq: int
+    order_id: UUID | None
+    claim_id: UUID | None
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DueDelivery:
+    """A delivery claimed for one try, with all that the try needs."""
+
+    lane: int
+    delivery_id: UUID
+    endpoint_id: UUID
+    claim_id: UUID
+    tries: int
+    event_id: UUID
+    payload: str
+    url: str
+    secret_sealed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TryResult:
+    """How one try ended. `due_at` is the next try; None when nothing is left to do."""
+
+    lane: int
+    delivery_id: UUID
+    endpoint_id: UUID
+    claim_id: UUID
+    state: str
+    charged: bool
+    due_at: datetime | None
+    last_status: int | None
+    last_error: str | None
+
+
+async def insert(connection: Connection, deliveries: Sequence[NewDelivery]) -> None:
+    """Insert deliveries in the transaction of their events."""
+    await connection.execute(
+        """
+        insert into deliveries (lane, delivery_id, reseller_id, endpoint_id, event_id, event_seq,
+                                order_id, claim_id, due_at)
+        select * from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[],
+                             $6::bigint[], $7::uuid[], $8::uuid[], $9::timestamptz[])
+        """,
+        *columns(deliveries, *NewDelivery.__slots__),
+    )
+
+
+async def claim_due(
+    connection: Connection,
+    claim_id: UUID,
+    lanes: Sequence[int],
+    limit: int,
+    lease: timedelta,
+    busy_endpoints: Sequence[UUID],
+) -> list[DueDelivery]:
+    """Claim due deliveries of endpoints that are not busy, the first of each order only."""
+    rows = await connection.fetch(
+        """
+        with due as (
+            select d.lane, d.delivery_id
+            from deliveries d
+            join webhook_endpoints e on e.lane = d.lane and e.endpoint_id = d.endpoint_id
+            where d.due_at <= now() and d.lane = any($2::smallint[])
+              and d.endpoint_id <> all ($5::uuid[]) and e.status = 'active'
+              and not exists (
+                  select from deliveries earlier
+                  where earlier.lane = d.lane and earlier.endpoint_id = d.endpoint_id
+                    and earlier.order_id = d.order_id and earlier.event_seq < d.event_seq
+                    and earlier.state = 'pending'
+              )
+            order by d.due_at
+            limit $3
+            for update of d skip locked
+        )
+        update deliveries d set claim_id = $1, due_at = now() + $4::interval
+        from due, events v, webhook_endpoints e
+        where d.lane = due.lane and d.delivery_id = due.delivery_id
+          and v.lane = d.lane and v.reseller_id = d.reseller_id and v.event_seq = d.event_seq
+          and e.lane = d.lane and e.endpoint_id = d.endpoint_id
+        returning d.lane, d.delivery_id, d.endpoint_id, d.claim_id, d.tries, d.event_id,
+                  v.payload, e.url, e.secret_sealed
+        """,
+        claim_id,
+        list(lanes),
+        limit,
+        lease,
+        list(busy_endpoints),
+    )
+    return [DueDelivery(*row) for row in rows]
+
+
+async def record(connection: Connection, results: Sequence[TryResult]) -> None:
+    """Record tries that still hold their claim, and how long their endpoints have been failing."""
+    await connection.execute(
+        """
+        with tried as (
+            update deliveries d
+            set state = k.state, tries = d.tries + k.charged::int::smallint, claim_id = null,
+                due_at = k.due_at, last_status = k.last_status, last_error = k.last_error,
+                delivered_at = case k.state when 'delivered' then now() end
+            from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[],
+                        $6::boolean[], $7::timestamptz[], $8::smallint[], $9::text[])
+                 k (lane, delivery_id, endpoint_id, claim_id, state, charged, due_at, last_status,
+                    last_error)
+            where d.lane = k.lane and d.delivery_id = k.delivery_id and d.claim_id = k.claim_id
+              and d.lane = any($1::smallint[])
+            returning d.lane, d.endpoint_id, d.state
+        ), seen as (
+            select lane, endpoint_id, bool_or(state = 'delivered') as healthy
+            from tried group by lane, endpoint_id
+        )
+        update webhook_endpoints e
+        set failing_since = case when seen.healthy then null else now() end
+        from seen
+        where e.lane = seen.lane and e.endpoint_id = seen.endpoint_id
+          and (e.failing_since is not null) = seen.healthy
+        """,
+        *columns(results, *TryResult.__slots__),
+    )
+
+
+async def oldest_undelivered_seconds(connection: Connection) -> float:
+    """The age of the oldest delivery that is still to be made; 0 without one."""
+    return await connection.fetchval(
+        """
+        select coalesce(extract(epoch from now() - min(created_at)), 0)::float8
+        from deliveries where due_at is not null
+        """
+    )

@@ -1,0 +1,66 @@
+"""Webhook endpoints: where a reseller wants to be told.
+
+webhook_endpoints(lane, endpoint_id, reseller_id, url, event_types, status, secret_sealed, …)
+    unique (lane, endpoint_id); index (lane, reseller_id)
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from app.storage.pool import Connection, transposed
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An endpoint as it stands. `event_types` None: all of them."""
+
+    lane: int
+    endpoint_id: UUID
+    reseller_id: UUID
+    url: str
+    event_types: list[str] | None
+    status: str
+    secret_sealed: bytes
+    created_at: datetime
+
+    def wants(self, event_type: str) -> bool:
+        """Whether the reseller asked to be told of this kind of event here."""
+        return self.event_types is None or event_type in self.event_types
+
+
+_ENDPOINT = """
+    select e.lane, e.endpoint_id, e.reseller_id, e.url, e.event_types, e.status, e.secret_sealed,
+           e.created_at
+    from webhook_endpoints e
+"""
+
+
+async def of_resellers(connection: Connection, keys: Sequence[tuple[int, UUID]]) -> list[Endpoint]:
+    """The endpoints of these resellers that events go to; a disabled one goes on collecting."""
+    rows = await connection.fetch(
+        _ENDPOINT
+        + """
+        join unnest($1::smallint[], $2::uuid[]) k (lane, reseller_id)
+          on e.lane = k.lane and e.reseller_id = k.reseller_id
+        where e.lane = any($1::smallint[]) and e.status <> 'deleted'
+        """,
+        *transposed(keys, 2),
+    )
+    return [Endpoint(*row) for row in rows]
+
+
+async def disable(connection: Connection, lane: int, endpoint_id: UUID) -> bool:
+    """Stop sending to an endpoint. Returns whether it was active."""
+    return (
+        await connection.execute(
+            """
+            update webhook_endpoints set status = 'disabled', disabled_at = now()
+            where lane = $1 and endpoint_id = $2 and status = 'active'
+            """,
+            lane,
+            endpoint_id,
+        )
+        == "UPDATE 1"
+    )

@@ -1,0 +1,52 @@
+"""Which database this is: after a restore or a failover, purchases hold until people agree.
+
+installation(system_identifier, timeline, hold)
+
+A restored `ready` row may already have been bought, and a restored attempt already settled. When
+the database turns out to be another one than remembered, `hold` is set; claims and checks read it
+in their own statements, so that no process needs to be told.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from app.storage.pool import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """The database as it was last seen, and whether purchases and checks hold."""
+
+    system_identifier: str
+    timeline: int
+    hold: bool
+    changed_at: datetime
+
+
+async def read(connection: Connection) -> Installation:
+    """Compare the database with what is remembered; hold when it is another. Returns the state."""
+    row = await connection.fetchrow(
+        """
+        update installation i
+        set system_identifier = s.system_identifier::text, timeline = c.timeline_id, hold = true,
+            changed_at = now()
+        from pg_control_system() s, pg_control_checkpoint() c
+        where i.system_identifier <> s.system_identifier::text or i.timeline <> c.timeline_id
+        returning i.system_identifier, i.timeline, i.hold, i.changed_at
+        """
+    ) or await connection.fetchrow(
+        "select system_identifier, timeline, hold, changed_at from installation"
+    )
+    if row is None:
+        raise RuntimeError("the installation row is missing: run `jalur migrate`")
+    return Installation(*row)
+
+
+async def resume(connection: Connection) -> bool:
+    """End the hold. Returns whether there was one."""
+    return (
+        await connection.execute(
+            "update installation set hold = false, changed_at = now() where hold"
+        )
+        == "UPDATE 1"
+    )

@@ -1,0 +1,177 @@
+"""Orders: one row each, inserted when accepted, changed only by settling.
+
+orders(lane, order_id, reseller_id, ref_id, fingerprint, sku, …, status, version, decision)
+    unique (lane, order_id); unique (lane, reseller_id, ref_id), for ever
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from app.storage.pool import Connection, columns, transposed
+
+
+@dataclass(frozen=True, slots=True)
+class NewOrder:
+    """An order as it is accepted. Prices in rupiah; `decision` and `metadata` are JSON text."""
+
+    lane: int
+    order_id: UUID
+    reseller_id: UUID
+    ref_id: str
+    fingerprint: bytes
+    sku: str
+    brand: str
+    customer_number: str
+    cluster: str | None
+    region: str | None
+    outlet_id: str | None
+    max_price: int | None
+    price: int
+    retry_until: datetime
+    created_at: datetime
+    metadata: str | None
+    decision: str
+
+
+@dataclass(frozen=True, slots=True)
+class KnownOrder:
+    """An order that holds a reference already."""
+
+    order_id: UUID
+    reseller_id: UUID
+    ref_id: str
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LockedOrder:
+    """An order as settling needs it, under its lock. `ready`: a next attempt waits unclaimed."""
+
+    lane: int
+    order_id: UUID
+    reseller_id: UUID
+    ref_id: str
+    sku: str
+    brand: str
+    customer_number: str
+    cluster: str | None
+    max_price: int | None
+    price: int
+    status: str
+    needs_review: bool
+    corrections: int
+    failure_code: str | None
+    failure_message: str | None
+    serial_number: str | None
+    version: int
+    retry_until: datetime
+    created_at: datetime
+    finished_at: datetime | None
+    metadata: str | None
+    ready: bool
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OrderChange:
+    """What settling writes back: the whole changeable part."""
+
+    lane: int
+    order_id: UUID
+    status: str
+    needs_review: bool
+    corrections: int
+    failure_code: str | None
+    failure_message: str | None
+    serial_number: str | None
+    version: int
+    finished_at: datetime | None
+
+
+async def insert(connection: Connection, orders: Sequence[NewOrder]) -> None:
+    """Insert accepted orders. A taken reference is a unique violation."""
+    await connection.execute(
+        """
+        insert into orders (
+            lane, order_id, reseller_id, ref_id, fingerprint, sku, brand, customer_number,
+            cluster, region, outlet_id, max_price, price, retry_until, created_at, metadata,
+            decision
+        )
+        select * from unnest(
+            $1::smallint[], $2::uuid[], $3::uuid[], $4::text[], $5::bytea[], $6::text[],
+            $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[],
+            $13::bigint[], $14::timestamptz[], $15::timestamptz[], $16::json[], $17::json[]
+        )
+        """,
+        *columns(orders, *NewOrder.__slots__),
+    )
+
+
+async def find_references(
+    connection: Connection, keys: Sequence[tuple[int, UUID, str]]
+) -> list[KnownOrder]:
+    """The orders that hold these (lane, reseller, reference) already."""
+    lanes, resellers, references = transposed(keys, 3)
+    rows = await connection.fetch(
+        """
+        select o.order_id, o.reseller_id, o.ref_id, o.fingerprint
+        from unnest($1::smallint[], $2::uuid[], $3::text[]) k (lane, reseller_id, ref_id)
+        join orders o using (lane, reseller_id, ref_id)
+        where o.lane = any($1::smallint[])
+        """,
+        lanes,
+        resellers,
+        references,
+    )
+    return [KnownOrder(*row) for row in rows]
+
+
+async def lock(connection: Connection, keys: Sequence[tuple[int, UUID]]) -> list[LockedOrder]:
+    """Lock orders and their waiting next attempts, in key order, and read what settling needs."""
+    lanes, order_ids = transposed(keys, 2)
+    rows = await connection.fetch(
+        """
+        with waiting as materialized (
+            select r.lane, r.order_id
+            from unnest($1::smallint[], $2::uuid[]) k (lane, order_id)
+            join ready r using (lane, order_id)
+            where r.lane = any($1::smallint[])
+            for update of r
+        )
+        select o.lane, o.order_id, o.reseller_id, o.ref_id, o.sku, o.brand, o.customer_number,
+               o.cluster, o.max_price, o.price, o.status, o.needs_review, o.corrections,
+               o.failure_code, o.failure_message, o.serial_number, o.version, o.retry_until,
+               o.created_at, o.finished_at, o.metadata,
+               exists (select from waiting w where (w.lane, w.order_id) = (o.lane, o.order_id)),
+               now()
+        from unnest($1::smallint[], $2::uuid[]) k (lane, order_id)
+        join orders o on o.lane = k.lane and o.order_id = k.order_id
+        where o.lane = any($1::smallint[])
+        order by o.lane, o.order_id
+        for update of o
+        """,
+        lanes,
+        order_ids,
+    )
+    return [LockedOrder(*row) for row in rows]
+
+
+async def update(connection: Connection, changes: Sequence[OrderChange]) -> None:
+    """Write back what settling decided about locked orders."""
+    await connection.execute(
+        """
+        update orders o
+        set status = k.status, needs_review = k.needs_review, corrections = k.corrections,
+            failure_code = k.failure_code, failure_message = k.failure_message,
+            serial_number = k.serial_number, version = k.version, finished_at = k.finished_at
+        from unnest(
+            $1::smallint[], $2::uuid[], $3::text[], $4::boolean[], $5::smallint[], $6::text[],
+            $7::text[], $8::text[], $9::integer[], $10::timestamptz[]
+        ) k (lane, order_id, status, needs_review, corrections, failure_code, failure_message,
+             serial_number, version, finished_at)
+        where o.lane = k.lane and o.order_id = k.order_id and o.lane = any($1::smallint[])
+        """,
+        *columns(changes, *OrderChange.__slots__),
+    )

@@ -1,0 +1,88 @@
+"""Connections to PostgreSQL: a hot statement keeps its plan, and no lock is kept long.
+
+The planner is told to prefer index look-ups: the hot statements join small arrays to large tables
+by key, and a plan made while a table was small must not survive into the day it is not.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import asyncpg
+
+from app.errors import DatabaseUnavailable
+
+Connection: TypeAlias = (
+    "asyncpg.pool.PoolConnectionProxy[asyncpg.Record] | asyncpg.Connection[asyncpg.Record]"
+)
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+RETRIABLE = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+"""The transaction was undone by the server and may simply be run again."""
+
+DISCONNECTED = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    TimeoutError,
+)
+"""The connection is gone; whether a commit under way took effect is not known."""
+
+_SESSION = {
+    "application_name": "jalur",
+    "timezone": "UTC",
+    "lock_timeout": "200ms",
+    "statement_timeout": "30s",
+    "idle_in_transaction_session_timeout": "2s",
+    "synchronous_commit": "on",
+    "jit": "off",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """How to connect. `role` is taken on at connect; empty keeps the login's own."""
+
+    dsn: str
+    role: str = "jalur_service"
+    max_size: int = 16
+    statement_cache_size: int = 256
+
+
+async def open_pool(settings: PoolSettings) -> Pool:
+    """Open the pool. Raises DatabaseUnavailable with the reason."""
+    session = dict(_SESSION)
+    if settings.role:
+        session["role"] = settings.role
+    try:
+        return await asyncpg.create_pool(
+            settings.dsn,
+            min_size=2,
+            max_size=settings.max_size,
+            statement_cache_size=settings.statement_cache_size,
+            max_inactive_connection_lifetime=300,
+            command_timeout=35,
+            timeout=5,
+            server_settings=session,
+        )
+    except (*DISCONNECTED, asyncpg.PostgresError) as error:
+        raise DatabaseUnavailable(f"cannot use the database: {error}") from error
+
+
+def columns(rows: Iterable[object], *names: str) -> list[list[Any]]:
+    """Turn rows into one list a column, the shape that `unnest` takes."""
+    listed = list(rows)
+    return [[getattr(row, name) for row in listed] for name in names]
+
+
+def transposed(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    """Turn tuples into `width` lists, one a column, also when there are no rows."""
+    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]

@@ -1,0 +1,142 @@
+"""Ready: what may be bought next, one narrow row an order.
+
+ready(lane, order_id, attempt_no, dealer_id, not_before, decision)
+    unique (lane, order_id); index (dealer_id, lane, order_id)
+
+Inserted by accepting and by settling (the next attempt), gone in the commit that claims it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from app.storage.pool import Connection, columns, transposed
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A next attempt. `decision`: JSON text of its routing, where it is not the order's own."""
+
+    lane: int
+    order_id: UUID
+    attempt_no: int
+    dealer_id: str
+    not_before: datetime
+    decision: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claimable:
+    """A locked ready row with what a purchase needs of its order."""
+
+    lane: int
+    order_id: UUID
+    attempt_no: int
+    dealer_id: str
+    decision: str | None
+    reseller_id: UUID
+    sku: str
+    brand: str
+    customer_number: str
+    cluster: str | None
+    max_price: int | None
+    price: int
+    retry_until: datetime
+    created_at: datetime
+    tried: list[str]
+
+
+async def insert(connection: Connection, rows: Sequence[Ready]) -> None:
+    """Insert next attempts."""
+    await connection.execute(
+        """
+        insert into ready (lane, order_id, attempt_no, dealer_id, not_before, decision)
+        select * from unnest($1::smallint[], $2::uuid[], $3::smallint[], $4::text[],
+                             $5::timestamptz[], $6::json[])
+        """,
+        *columns(rows, *Ready.__slots__),
+    )
+
+
+async def take(
+    connection: Connection,
+    wanted: Sequence[tuple[str, int]],
+    lanes_first: Sequence[int],
+    lanes_after: Sequence[int],
+) -> list[Claimable]:
+    """Lock up to `limit` unlocked rows for each (dealer, limit), lanes in the order given.
+
+    Nothing is taken while the installation is on hold. The backlog is never sorted: the index
+    gives each lane's rows in order, and the lanes rotate from claim to claim.
+    """
+    dealers, limits = transposed(wanted, 2)
+    rows = await connection.fetch(
+        """
+        select r.lane, r.order_id, r.attempt_no, r.dealer_id, r.decision, o.reseller_id, o.sku,
+               o.brand, o.customer_number, o.cluster, o.max_price, o.price, o.retry_until,
+               o.created_at,
+               case when r.attempt_no = 1 then '{}' else array(
+                   select a.dealer_id from attempts a
+                   where a.lane = r.lane and a.order_id = r.order_id
+               ) end
+        from unnest($1::text[], $2::integer[]) d (dealer_id, places)
+        cross join lateral (
+            (
+                select * from ready r
+                where r.dealer_id = d.dealer_id and r.lane = any($3::smallint[])
+                  and r.not_before <= now()
+                limit d.places for update skip locked
+            )
+            union all
+            (
+                select * from ready r
+                where r.dealer_id = d.dealer_id and r.lane = any($4::smallint[])
+                  and r.not_before <= now()
+                limit d.places for update skip locked
+            )
+            limit d.places
+        ) r
+        join orders o on o.lane = r.lane and o.order_id = r.order_id
+        where not exists (select from installation i where i.hold)
+        """,
+        dealers,
+        limits,
+        list(lanes_first),
+        list(lanes_after),
+    )
+    return [Claimable(*row) for row in rows]
+
+
+async def delete(connection: Connection, keys: Sequence[tuple[int, UUID]]) -> None:
+    """Delete rows of orders: claimed, withdrawn, or served by another purchase."""
+    await connection.execute(
+        """
+        delete from ready r using unnest($1::smallint[], $2::uuid[]) k (lane, order_id)
+        where r.lane = k.lane and r.order_id = k.order_id and r.lane = any($1::smallint[])
+        """,
+        *transposed(keys, 2),
+    )
+
+
+async def move(connection: Connection, rows: Sequence[Ready]) -> None:
+    """Send locked rows to another dealer, or later."""
+    await connection.execute(
+        """
+        update ready r
+        set dealer_id = k.dealer_id, not_before = k.not_before,
+            decision = coalesce(k.decision, r.decision)
+        from unnest($1::smallint[], $2::uuid[], $3::smallint[], $4::text[], $5::timestamptz[],
+                    $6::json[])
+             k (lane, order_id, attempt_no, dealer_id, not_before, decision)
+        where r.lane = k.lane and r.order_id = k.order_id and r.lane = any($1::smallint[])
+        """,
+        *columns(rows, *Ready.__slots__),
+    )
+
+
+async def count(connection: Connection) -> int:
+    """How many next attempts wait, counted up to 100,001."""
+    return await connection.fetchval(
+        "select count(*) from (select from ready limit 100001) waiting"
+    )

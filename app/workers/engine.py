@@ -1,0 +1,202 @@
+"""The engine: every part of an order's life put together for one process.
+
+It holds what the HTTP side calls (accept, settle, receive) and runs what works by itself
+(executor, reconciler, deliverer, inbox, upkeep). A process may do either or both.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import structlog
+
+from app.lifecycle.accept import Acceptor
+from app.lifecycle.call import DealerCalls
+from app.lifecycle.deliver import Deliverer, Persistence
+from app.lifecycle.execute import Executor, Lease, Purchase
+from app.lifecycle.receive import Receiver
+from app.lifecycle.reconcile import Check, Reconciler
+from app.lifecycle.route import Router
+from app.lifecycle.settle import Patience, Settler
+from app.metrics import Metrics
+from app.outbound.addresses import AddressPolicy
+from app.outbound.endpoints import EndpointClients
+from app.sealing import Sealer
+from app.storage.batches import BatchLimits
+from app.storage.deliveries import DueDelivery
+from app.storage.hints import Hints, Topic
+from app.storage.lanes import lane_groups
+from app.storage.pool import Pool, PoolSettings, open_pool
+from app.workers.loop import Loop, Rhythm
+from app.workers.upkeep import Upkeep
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """What an engine is made of; read from the environment at the door."""
+
+    database: PoolSettings
+    redis_url: str | None
+    secret_keys: Sequence[str]
+    lane_groups: int = 1
+    lease: Lease = field(default_factory=Lease)
+    patience: Patience = field(default_factory=Patience)
+    persistence: Persistence = field(default_factory=Persistence)
+    address_policy: AddressPolicy = field(default_factory=AddressPolicy)
+    accept_limits: BatchLimits = field(default_factory=BatchLimits)
+    grace_seconds: float = 20.0
+    poll_seconds: tuple[float, float] = (0.05, 0.2)
+    most_checks: int = 64
+    most_deliveries: int = 256
+    most_purchases: int = 1024
+
+
+class Engine:
+    """One process's parts. Made by `start_engine`; `run` until `stop` is set, then `close`."""
+
+    def __init__(self, settings: EngineSettings, pool: Pool, metrics: Metrics) -> None:
+        self.settings = settings
+        self.pool = pool
+        self.metrics = metrics
+        groups = lane_groups(settings.lane_groups)
+        self.sealer = Sealer(settings.secret_keys)
+        self.hints = Hints(settings.redis_url)
+        self.router = Router(self.sealer, time.monotonic)
+        self.calls = DealerCalls(metrics)
+        self.clients = EndpointClients(settings.address_policy)
+        self.acceptor = Acceptor(pool, groups, self.hints, metrics, settings.accept_limits)
+        self.settler = Settler(pool, self.router, self.hints, metrics, settings.patience, groups)
+        self.receiver = Receiver(pool, self.router, self.settler, self.hints, groups)
+        self.executor = Executor(
+            pool, self.router, self.settler, self.calls, settings.lease, groups
+        )
+        self.reconciler = Reconciler(
+            pool, self.router, self.settler, self.calls, settings.lease, groups
+        )
+        self.deliverer = Deliverer(
+            pool, self.clients, self.sealer, metrics, settings.persistence, groups, random.random
+        )
+        self.upkeep = Upkeep(pool, self.router, self.receiver, self.calls, self.hints, metrics)
+
+    async def run(
+        self, stop: asyncio.Event, *, work: bool, serve: Callable[[], Awaitable[None]] | None
+    ) -> None:
+        """Run until `stop` is set and everything in flight is seen through.
+
+        `serve` is the HTTP side; it returns once it is stopped. The flushers go last, since what
+        is in flight still has words to settle.
+        """
+        flushers = (self.acceptor.batches, self.settler.batches, self.deliverer.results)
+        async with asyncio.TaskGroup() as group:
+            for flusher in flushers:
+                group.create_task(flusher.run())
+            hints = group.create_task(self.hints.run())
+            upkeep = group.create_task(self.upkeep.run(inbox=work))
+            async with asyncio.TaskGroup() as acting:
+                for loop in self._loops() if work else ():
+                    acting.create_task(loop.run(stop))
+                if serve is not None:
+                    acting.create_task(_serve_until_done(serve, stop))
+                acting.create_task(_wait(stop))
+            upkeep.cancel()
+            hints.cancel()
+            for flusher in flushers:
+                flusher.close()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.calls.close()
+        await self.clients.close()
+        await self.pool.close()
+
+    def _loops(self) -> "tuple[Loop[Purchase], Loop[Check], Loop[DueDelivery]]":
+        settings = self.settings
+        shortest, longest = settings.poll_seconds
+        rhythm = Rhythm(random.random, shortest, longest, settings.grace_seconds)
+        return (
+            Loop(
+                "executor",
+                Topic.READY,
+                self._claim_purchases,
+                self._buy,
+                hints=self.hints,
+                rhythm=rhythm,
+                most_in_flight=settings.most_purchases,
+            ),
+            Loop(
+                "reconciler",
+                Topic.CHECK,
+                self.reconciler.claim,
+                self.reconciler.check,
+                hints=self.hints,
+                rhythm=rhythm,
+                most_in_flight=settings.most_checks,
+            ),
+            Loop(
+                "deliverer",
+                Topic.DELIVER,
+                self._claim_deliveries,
+                self._deliver,
+                hints=self.hints,
+                rhythm=rhythm,
+                most_in_flight=settings.most_deliveries,
+            ),
+        )
+
+    async def _claim_purchases(self, free: int) -> Sequence[Purchase]:
+        claimed = await self.executor.claim(datetime.now(UTC), free)
+        for purchase in claimed:
+            self.calls.enter(purchase.access.row.dealer_id)
+        return claimed
+
+    async def _buy(self, purchase: Purchase) -> None:
+        try:
+            await self.executor.send(purchase)
+        finally:
+            self.calls.leave(purchase.access.row.dealer_id)
+
+    async def _claim_deliveries(self, free: int) -> Sequence[DueDelivery]:
+        claimed = await self.deliverer.claim(free)
+        for delivery in claimed:
+            self.deliverer.enter(delivery)
+        return claimed
+
+    async def _deliver(self, delivery: DueDelivery) -> None:
+        try:
+            await self.deliverer.deliver(delivery, datetime.now(UTC))
+        finally:
+            self.deliverer.leave(delivery)
+
+
+async def start_engine(settings: EngineSettings, metrics: Metrics) -> Engine:
+    """Connect, look which database this is, load the routing table, rebuild the shares.
+
+    Raises DatabaseUnavailable, ConfigurationError.
+    """
+    pool = await open_pool(settings.database)
+    engine = Engine(settings, pool, metrics)
+    try:
+        await engine.upkeep.look_at_installation()
+        await engine.router.refresh(pool)
+        await engine.router.rebuild_shares(pool, datetime.now(UTC))
+    except BaseException:
+        await engine.close()
+        raise
+    return engine
+
+
+async def _serve_until_done(serve: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+    """Serve; when serving ends, whatever the reason, the rest of the process stops too."""
+    try:
+        await serve()
+    finally:
+        stop.set()
+
+
+async def _wait(stop: asyncio.Event) -> None:
+    await stop.wait()

@@ -1,0 +1,107 @@
+"""The shape that every worker loop has: claim, start what was claimed, wait for a hint or a poll.
+
+A loop ends when it is told to stop: it claims nothing more and waits for what is in flight, first
+patiently, then by cancelling, which hands each act over.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import asyncpg
+import structlog
+
+from app.errors import DatabaseUnavailable, Overloaded
+from app.storage.hints import Hints, Topic
+from app.storage.pool import DISCONNECTED
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+_DATABASE_TROUBLE = (*DISCONNECTED, asyncpg.PostgresError, DatabaseUnavailable, Overloaded)
+_AFTER_TROUBLE_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """How a loop waits: between two polls, varied by `fraction` in [0, 1), and when stopping."""
+
+    fraction: Callable[[], float]
+    shortest_seconds: float = 0.05
+    longest_seconds: float = 0.2
+    grace_seconds: float = 20.0
+
+    def pause_seconds(self) -> float:
+        """How long the next wait for a hint lasts at most."""
+        span = self.longest_seconds - self.shortest_seconds
+        return self.shortest_seconds + span * self.fraction()
+
+
+class Loop(Generic[T]):
+    """Claims work under a bound and does each piece in a task of its own."""
+
+    def __init__(
+        self,
+        name: str,
+        topic: Topic,
+        claim: Callable[[int], Awaitable[Sequence[T]]],
+        act: Callable[[T], Awaitable[None]],
+        *,
+        hints: Hints,
+        rhythm: Rhythm,
+        most_in_flight: int,
+    ) -> None:
+        self._name = name
+        self._topic = topic
+        self._claim = claim
+        self._act = act
+        self._hints = hints
+        self._rhythm = rhythm
+        self._most_in_flight = most_in_flight
+        self._acting: set[asyncio.Task[None]] = set()
+
+    @property
+    def in_flight(self) -> int:
+        """How many acts are under way."""
+        return len(self._acting)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Claim and act until told to stop, then see what is in flight through."""
+        async with asyncio.TaskGroup() as group:
+            while not stop.is_set():
+                free = self._most_in_flight - len(self._acting)
+                claimed = await self._claim_some(free) if free > 0 else ()
+                for piece in claimed:
+                    task = group.create_task(self._do(piece))
+                    self._acting.add(task)
+                    task.add_done_callback(self._acting.discard)
+                if not claimed:
+                    await self._hints.wait(self._topic, self._rhythm.pause_seconds())
+            await self._finish()
+
+    async def _claim_some(self, free: int) -> Sequence[T]:
+        try:
+            return await self._claim(free)
+        except _DATABASE_TROUBLE as error:
+            log.warning("claim.failed", loop=self._name, reason=f"{type(error).__name__}: {error}")
+            await asyncio.sleep(_AFTER_TROUBLE_SECONDS)
+            return ()
+
+    async def _do(self, piece: T) -> None:
+        try:
+            await self._act(piece)
+        except Exception:
+            # One order's surprise stops nobody else; its lease brings it back.
+            log.exception("act.failed", loop=self._name)
+        finally:
+            self._hints.wake(self._topic)
+
+    async def _finish(self) -> None:
+        """Wait for what is in flight, then hand over what is left."""
+        if not self._acting:
+            return
+        _, left = await asyncio.wait(self._acting, timeout=self._rhythm.grace_seconds)
+        for task in left:
+            task.cancel()

@@ -1,0 +1,294 @@
+"""OtomaX, the program most Indonesian top-up centers run: HTTP GET, answers in plain text.
+
+An answer is one line after the center's own template. Ours is the usual one:
+
+    T#<its id> R#<our reference> <product>.<number> SUKSES. SN: <sn>. Harga <price>. Saldo <n>
+
+*sukses* is success, *gagal* failed, *akan diproses* will be processed, *harga* price, *saldo*
+balance. The `T#` id and the number prove a stored transaction; a refusal drawn before the center
+looked the reference up has no `T#`. Words that deny themselves ("belum sukses", not yet) never
+settle anything: only a state word that begins the sentence counts, and nothing may contradict it.
+
+Callbacks are not signed, and 40 means failed as well as refunded: they only trigger a check.
+
+Credentials: `memberID`, `pin`, `password`. There is no price limit in the request.
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import parse_qs, quote, urlencode
+
+from dealers.contract import (
+    Account,
+    Answer,
+    Balance,
+    Callback,
+    CallbackRefused,
+    CallbackReport,
+    Capabilities,
+    DealerPrice,
+    Fault,
+    Outcome,
+    Recovery,
+    Report,
+    Request,
+    TopUp,
+    UnreadableAnswer,
+)
+
+CAPABILITIES: Final = Capabilities(
+    recovery=Recovery.STATUS_CALL,
+    absent_after_seconds=60.0,
+)
+
+_LONGEST_ANSWER = 2_000
+"""Characters. A template fills a line or two; whatever is longer is some other page."""
+
+_TEMPLATE = re.compile(
+    r"(?:T#(?P<transaction>\d+) )?"
+    r"R#(?P<reference>[0-9A-Z]+) "
+    r"(?:[^ ]+\.(?P<number>\d+) )?"
+    r"(?:(?i:STATUS): ?)?"
+    r"(?P<failed>(?i:GAGAL)\b[ .:,-]*)?"
+    r"(?P<phrase>[^.,:;!]*)"
+    r"(?P<rest>.*)"
+)
+_BALANCE_SENTENCE = re.compile(r"saldo (?:rp ?)?-?\d+")
+_SERIAL_NUMBER = re.compile(r"\bSN: ?(.*?)(?:[. ]{1,3}(?:Harga|Saldo) [\d.]+|$)", re.IGNORECASE)
+_PRICE = re.compile(r"\bHarga (?:Rp ?)?(\d{1,3}(?:\.\d{3})+|\d+)(?!\d|\.\d)", re.IGNORECASE)
+_DEPOSIT = re.compile(r"\bSaldo:? (?:Rp\.? ?)?(-?\d{1,3}(?:\.\d{3})+|-?\d+)(?!\d|\.\d)", re.I)
+
+_IN_PROCESS = frozenset({"akan diproses", "sedang diproses", "menunggu jawaban", "terjadwal"})
+_REFUNDED = frozenset({"refund", "direfund"})
+_NOT_FOUND = "tidak ada data"
+
+# The center's reasons for a failure: wrong number; outside the area, area code does not match;
+# balance short, wrong product, wrong signature; the rest is stock, disruption, price, hours, limit.
+_FAULTS: Mapping[str, Fault] = {
+    "tujuan salah": Fault.NUMBER,
+    "tujuan di luar wilayah": Fault.CLUSTER,
+    "kode area tidak cocok": Fault.CLUSTER,
+    "saldo tidak cukup": Fault.ACCOUNT,
+    "produk salah": Fault.ACCOUNT,
+    "wrong signature": Fault.ACCOUNT,
+    "stok kosong": Fault.PRODUCT,
+    "produk gangguan": Fault.PRODUCT,
+    "harga tidak sesuai": Fault.PRODUCT,
+    "cutoff": Fault.PRODUCT,
+    "limit harian": Fault.PRODUCT,
+    "dibatalkan": Fault.PRODUCT,
+}
+
+_UNDECIDED = r"belum|bukan|menunggu|(?:di)?proses|pending|dobel|time ?out|tidak ada data|R#\w+"
+_DENIES_SUCCESS = re.compile(rf"\b(?:{_UNDECIDED}|gagal|(?:di)?batal\w*|\w*refund|tidak)\b", re.I)
+_DENIES_FAILURE = re.compile(rf"\b(?:{_UNDECIDED}|sukses|berhasil)\b", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """An answer that names our reference, taken apart. `phrase`, in lower case, is its state."""
+
+    text: str
+    has_id: bool
+    has_number: bool
+    failed: bool
+    """It begins with GAGAL; then `phrase` is the reason, empty where none is given."""
+    phrase: str
+    rest: str
+    """What follows the phrase: it may explain, and must not contradict."""
+
+    @property
+    def stored(self) -> bool:
+        """With the center's own id and our number it speaks of a stored transaction."""
+        return self.has_id and self.has_number
+
+
+def validate(account: Account) -> list[str]:
+    """Return which credentials are missing."""
+    needed = ("memberID", "pin", "password")
+    return [f"credential {name} is missing" for name in needed if not account.credentials.get(name)]
+
+
+def top_up(account: Account, order: TopUp) -> Request:
+    """`GET /trx`. The center calls back to an address set up with it, not to one we send."""
+    return _get(account, "/trx", _purchase(account, order))
+
+
+def read_top_up(account: Account, order: TopUp, answer: Answer) -> Report:
+    """Read the answer to a purchase: without the center's id nothing was created."""
+    line = _line(answer, order)
+    if isinstance(line, Report):
+        return line
+    if line.phrase in _FAULTS and not line.has_id and not _DENIES_FAILURE.search(line.rest):
+        return _refusal(line)
+    return _stored_state(line)
+
+
+def status(account: Account, order: TopUp) -> Request:
+    """The purchase with `check=1`. Without that flag it would buy."""
+    return _get(account, "/trx", {**_purchase(account, order), "check": "1"})
+
+
+def read_status(account: Account, order: TopUp, answer: Answer) -> Report:
+    """Read the answer to a check: without the center's id it says nothing of the purchase."""
+    line = _line(answer, order)
+    if isinstance(line, Report):
+        return line
+    absent = line.phrase == _NOT_FOUND and not (line.has_id or line.failed or line.rest)
+    if absent:
+        return Report(Outcome.UNKNOWN, _code(_NOT_FOUND), line.text, not_found=True)
+    return _stored_state(line)
+
+
+def read_callback(account: Account, callback: Callback) -> CallbackReport:
+    """Read `refid`, `status`, `price`, `message` from the query. Never verified: it is a hint."""
+    try:
+        fields = parse_qs(callback.query, keep_blank_values=True, max_num_fields=30)
+    except ValueError as error:
+        raise CallbackRefused("the query cannot be read") from error
+    if len(fields.get("refid", [])) != 1 or len(fields.get("status", [])) != 1:
+        raise CallbackRefused("refid or status is missing, or there are several")
+    state, message = fields["status"][0], fields.get("message", [""])[0]
+    outcome = {"20": Outcome.SUCCEEDED, "40": Outcome.FAILED}.get(state, Outcome.UNKNOWN)
+    report = Report(outcome, state, message)
+    return CallbackReport(fields["refid"][0], report, verified=False)
+
+
+def acknowledge() -> tuple[str, bytes]:
+    """Any text is enough for OtomaX."""
+    return "text/plain", b"OK"
+
+
+def balance(account: Account) -> Request:
+    """`GET /balance`, with a signature of its own."""
+    sign = _sign(account, "CheckBalance", account.credentials["memberID"])
+    return _get(account, "/balance", {"memberID": account.credentials["memberID"], "sign": sign})
+
+
+def read_balance(account: Account, answer: Answer) -> Balance:
+    """Read `Saldo 1.250.000`. Raises `UnreadableAnswer`."""
+    text = _text(answer)
+    amounts = _DEPOSIT.findall(text) if answer.status == HTTPStatus.OK else []
+    if len(amounts) != 1:
+        raise UnreadableAnswer(f"http-{answer.status}, not one balance: {text[:100]}")
+    return Balance(_rupiah(amounts[0]))
+
+
+def price_list(account: Account) -> None:
+    """Centers publish prices outside the protocol."""
+
+
+def read_price_list(account: Account, answer: Answer) -> list[DealerPrice]:
+    """Raise `UnreadableAnswer`: there is no price list to read."""
+    raise UnreadableAnswer("OtomaX has no price list")
+
+
+def _purchase(account: Account, order: TopUp) -> dict[str, str]:
+    member = account.credentials["memberID"]
+    return {
+        "memberID": member,
+        "product": order.dealer_sku,
+        "qty": "1",
+        "dest": order.customer_number,
+        "refID": order.dealer_ref,
+        "sign": _sign(account, member, order.dealer_sku, order.customer_number, order.dealer_ref),
+    }
+
+
+def _sign(account: Account, *subject: str) -> str:
+    secrets = (account.credentials["pin"], account.credentials["password"])
+    digest = hashlib.sha1("|".join(("OtomaX", *subject, *secrets)).encode(), usedforsecurity=False)
+    return base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode()
+
+
+def _get(account: Account, path: str, query: Mapping[str, str]) -> Request:
+    address = account.base_url.rstrip("/") + path
+    return Request("GET", f"{address}?{urlencode(query, quote_via=quote, safe='')}")
+
+
+def _line(answer: Answer, order: TopUp) -> _Line | Report:
+    """Take the answer apart, or say in a report why it proves nothing about `order`."""
+    if answer.status != HTTPStatus.OK:
+        return Report(Outcome.UNKNOWN, f"http-{answer.status}")
+    text = _text(answer)
+    parts = _TEMPLATE.fullmatch(text) if len(text) <= _LONGEST_ANSWER else None
+    if parts is None:
+        return Report(Outcome.UNKNOWN, "no-template", text)
+    if parts["reference"] != order.dealer_ref:
+        return Report(Outcome.UNKNOWN, "other-reference", text)
+    if parts["number"] not in (None, order.customer_number):
+        return Report(Outcome.UNKNOWN, "other-number", text)
+    phrase = parts["phrase"].strip().casefold()
+    return _Line(
+        text,
+        has_id=parts["transaction"] is not None,
+        has_number=parts["number"] is not None,
+        failed=parts["failed"] is not None,
+        phrase="" if _BALANCE_SENTENCE.fullmatch(phrase) else phrase,
+        rest=parts["rest"].strip(" ."),
+    )
+
+
+def _refusal(line: _Line) -> Report:
+    fault = _FAULTS[line.phrase]
+    # A wrong number is wrong at every dealer; REJECTED would send it to the next one.
+    outcome = Outcome.FAILED if fault is Fault.NUMBER else Outcome.REJECTED
+    return Report(outcome, _code(line.phrase), line.text, fault)
+
+
+def _stored_state(line: _Line) -> Report:
+    """The state of a stored transaction; of anything else at most that it is in process."""
+    if line.phrase in _IN_PROCESS and not line.failed:
+        return Report(Outcome.PENDING, _code(line.phrase), line.text)
+    if line.stored and line.phrase == "sukses" and not line.failed:
+        return _success(line)
+    if line.stored and _is_failure(line):
+        return _failure(line)
+    return Report(Outcome.UNKNOWN, "undecided", line.text)
+
+
+def _success(line: _Line) -> Report:
+    if _DENIES_SUCCESS.search(line.rest):
+        return Report(Outcome.UNKNOWN, "contradiction", line.text)
+    serial_number, price = _SERIAL_NUMBER.search(line.rest), _PRICE.search(line.rest)
+    return Report(
+        Outcome.SUCCEEDED,
+        "sukses",
+        line.text,
+        serial_number=(serial_number[1].strip(" .") or None) if serial_number else None,
+        price_rupiah=_rupiah(price[1]) if price else None,
+    )
+
+
+def _is_failure(line: _Line) -> bool:
+    without_reason = line.failed and not line.phrase
+    return without_reason or line.phrase in _FAULTS or line.phrase in _REFUNDED
+
+
+def _failure(line: _Line) -> Report:
+    if _DENIES_FAILURE.search(line.rest):
+        return Report(Outcome.UNKNOWN, "contradiction", line.text)
+    return Report(
+        Outcome.FAILED,
+        _code(line.phrase or "gagal"),
+        line.text,
+        _FAULTS.get(line.phrase, Fault.PRODUCT),
+        reversal=line.phrase in _REFUNDED,
+    )
+
+
+def _text(answer: Answer) -> str:
+    return " ".join(answer.body.decode("utf-8", "replace").split())
+
+
+def _code(phrase: str) -> str:
+    return phrase.replace(" ", "-")
+
+
+def _rupiah(amount: str) -> int:
+    return int(amount.replace(".", ""))

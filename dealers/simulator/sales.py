@@ -1,0 +1,116 @@
+"""The counter: what one request creates in the book, and how its answer will leave.
+
+Nothing here awaits. From looking a reference up to recording it no other request can come
+between, which is why the same reference never delivers twice, however many callers send it.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from dealers.simulator.agenda import Agenda
+from dealers.simulator.behaviour import (
+    SUCCESS,
+    Manner,
+    Plan,
+    Reason,
+    State,
+    Timing,
+    digits_of,
+    plan_of,
+)
+from dealers.simulator.book import Book, Purchase, serial_number_of
+from dealers.simulator.dialect import Ask, Desk, Incoming, Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """An answer and the manner in which it leaves."""
+
+    reply: Reply
+    manner: Manner = Manner.PLAIN
+
+
+_SPOILT: Mapping[Manner, Reply] = MappingProxyType(
+    {
+        Manner.CUT: Reply(b""),
+        Manner.GARBAGE: Reply(b"\x00\xff\xfe<<%{\x13\x9d\xc3(]", b"application/octet-stream"),
+        Manner.HTTP_500: Reply(b"Internal Server Error", status=500),
+        Manner.HTTP_503: Reply(b"Service Unavailable", status=503),
+    }
+)
+
+
+class Sales:
+    """Serves buyers' requests out of the book."""
+
+    def __init__(self, book: Book, agenda: Agenda, timing: Timing) -> None:
+        self._book = book
+        self._agenda = agenda
+        self._timing = timing
+
+    def serve(self, desk: Desk, incoming: Incoming) -> Served:
+        """Answer one request; what it created is recorded when this returns."""
+        dealer, dialect = desk.dealer, desk.dialect
+        ask = dialect.read(dealer, incoming, self._book.balance_rupiah(dealer))
+        if isinstance(ask, Reply):
+            return Served(ask)
+        known = self._book.find((dealer.dealer_id, ask.dealer_ref))
+        if ask.only_status or (known is not None and not _may_try_again(known, ask)):
+            balance_rupiah = self._book.balance_rupiah(dealer)
+            return Served(dialect.recall(dealer, ask, known, balance_rupiah))
+        # Whoever comes back after a lost first try is served without further trouble.
+        calm = dealer.always_succeeds or known is not None
+        return self._sell(desk, ask, SUCCESS if calm else digits_of(ask.customer_number))
+
+    def _sell(self, desk: Desk, ask: Ask, digits: str) -> Served:
+        plan = plan_of(digits)
+        price_rupiah = desk.dealer.prices.get(ask.sku)
+        if price_rupiah is None:
+            return self._refuse(desk, ask, Reason.UNKNOWN_PRODUCT)
+        if plan.refusal is not None and not _is_within_limit(plan, ask):
+            return self._refuse(desk, ask, plan.refusal)
+        purchase = self._create(desk, ask, digits, price_rupiah)
+        reply = _SPOILT.get(plan.manner)
+        if reply is None:
+            balance_rupiah = self._book.balance_rupiah(desk.dealer)
+            reply = desk.dialect.confirm(desk.dealer, purchase, balance_rupiah)
+        return Served(reply, plan.manner)
+
+    def _refuse(self, desk: Desk, ask: Ask, reason: Reason) -> Served:
+        balance_rupiah = self._book.balance_rupiah(desk.dealer)
+        return Served(desk.dialect.refuse(desk.dealer, ask, reason, balance_rupiah))
+
+    def _create(self, desk: Desk, ask: Ask, digits: str, price_rupiah: int) -> Purchase:
+        now, plan = time.time(), plan_of(digits)
+        purchase = Purchase(
+            dealer_id=desk.dealer.dealer_id,
+            dealer_ref=ask.dealer_ref,
+            customer_number=ask.customer_number,
+            sku=ask.sku,
+            number=self._book.next_number(),
+            price_rupiah=price_rupiah,
+            digits=digits,
+            state=plan.state,
+            callback_url=ask.callback_url or desk.dealer.callback_url,
+            created_at=now,
+            reason=plan.failure if plan.state is State.FAILED else None,
+            delivered_at=now if plan.state is State.SUCCEEDED else None,
+            due_at=now + self._timing.before_step(plan.steps[0].after) if plan.steps else None,
+        )
+        if plan.state is State.SUCCEEDED and plan.has_serial:
+            purchase = replace(purchase, serial_number=serial_number_of(purchase))
+        self._book.record(purchase)
+        self._agenda.follow(purchase)
+        return purchase
+
+
+def _may_try_again(known: Purchase, ask: Ask) -> bool:
+    same = (known.customer_number, known.sku) == (ask.customer_number, ask.sku)
+    return known.state is State.LOST and same
+
+
+def _is_within_limit(plan: Plan, ask: Ask) -> bool:
+    """A risen price is no ground for refusing a buyer who set no limit."""
+    return plan.refusal is Reason.PRICE and not ask.price_limited

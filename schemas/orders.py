@@ -1,0 +1,135 @@
+"""Orders on the wire: what a reseller sends, and what it is shown, in answers and in webhooks.
+
+The dealer and what it cost are no part of it.
+"""
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+MAX_PRICE_RUPIAH = 1_000_000_000_000
+MAX_METADATA_KEYS = 20
+MAX_METADATA_BYTES = 2048
+
+Reference = Annotated[str, StringConstraints(pattern=r"^[!-~]([ -~]{0,62}[!-~])?$")]
+"""1 to 64 printable ASCII characters, no space at either end."""
+
+Note = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
+"""Any text that PostgreSQL can hold."""
+
+OrderStatus = Literal["accepted", "processing", "succeeded", "failed", "reversed"]
+
+
+class NewOrder(BaseModel):
+    """An order as a reseller sends it. A field that is not listed here is refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    ref_id: Reference
+    """The reseller's own reference, unique for ever: the same one again is the same order."""
+    sku: Annotated[str, StringConstraints(min_length=1, max_length=32)]
+    customer_number: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    """As people write it: `0812…`, `62812…`, `+62 812-…`."""
+    region: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
+    """Where the outlet stands; it decides which dealers may serve."""
+    outlet_id: Reference | None = None
+    max_price: Annotated[int, Field(gt=0, le=MAX_PRICE_RUPIAH)] | None = None
+    """The most that a dealer may cost, in rupiah."""
+    metadata: dict[Note, Note] | None = None
+    """Up to 20 keys, 2 kB as JSON; returned as it came."""
+
+    @field_validator("metadata")
+    @classmethod
+    def _small_enough(cls, value: dict[str, str] | None) -> dict[str, str] | None:
+        if value is None:
+            return None
+        if len(value) > MAX_METADATA_KEYS:
+            raise ValueError(f"at most {MAX_METADATA_KEYS} keys are kept")
+        if len(orjson.dumps(value)) > MAX_METADATA_BYTES:
+            raise ValueError(f"at most {MAX_METADATA_BYTES} bytes of JSON are kept")
+        return value
+
+
+class Failure(BaseModel):
+    """Why an order failed."""
+
+    code: str
+    message: str
+
+
+class Order(BaseModel):
+    """An order as its reseller sees it. Amounts in whole rupiah."""
+
+    id: UUID
+    ref_id: str
+    sku: str
+    brand: str
+    customer_number: str
+    cluster: str | None
+    price: int
+    status: OrderStatus
+    delayed: bool
+    """The outcome is being looked into by people."""
+    serial_number: str | None
+    failure: Failure | None
+    version: int
+    """Rises with every change that is reported."""
+    created_at: datetime
+    finished_at: datetime | None
+    metadata: dict[str, str] | None
+
+
+class OrderList(BaseModel):
+    """A page of orders, the newest first."""
+
+    data: list[Order]
+    next_cursor: str | None
+    has_more: bool
+
+
+def order_document(
+    *,
+    order_id: UUID,
+    ref_id: str,
+    sku: str,
+    brand: str,
+    customer_number: str,
+    cluster: str | None,
+    price: int,
+    status: str,
+    delayed: bool,
+    serial_number: str | None,
+    failure_code: str | None,
+    failure_message: str | None,
+    version: int,
+    created_at: datetime,
+    finished_at: datetime | None,
+    metadata: str | None,
+) -> dict[str, object]:
+    """The order as `Order` describes it, ready for JSON. Times are aware; `metadata` is JSON text.
+
+    Answers and webhooks are both made here, so that they cannot tell different stories.
+    """
+    failure = None
+    if failure_code is not None:
+        failure = {"code": failure_code, "message": failure_message or ""}
+    return {
+        "id": str(order_id),
+        "ref_id": ref_id,
+        "sku": sku,
+        "brand": brand,
+        "customer_number": customer_number,
+        "cluster": cluster,
+        "price": price,
+        "status": status,
+        "delayed": delayed,
+        "serial_number": serial_number,
+        "failure": failure,
+        "version": version,
+        "created_at": created_at.isoformat(),
+        "finished_at": None if finished_at is None else finished_at.isoformat(),
+        "metadata": None if metadata is None else orjson.loads(metadata),
+    }

@@ -1,0 +1,32 @@
+"""The two servers that tests run against: real ones, started once for the whole run."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.embedded.postgres import RunningPostgres, start_postgres
+from app.embedded.valkey import RunningValkey, start_valkey
+
+
+@pytest.fixture(scope="session")
+def server_dir() -> Iterator[Path]:
+    """A folder that the servers' unprivileged user can reach, as pytest's own are not."""
+    folder = Path(tempfile.mkdtemp(prefix="jalur-tests-", dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres(server_dir: Path) -> Iterator[RunningPostgres]:
+    with start_postgres(server_dir) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def valkey(server_dir: Path) -> Iterator[RunningValkey]:
+    with start_valkey(server_dir) as running:
+        yield running
