@@ -10,6 +10,8 @@ import pytest
 from app.embedded.postgres import RunningPostgres, start_postgres
 from app.embedded.valkey import RunningValkey, start_valkey
 
+pytest_plugins = ["tests.storage_fixtures"]
+
 
 @pytest.fixture(scope="session")
 def server_dir() -> Iterator[Path]:

@@ -53,11 +53,8 @@ class DealerCalls:
         """The act is over."""
         self._in_flight[dealer_id] -= 1
 
-    async def call(self, access: DealerAccess, request: Request, kind: str) -> Called:
-        """Send once. Whatever goes wrong, and whatever is thrown, becomes a report.
-
-        `kind` is `purchase` or `status`, for the metrics.
-        """
+    async def call(self, access: DealerAccess, request: Request) -> Called:
+        """Send once. Whatever goes wrong, and whatever is thrown, becomes a report."""
         started = self.monotonic()
         try:
             answer = await self._client(access).call(
@@ -72,7 +69,7 @@ class DealerCalls:
             return Called(None, Report(Outcome.UNKNOWN, "call-failed", type(error).__name__))
         finally:
             seconds = self.monotonic() - started
-            self._metrics.dealer_called(access.row.dealer_id, kind, seconds)
+            self._metrics.dealer_called(access.row.dealer_id, seconds)
         return Called(answer, _ANSWERED)
 
     async def close(self) -> None:

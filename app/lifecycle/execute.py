@@ -270,7 +270,7 @@ class Executor:
             late = Report(Outcome.REJECTED, "lease-ran-out", "not sent: the claim was too old")
             return late, True
         request = access.dialect.top_up(access.account, purchase.order)
-        called = await self._calls.call(access, request, "purchase")
+        called = await self._calls.call(access, request)
         now = self._calls.monotonic()
         if called.answer is None:
             breaker.failed(purchase.ticket, now)

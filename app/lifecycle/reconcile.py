@@ -94,7 +94,7 @@ class Reconciler:
             access.account.options.get("callback_url"),
         )
         request = access.dialect.status(access.account, order)
-        called = await self._calls.call(access, request, "status")
+        called = await self._calls.call(access, request)
         if called.answer is None:
             # That this question was not sent proves nothing about the purchase.
             return Report(Outcome.UNKNOWN, called.report.code, called.report.message), True

@@ -64,3 +64,71 @@ async def disable(connection: Connection, lane: int, endpoint_id: UUID) -> bool:
         )
         == "UPDATE 1"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class NewEndpoint:
+    """An endpoint to create, its secret sealed already."""
+
+    lane: int
+    endpoint_id: UUID
+    reseller_id: UUID
+    url: str
+    event_types: list[str] | None
+    secret_sealed: bytes
+
+
+async def create(connection: Connection, new: NewEndpoint) -> datetime:
+    """Insert an active endpoint. Returns when it was created."""
+    return await connection.fetchval(
+        """
+        insert into webhook_endpoints (lane, endpoint_id, reseller_id, url, event_types,
+                                       secret_sealed)
+        values ($1, $2, $3, $4, $5, $6)
+        returning created_at
+        """,
+        new.lane,
+        new.endpoint_id,
+        new.reseller_id,
+        new.url,
+        new.event_types,
+        new.secret_sealed,
+    )
+
+
+async def count(connection: Connection, lane: int, reseller_id: UUID) -> int:
+    """How many endpoints the reseller has, disabled ones included."""
+    return await connection.fetchval(
+        """
+        select count(*) from webhook_endpoints
+        where lane = $1 and reseller_id = $2 and status <> 'deleted'
+        """,
+        lane,
+        reseller_id,
+    )
+
+
+async def delete(connection: Connection, lane: int, reseller_id: UUID, endpoint_id: UUID) -> bool:
+    """Delete a reseller's endpoint and give up what is still to be sent there.
+
+    Returns whether there was one.
+    """
+    return await connection.fetchval(
+        """
+        with gone as (
+            update webhook_endpoints set status = 'deleted'
+            where lane = $1 and reseller_id = $2 and endpoint_id = $3 and status <> 'deleted'
+            returning lane, endpoint_id
+        ), given_up as (
+            update deliveries d
+            set state = 'failed', claim_id = null, due_at = null,
+                last_error = 'the endpoint was deleted'
+            from gone
+            where d.lane = gone.lane and d.endpoint_id = gone.endpoint_id and d.state = 'pending'
+        )
+        select exists (select from gone)
+        """,
+        lane,
+        reseller_id,
+        endpoint_id,
+    )

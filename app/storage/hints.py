@@ -105,6 +105,7 @@ class Hints:
             message = await channel.get_message(ignore_subscribe_messages=True, timeout=1.0)
             if message is None:
                 continue
-            for name in bytes(message["data"]).decode().split(","):  # pyright: ignore[reportArgumentType]
-                if name in Topic:
-                    self._events[Topic(name)].set()
+            told = bytes(message["data"]).split(b",")  # pyright: ignore[reportArgumentType]
+            for topic in Topic:
+                if topic.encode() in told:
+                    self._events[topic].set()

@@ -82,19 +82,15 @@ async def take(
                ) end
         from unnest($1::text[], $2::integer[]) d (dealer_id, places)
         cross join lateral (
-            (
+            select found.*
+            from (values ($3::smallint[]), ($4::smallint[])) part (lanes)
+            cross join lateral (
                 select * from ready r
-                where r.dealer_id = d.dealer_id and r.lane = any($3::smallint[])
+                where r.dealer_id = d.dealer_id and r.lane = any(part.lanes)
                   and r.not_before <= now()
-                limit d.places for update skip locked
-            )
-            union all
-            (
-                select * from ready r
-                where r.dealer_id = d.dealer_id and r.lane = any($4::smallint[])
-                  and r.not_before <= now()
-                limit d.places for update skip locked
-            )
+                limit d.places
+                for update skip locked
+            ) found
             limit d.places
         ) r
         join orders o on o.lane = r.lane and o.order_id = r.order_id

@@ -52,7 +52,7 @@ class Upkeep:
             started = asyncio.get_running_loop().time()
             await asyncio.sleep(_PERIOD_SECONDS)
             lag = asyncio.get_running_loop().time() - started - _PERIOD_SECONDS
-            self._metrics.event_loop_lag_seconds.set(max(lag, 0.0))
+            self._metrics.loop_lagged(max(lag, 0.0))
             try:
                 await self._round(inbox=inbox)
             except (
@@ -71,7 +71,7 @@ class Upkeep:
         if seen.hold and not self._held:
             log.error("installation.held", timeline=seen.timeline, next="jalur resume --reconciled")
         self._held = seen.hold
-        self._metrics.hold.set(seen.hold)
+        self._metrics.hold(seen.hold)
 
     async def _round(self, *, inbox: bool) -> None:
         await self.look_at_installation()
@@ -86,15 +86,11 @@ class Upkeep:
         metrics = self._metrics
         async with self._pool.acquire() as connection:
             self.backlog = await ready.count(connection)
-            metrics.ready_backlog.set(self.backlog)
-            unresolved = await attempts.oldest_unresolved_seconds(connection)
-            metrics.oldest_unresolved_seconds.set(unresolved)
-            undelivered = await deliveries.oldest_undelivered_seconds(connection)
-            metrics.oldest_undelivered_seconds.set(undelivered)
-            open_reviews, open_disputes = await reviews.counts(connection)
-            metrics.reviews_open.set(open_reviews)
-            metrics.disputes_open.set(open_disputes)
-        metrics.redis_up.set(self._hints.connected)
+            metrics.backlog(self.backlog)
+            metrics.oldest_unresolved(await attempts.oldest_unresolved_seconds(connection))
+            metrics.oldest_undelivered(await deliveries.oldest_undelivered_seconds(connection))
+            metrics.doubts(*await reviews.counts(connection))
+        metrics.redis_up(self._hints.connected)
         for dealer_id, state in self._router.breaker_states().items():
             metrics.breaker(dealer_id, state)
             metrics.in_flight(dealer_id, self._calls.in_flight(dealer_id))

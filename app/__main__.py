@@ -1,0 +1,40 @@
+"""The command line: `jalur`, or `python -m app`. Errors that a person can mend are one line."""
+
+import sys
+
+import typer
+
+from app.cli.demo.command import demo
+from app.cli.operate import ledger_app, migrate_command, resume_command
+from app.cli.serve import api_command, serve_command, worker_command
+from app.cli.simulate import simulator_command
+from app.errors import JalurError
+
+cli = typer.Typer(
+    name="jalur",
+    help="Host-to-host router for prepaid top-ups.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+cli.command("demo")(demo)
+cli.command("serve")(serve_command)
+cli.command("api")(api_command)
+cli.command("worker")(worker_command)
+cli.command("migrate")(migrate_command)
+cli.command("resume")(resume_command)
+cli.command("simulator")(simulator_command)
+cli.add_typer(ledger_app, name="ledger")
+
+
+def main() -> None:
+    """Run the command line; exit status 2 for what the caller can mend."""
+    try:
+        cli()
+    except JalurError as error:
+        sys.stderr.write(f"jalur: {error}\n")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,240 @@
+"""Serving: settings become an engine and an HTTP side, which run until a signal stops them."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Annotated
+
+import structlog
+import typer
+import uvicorn
+import uvloop
+
+from app import logs
+from app.errors import ConfigurationError
+from app.http.api import Api, ApiLimits
+from app.http.server import build_app
+from app.lifecycle.deliver import Persistence
+from app.lifecycle.execute import Lease
+from app.lifecycle.settle import Patience
+from app.metrics import Metrics
+from app.outbound.addresses import AddressPolicy
+from app.settings import Settings, read_settings
+from app.storage.batches import BatchLimits
+from app.storage.pool import PoolSettings
+from app.workers.engine import Engine, EngineSettings, start_engine
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What a process does: answer HTTP, work on orders, or both."""
+
+    http: bool = True
+    work: bool = True
+
+
+@dataclass(slots=True)
+class Running:
+    """A service that runs. `ready` is set once it serves; setting `stop` ends it gracefully."""
+
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    engine: Engine | None = None
+
+
+def engine_settings(settings: Settings) -> EngineSettings:
+    """The engine's part of the settings. Raises ConfigurationError."""
+    if settings.database_url is None:
+        raise ConfigurationError(
+            "DATABASE_URL is missing: the PostgreSQL to use, postgresql://user:password@host/name; "
+            "`jalur demo` brings its own"
+        )
+    policy = AddressPolicy(settings.webhook_allow, settings.webhook_allow_http)
+    return EngineSettings(
+        PoolSettings(
+            settings.database_url,
+            settings.database_role,
+            statement_cache_size=settings.statement_cache_size,
+        ),
+        settings.redis_url,
+        settings.require_secret_keys(),
+        settings.lane_groups,
+        Lease(settings.lease_seconds, settings.lease_margin_seconds),
+        Patience(timedelta(seconds=settings.review_after_seconds), settings.check_schedule),
+        Persistence(
+            settings.webhook_schedule_seconds,
+            settings.webhook_timeout_seconds,
+            endpoint_concurrency=settings.endpoint_concurrency,
+        ),
+        policy,
+        BatchLimits(waiting=settings.accept_queue_limit),
+        settings.grace_seconds,
+        (settings.poll_min_seconds, settings.poll_max_seconds),
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind the address before anything else starts. Raises ConfigurationError."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen on {host}:{port}: {error.strerror}; free the port or choose another "
+            "with JALUR_PORT or --port"
+        ) from error
+
+
+def run_service(settings: Settings, role: Role) -> None:
+    """Run one process until SIGTERM or SIGINT. Raises JalurError when it cannot start."""
+    uvloop.run(_run_service(settings, role))
+
+
+async def _run_service(settings: Settings, role: Role) -> None:
+    listener = listen(settings.host, settings.port) if role.http else None
+    running = Running()
+    with stopping_on_signals(running.stop):
+        await run(settings, role, listener, running)
+
+
+async def run(
+    settings: Settings, role: Role, listener: socket.socket | None, running: Running
+) -> None:
+    """Run a service on the current event loop until `running.stop` is set."""
+    metrics = Metrics()
+    engine = await start_engine(engine_settings(settings), metrics)
+    running.engine = engine
+    try:
+        api = _api(settings, engine, metrics)
+        server = _server(settings, api, running.ready) if listener else None
+
+        async def serve() -> None:
+            if server is None or listener is None:
+                return
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_stop_serving(server, api, running.stop))
+                await server.serve(sockets=[listener])
+                running.stop.set()
+
+        log.info("service.started", http=role.http, work=role.work)
+        await engine.run(running.stop, work=role.work, serve=serve if server else None)
+        log.info("service.stopped")
+    finally:
+        await engine.close()
+
+
+def _api(settings: Settings, engine: Engine, metrics: Metrics) -> Api:
+    return Api(
+        pool=engine.pool,
+        router=engine.router,
+        acceptor=engine.acceptor,
+        settler=engine.settler,
+        receiver=engine.receiver,
+        sealer=engine.sealer,
+        metrics=metrics,
+        address_policy=engine.settings.address_policy,
+        limits=ApiLimits(
+            body_bytes=settings.max_body_bytes,
+            backlog_orders=settings.backlog_limit,
+            retry_for=timedelta(seconds=settings.retry_for_seconds),
+        ),
+        admin_token=settings.admin_token.get_secret_value() if settings.admin_token else None,
+        backlog=lambda: engine.upkeep.backlog,
+    )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling: the service decides when serving ends."""
+
+    def __init__(self, config: uvicorn.Config, ready: asyncio.Event) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then say so."""
+        await super().startup(sockets)
+        self._ready.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Leave signals alone."""
+        yield
+
+
+def _server(settings: Settings, api: Api, ready: asyncio.Event) -> _Server:
+    return _Server(
+        uvicorn.Config(
+            build_app(api),
+            loop="none",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=int(settings.grace_seconds),
+        ),
+        ready,
+    )
+
+
+async def _stop_serving(server: _Server, api: Api, stop: asyncio.Event) -> None:
+    """Say "not ready" first, then close the listener and finish the requests under way."""
+    await stop.wait()
+    api.draining.set()
+    server.should_exit = True
+
+
+@contextlib.contextmanager
+def stopping_on_signals(stop: asyncio.Event) -> Generator[None]:
+    """Set `stop` at SIGTERM or SIGINT; a second one ends the process at once."""
+    loop = asyncio.get_running_loop()
+
+    def heed(number: signal.Signals) -> None:
+        if stop.is_set():
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        log.info("service.stopping", signal=number.name)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, heed, number)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def _serve(role: Role, host: str | None, port: int | None) -> None:
+    stated = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    settings = read_settings(**stated)
+    logs.configure(settings.log_format, settings.log_level)
+    run_service(settings, role)
+
+
+Host = Annotated[str | None, typer.Option(help="Where to listen; JALUR_HOST otherwise.")]
+Port = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="Where to listen; JALUR_PORT otherwise.")
+]
+
+
+def serve_command(host: Host = None, port: Port = None) -> None:
+    """Serve the API and work on orders in one process; needs DATABASE_URL."""
+    _serve(Role(), host, port)
+
+
+def api_command(host: Host = None, port: Port = None) -> None:
+    """Serve the API only; `jalur worker` elsewhere does the work."""
+    _serve(Role(work=False), host, port)
+
+
+def worker_command() -> None:
+    """Work on orders only."""
+    _serve(Role(http=False), None, None)

@@ -1,0 +1,76 @@
+"""What the API is made of: the parts it calls and the limits it keeps, put together at the door."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from app.http.identity import Authenticator
+from app.lifecycle.accept import Acceptor
+from app.lifecycle.receive import Receiver
+from app.lifecycle.route import Router
+from app.lifecycle.settle import Settler
+from app.metrics import Metrics
+from app.outbound.addresses import AddressPolicy
+from app.sealing import Sealer
+from app.storage.api_keys import KeyHolder
+from app.storage.pool import Pool
+
+
+@dataclass(frozen=True, slots=True)
+class ApiLimits:
+    """What the API takes. Sizes in bytes, times in seconds."""
+
+    body_bytes: int = 65_536
+    backlog_orders: int = 100_000
+    """Orders waiting for a dealer beyond which new ones are shed."""
+    retry_for: timedelta = timedelta(minutes=10)
+    """How long after acceptance an order may go to another dealer."""
+    endpoints: int = 16
+    """Webhook endpoints a reseller."""
+    connection_seconds: float = 2.0
+    """How long a read waits for a connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The API's parts. `draining` is set when the process stops: it is then no longer ready."""
+
+    pool: Pool
+    router: Router
+    acceptor: Acceptor
+    settler: Settler
+    receiver: Receiver
+    sealer: Sealer
+    metrics: Metrics
+    address_policy: AddressPolicy = field(default_factory=AddressPolicy)
+    limits: ApiLimits = field(default_factory=ApiLimits)
+    admin_token: str | None = field(default=None, repr=False)
+    backlog: Callable[[], int] = field(default=lambda: 0)
+    """How many accepted orders wait for a dealer."""
+    draining: asyncio.Event = field(default_factory=asyncio.Event)
+    authenticator: Authenticator = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Give the keys' cache the pool it reads from."""
+        object.__setattr__(
+            self, "authenticator", Authenticator(self.pool, self.limits.connection_seconds)
+        )
+
+
+def api_of(request: Request) -> Api:
+    """The parts behind a request."""
+    return request.app.state.api
+
+
+async def caller_of(request: Request) -> KeyHolder:
+    """Who calls. Raises Unauthorized."""
+    authenticator = api_of(request).authenticator
+    return await authenticator.identify(request.headers.get("authorization"))
+
+
+Parts = Annotated[Api, Depends(api_of)]
+Caller = Annotated[KeyHolder, Depends(caller_of)]

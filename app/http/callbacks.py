@@ -1,0 +1,39 @@
+"""Callbacks: where dealers tell us what became of a purchase. No key: the dealer's own proof."""
+
+from collections.abc import Mapping
+
+from fastapi import APIRouter, Request, Response
+
+from app.http.api import Parts
+from app.http.bodies import read_body
+from dealers.contract import Callback
+
+routes = APIRouter(prefix="/v1/callbacks", tags=["dealers"])
+
+MAX_BODY_BYTES = 65_536
+_NOWHERE = "unknown"
+
+
+@routes.api_route("/{dealer_id}", methods=["GET", "POST"], response_model=None)
+@routes.api_route("/{dealer_id}/{token}", methods=["GET", "POST"], response_model=None)
+async def receive_callback(
+    dealer_id: str, request: Request, api: Parts, token: str | None = None
+) -> Response:
+    """Store what a dealer says, apply it, and acknowledge as the dealer expects."""
+    callback = Callback(
+        request.method,
+        request.scope["query_string"].decode("latin-1"),
+        _headers(request),
+        await read_body(request, MAX_BODY_BYTES),
+    )
+    source = request.client.host if request.client else _NOWHERE
+    content_type, body = await api.receiver.receive(dealer_id, token, callback, source)
+    return Response(body, headers={"content-type": content_type})
+
+
+def _headers(request: Request) -> Mapping[str, str]:
+    """Names in lower case; a repeated header's values are joined as HTTP has it."""
+    headers: dict[str, str] = {}
+    for name, value in request.headers.items():
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers

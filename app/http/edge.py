@@ -1,0 +1,91 @@
+"""The outermost layer: every request gets a trace, a place in the metrics and an answer."""
+
+import re
+import secrets
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import structlog
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars
+
+from app.http.problems import internal_error, problem_answer
+from app.metrics import Metrics
+
+log = structlog.get_logger()
+
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+_NO_TRACE = b"0" * 32
+_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
+_GONE_AWAY = 499
+_UNANSWERED = 500
+
+
+class Edge:
+    """ASGI middleware around everything."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        trace_id = trace_of(scope["headers"])
+        scope.setdefault("state", {})["trace_id"] = trace_id
+        bind_contextvars(trace_id=trace_id)
+        exchange = _Exchange(send, trace_id)
+        try:
+            await self._app(scope, receive, exchange.send)
+        except ClientDisconnect:
+            exchange.status = _GONE_AWAY
+        except Exception:
+            log.exception("request.failed", method=scope["method"], route=_route(scope))
+            if not exchange.status:
+                answer = problem_answer(internal_error(), trace_id)
+                await answer(scope, receive, exchange.send)
+        finally:
+            seconds = time.perf_counter() - started
+            status = exchange.status or _UNANSWERED
+            self._metrics.http_request(_method(scope), _route(scope), status, seconds)
+
+
+class _Exchange:
+    """The way back to the caller: notes the status and adds the trace."""
+
+    __slots__ = ("_send", "_trace_id", "status")
+
+    def __init__(self, send: Send, trace_id: str) -> None:
+        self._send = send
+        self._trace_id = trace_id
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"].append((b"x-request-id", self._trace_id.encode()))
+        await self._send(message)
+
+
+def trace_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The trace that the caller's `traceparent` names, or a new one: 32 hex digits."""
+    for name, value in headers:
+        if name == b"traceparent":
+            found = _TRACEPARENT.fullmatch(value)
+            if found and found[1] != _NO_TRACE and not value.startswith(b"ff"):
+                return found[1].decode()
+    return secrets.token_hex(16)
+
+
+def _method(scope: dict[str, Any] | Scope) -> str:
+    return scope["method"] if scope["method"] in _METHODS else "other"
+
+
+def _route(scope: dict[str, Any] | Scope) -> str:
+    """The route's template: a path itself would make a metric of every order."""
+    return getattr(scope.get("route"), "path", "unmatched")

@@ -1,0 +1,50 @@
+"""An order as an answer, with its ETag."""
+
+from fastapi import Request, Response
+
+from app.http.answers import json_answer
+from app.storage.order_views import OrderView
+from schemas.orders import order_document
+
+
+def document_of(view: OrderView) -> dict[str, object]:
+    """The order as resellers see it."""
+    return order_document(
+        order_id=view.order_id,
+        ref_id=view.ref_id,
+        sku=view.sku,
+        brand=view.brand,
+        customer_number=view.customer_number,
+        cluster=view.cluster,
+        price=view.price,
+        status=view.status,
+        delayed=view.delayed,
+        serial_number=view.serial_number,
+        failure_code=view.failure_code,
+        failure_message=view.failure_message,
+        version=view.version,
+        created_at=view.created_at,
+        finished_at=view.finished_at,
+        metadata=view.metadata,
+    )
+
+
+def order_answer(view: OrderView, request: Request | None = None) -> Response:
+    """The order, or 304 where the request names its ETag."""
+    tag = _etag(view)
+    if request is not None and _is_known(request.headers.get("if-none-match"), tag):
+        return Response(status_code=304, headers={"etag": tag})
+    return json_answer(document_of(view), headers={"etag": tag})
+
+
+def _etag(view: OrderView) -> str:
+    """Weak, by what can differ: claiming an order changes its status but not its version."""
+    return f'W/"{view.version}-{view.status}{"-delayed" if view.delayed else ""}"'
+
+
+def _is_known(if_none_match: str | None, tag: str) -> bool:
+    if if_none_match is None:
+        return False
+    opaque = tag.removeprefix("W/")
+    named = {part.strip().removeprefix("W/") for part in if_none_match.split(",")}
+    return "*" in named or opaque in named

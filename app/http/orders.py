@@ -1,0 +1,120 @@
+"""Reading orders, and cancelling one that was not sent to a dealer yet."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.errors import Conflict, NotFound
+from app.http.answers import list_answer
+from app.http.api import Api, Caller, Parts
+from app.http.order_answers import document_of, order_answer
+from app.http.pages import Cursor, Limit, cut, id_cursor, read_id
+from app.lifecycle.settle import Withdrawal
+from app.storage import events, order_views
+from app.storage.api_keys import KeyHolder
+from app.storage.order_views import OrderView
+from schemas.events import EventList, event_document
+from schemas.orders import Order, OrderList, OrderStatus, Reference
+
+routes = APIRouter(prefix="/v1/orders", tags=["orders"])
+
+_KIND = "orders"
+
+
+@routes.get("", response_model=None, responses={200: {"model": OrderList}})
+async def list_orders(
+    api: Parts,
+    caller: Caller,
+    ref_id: Annotated[Reference | None, Query()] = None,
+    status: OrderStatus | None = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> Response:
+    """The reseller's orders, the newest first.
+
+    By `ref_id` there is one or none. By `status` a page may hold fewer orders than asked for
+    although there are more: go on while `has_more`.
+    """
+    if ref_id is not None:
+        return await _list_reference(api, caller, ref_id, status)
+    before = read_id(_KIND, cursor)
+    if status is not None:
+        return await _list_status(api, caller, before, limit, status)
+    async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
+        rows = await order_views.page(
+            connection, caller.lane, caller.reseller_id, before, limit + 1
+        )
+    page, has_more = cut(rows, limit)
+    next_cursor = id_cursor(_KIND, page[-1].order_id) if has_more else None
+    return list_answer([document_of(view) for view in page], next_cursor, has_more=has_more)
+
+
+async def _list_reference(api: Api, caller: KeyHolder, ref_id: str, status: str | None) -> Response:
+    async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
+        view = await order_views.find_reference(connection, caller.lane, caller.reseller_id, ref_id)
+    found = [view] if view is not None and status in (None, view.status) else []
+    return list_answer([document_of(each) for each in found], None, has_more=False)
+
+
+async def _list_status(
+    api: Api, caller: KeyHolder, before: UUID | None, limit: int, status: str
+) -> Response:
+    async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
+        rows, stopped_at = await order_views.page_of_status(
+            connection, caller.lane, caller.reseller_id, before, limit + 1, status
+        )
+    page, has_more = cut(rows, limit)
+    last = page[-1].order_id if has_more else stopped_at
+    next_cursor = None if last is None else id_cursor(_KIND, last)
+    return list_answer([document_of(view) for view in page], next_cursor, has_more=last is not None)
+
+
+@routes.get(
+    "/{order_id}",
+    response_model=None,
+    responses={200: {"model": Order}, 304: {"description": "Unchanged since that ETag."}},
+)
+async def read_order(order_id: str, request: Request, api: Parts, caller: Caller) -> Response:
+    """One order. With `If-None-Match` and its last ETag, 304 while nothing has changed."""
+    return order_answer(await _find(api, caller, order_id), request)
+
+
+@routes.post("/{order_id}/cancel", response_model=None, responses={200: {"model": Order}})
+async def cancel_order(order_id: str, api: Parts, caller: Caller) -> Response:
+    """Cancel an order that was not sent to a dealer yet; cancelling it again changes nothing."""
+    view = await _find(api, caller, order_id)
+    withdrawn = await api.settler.withdraw(caller.lane, view.order_id, Withdrawal.CANCELLED)
+    view = await _find(api, caller, order_id)
+    if not withdrawn and view.failure_code != Withdrawal.CANCELLED:
+        raise Conflict(
+            "not-cancellable", f"The order is {view.status} and cannot be cancelled any more."
+        )
+    return order_answer(view)
+
+
+@routes.get("/{order_id}/events", response_model=None, responses={200: {"model": EventList}})
+async def list_order_events(order_id: str, api: Parts, caller: Caller) -> Response:
+    """What was reported about an order, the oldest first."""
+    view = await _find(api, caller, order_id)
+    async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
+        told = await events.of_order(connection, caller.lane, view.order_id)
+    data = [event_document(each.event_id, each.payload) for each in told]
+    return list_answer(data, None, has_more=False)
+
+
+async def _find(api: Api, caller: KeyHolder, order_id: str) -> OrderView:
+    """The caller's own order. Raises NotFound, for another's as well."""
+    try:
+        wanted = UUID(order_id)
+    except ValueError:
+        raise _unknown() from None
+    async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
+        view = await order_views.find(connection, caller.lane, caller.reseller_id, wanted)
+    if view is None:
+        raise _unknown()
+    return view
+
+
+def _unknown() -> NotFound:
+    return NotFound("not-found", "You have no such order.")

@@ -1,0 +1,278 @@
+"""Placing an order: the hot path, from a body to an accepted order or to a refusal.
+
+Everything is decided in memory, then one commit accepts. An order whose reference stands already
+is answered with that order, whatever has changed since: products, prices and routes come and go,
+but a reseller that asks again after a lost answer must learn what became of its order.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+import orjson
+import structlog
+from fastapi import Request, Response
+from uuid_utils.compat import uuid7
+
+from app.errors import (
+    Conflict,
+    FieldError,
+    InsufficientBalance,
+    Problem,
+    Unavailable,
+    Unprocessable,
+)
+from app.http.answers import json_answer
+from app.http.api import Api, api_of, caller_of
+from app.http.bodies import read_json
+from app.http.order_answers import order_answer
+from app.lifecycle.accept import Accepted, OutOfFunds, ReferenceTaken, Replayed, Submission
+from app.lifecycle.route import Trade
+from app.storage import order_views, orders
+from app.storage.api_keys import KeyHolder
+from app.storage.orders import NewOrder
+from routing.choose import Decision, Inquiry, as_record
+from routing.monopoly import Market
+from routing.numbering import InvalidNumber, NumberFault, normalise
+from routing.table import Route
+from schemas.orders import NewOrder as Wanted
+from schemas.orders import order_document
+
+log = structlog.get_logger()
+
+_SHED_SECONDS = 5
+_NO_ROUTE_SECONDS = 30
+
+_NUMBER_FAULTS = {
+    NumberFault.EMPTY: "is empty",
+    NumberFault.TOO_MANY_CHARACTERS: "is too long",
+    NumberFault.FOREIGN_CHARACTER: "holds something else than digits and separators",
+    NumberFault.NOT_MOBILE: "must begin with 08, 628 or +628",
+    NumberFault.WRONG_LENGTH: "must have 9 to 12 digits after the leading 0 or 62",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Pick:
+    """What an order would be: its number, its price, the dealer chosen for it."""
+
+    inquiry: Inquiry
+    decision: Decision
+    route: Route
+
+
+async def place_order(request: Request) -> Response:
+    """`POST /v1/orders`: 202 with a new order, 200 with the one its reference stands for."""
+    api = api_of(request)
+    try:
+        return await _place(api, await caller_of(request), request)
+    except Problem as problem:
+        api.metrics.order_refused(problem.code)
+        raise
+
+
+async def _place(api: Api, caller: KeyHolder, request: Request) -> Response:
+    if api.backlog() >= api.limits.backlog_orders:
+        raise Unavailable(
+            "overloaded", "Too many orders wait for a dealer.", retry_after_seconds=_SHED_SECONDS
+        )
+    wanted = await read_json(request, Wanted, api.limits.body_bytes)
+    number = _number(wanted)
+    fingerprint = fingerprint_of(wanted, number)
+    now = datetime.now(UTC)
+    try:
+        pick = _pick(api, caller, wanted, number, now)
+    except Problem:
+        held = await _held(api, caller, wanted.ref_id, fingerprint)
+        if held is None:
+            raise
+        return await _replay(api, caller, held)
+    order = _new_order(api, caller, wanted, number, fingerprint, pick, now)
+    return await _accept(api, caller, order, pick)
+
+
+# ------------------------------------------------------------------ deciding, in memory
+
+
+def fingerprint_of(wanted: Wanted, number: str) -> bytes:
+    """What makes two orders under one reference the same order."""
+    content = (wanted.sku, number, wanted.region, wanted.outlet_id, wanted.max_price)
+    return hashlib.sha256(orjson.dumps(content)).digest()
+
+
+def _number(wanted: Wanted) -> str:
+    try:
+        return normalise(wanted.customer_number)
+    except InvalidNumber as fault:
+        raise _invalid_number(_NUMBER_FAULTS[fault.reason]) from None
+
+
+def _invalid_number(why: str) -> Unprocessable:
+    return Unprocessable(
+        "invalid-number",
+        f"The customer number {why}.",
+        errors=[FieldError("customer_number", why)],
+    )
+
+
+def _pick(api: Api, caller: KeyHolder, wanted: Wanted, number: str, now: datetime) -> _Pick:
+    """The dealer for an order. Raises Unprocessable, Conflict."""
+    inquiry = _inquiry(api.router.trade, caller.tier, wanted, number)
+    decision = api.router.choose(inquiry, now)
+    if decision.chosen is None:
+        raise Conflict(
+            "no-route",
+            "No dealer can serve this order now.",
+            retry_after_seconds=_NO_ROUTE_SECONDS,
+        )
+    return _Pick(inquiry, decision, decision.chosen)
+
+
+def _inquiry(trade: Trade, tier: str, wanted: Wanted, number: str) -> Inquiry:
+    product = trade.products.get(wanted.sku)
+    price = trade.prices.get((tier, wanted.sku))
+    if product is None or price is None:
+        raise _wrong("unknown-sku", "sku", "There is no such product for you.")
+    brand = trade.brands.brand_of(number)
+    if brand is None:
+        raise _invalid_number("belongs to no brand that we know")
+    if brand != product.brand:
+        raise _wrong(
+            "brand-mismatch",
+            "customer_number",
+            f"The number belongs to {brand}, the product to {product.brand}.",
+        )
+    cluster = None if wanted.region is None else trade.clusters.get(wanted.region)
+    if cluster is None and wanted.region is not None:
+        raise _wrong("unknown-region", "region", "There is no such region.")
+    return Inquiry(wanted.sku, brand, cluster, price, wanted.max_price)
+
+
+def _wrong(code: str, field: str, sentence: str) -> Unprocessable:
+    return Unprocessable(code, sentence, errors=[FieldError(field, sentence)])
+
+
+def _new_order(
+    api: Api,
+    caller: KeyHolder,
+    wanted: Wanted,
+    number: str,
+    fingerprint: bytes,
+    pick: _Pick,
+    now: datetime,
+) -> NewOrder:
+    inquiry, metadata = pick.inquiry, wanted.metadata
+    return NewOrder(
+        lane=caller.lane,
+        order_id=uuid7(),
+        reseller_id=caller.reseller_id,
+        ref_id=wanted.ref_id,
+        fingerprint=fingerprint,
+        sku=wanted.sku,
+        brand=inquiry.brand,
+        customer_number=number,
+        cluster=inquiry.cluster,
+        region=wanted.region,
+        outlet_id=wanted.outlet_id,
+        max_price=wanted.max_price,
+        price=inquiry.price_rupiah,
+        retry_until=now + api.limits.retry_for,
+        created_at=now,
+        metadata=None if metadata is None else orjson.dumps(metadata).decode(),
+        decision=orjson.dumps(as_record(pick.decision)).decode(),
+    )
+
+
+# ------------------------------------------------------------------ accepting
+
+
+async def _accept(api: Api, caller: KeyHolder, order: NewOrder, pick: _Pick) -> Response:
+    """Accept in one commit. The market's share is taken before, so that orders side by side see
+    each other, and given back unless the order is new."""
+    api.router.take(pick.inquiry, pick.route, order.created_at)
+    is_new = False
+    try:
+        outcome = await api.acceptor.accept(Submission(order, pick.route.dealer_id))
+        is_new = isinstance(outcome, Accepted)
+    except ReferenceTaken:
+        raise _mismatch() from None
+    except OutOfFunds as short:
+        raise InsufficientBalance(
+            "insufficient-balance",
+            f"{short.available} rupiah are available, {order.price} are required.",
+        ) from None
+    finally:
+        if not is_new:
+            api.router.give_back(pick.inquiry, pick.route, order.created_at)
+    if isinstance(outcome, Replayed):
+        return await _replay(api, caller, outcome.order_id)
+    _tell(api, order, pick)
+    return _accepted(order)
+
+
+def _tell(api: Api, order: NewOrder, pick: _Pick) -> None:
+    api.metrics.order_accepted()
+    if pick.decision.forced_monopoly:
+        api.metrics.forced_monopoly(Market(order.brand, order.cluster))
+    log.info(
+        "order.accepted",
+        order_id=str(order.order_id),
+        reseller_id=str(order.reseller_id),
+        dealer_id=pick.route.dealer_id,
+        price=order.price,
+    )
+
+
+def _accepted(order: NewOrder) -> Response:
+    """The answer to a new order, from memory: nothing is read back."""
+    document = order_document(
+        order_id=order.order_id,
+        ref_id=order.ref_id,
+        sku=order.sku,
+        brand=order.brand,
+        customer_number=order.customer_number,
+        cluster=order.cluster,
+        price=order.price,
+        status="accepted",
+        delayed=False,
+        serial_number=None,
+        failure_code=None,
+        failure_message=None,
+        version=1,
+        created_at=order.created_at,
+        finished_at=None,
+        metadata=order.metadata,
+    )
+    return json_answer(document, 202, {"location": f"/v1/orders/{order.order_id}"})
+
+
+# ------------------------------------------------------------------ the same reference again
+
+
+async def _held(api: Api, caller: KeyHolder, ref_id: str, fingerprint: bytes) -> UUID | None:
+    """The order that the reference stands for. Raises Unprocessable where it is another one."""
+    key = (caller.lane, caller.reseller_id, ref_id)
+    async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
+        known = await orders.find_references(connection, [key])
+    if not known:
+        return None
+    if known[0].fingerprint != fingerprint:
+        raise _mismatch()
+    return known[0].order_id
+
+
+async def _replay(api: Api, caller: KeyHolder, order_id: UUID) -> Response:
+    async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
+        view = await order_views.find(connection, caller.lane, caller.reseller_id, order_id)
+    if view is None:
+        raise RuntimeError(f"the order {order_id} holds a reference but cannot be read")
+    api.metrics.order_replayed()
+    answer = order_answer(view)
+    answer.headers["idempotency-replayed"] = "true"
+    answer.headers["location"] = f"/v1/orders/{order_id}"
+    return answer
+
+
+def _mismatch() -> Unprocessable:
+    return _wrong("idempotency-mismatch", "ref_id", "The reference stands for another order.")

@@ -1,0 +1,164 @@
+"""Every refusal as a problem document; never the text of an exception that we did not word."""
+
+from typing import Final
+
+import orjson
+import structlog
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+
+from app.errors import (
+    BadRequest,
+    DatabaseUnavailable,
+    FieldError,
+    Forbidden,
+    MethodNotAllowed,
+    NotFound,
+    Overloaded,
+    Problem,
+    Unavailable,
+    Unprocessable,
+)
+from app.http.answers import json_answer
+from app.storage.pool import DISCONNECTED
+from schemas.problems import CATALOGUE, MEDIA_TYPE, problem_document
+
+log = structlog.get_logger()
+
+_MOST_ERRORS = 20
+_LONGEST_FIELD = 64
+_BODY: Final = "body"
+_RETRY_SECONDS = 2
+
+routes = APIRouter(tags=["problems"])
+
+
+@routes.get("/problems/{code}", response_model=None, responses={200: {"model": dict[str, str]}})
+async def read_problem(code: str) -> Response:
+    """What a problem's `type` stands for."""
+    meaning = CATALOGUE.get(code)
+    if meaning is None:
+        raise NotFound("not-found", "There is no such problem.")
+    return json_answer({"code": code, "meaning": meaning})
+
+
+def problem_answer(problem: Problem, trace_id: str) -> Response:
+    """The problem as an answer."""
+    document = problem_document(
+        code=problem.code,
+        title=problem.title,
+        status=problem.status,
+        detail=problem.detail,
+        errors=[(error.field, error.message) for error in problem.errors],
+        trace_id=trace_id,
+    )
+    answer = Response(orjson.dumps(document), problem.status, media_type=MEDIA_TYPE)
+    if problem.retry_after_seconds is not None:
+        answer.headers["retry-after"] = str(problem.retry_after_seconds)
+    if problem.status == 401:  # noqa: PLR2004
+        answer.headers["www-authenticate"] = "Bearer"
+    if problem.status == 413:  # noqa: PLR2004
+        # What is left of the body is not read: the connection cannot serve another request.
+        answer.headers["connection"] = "close"
+    return answer
+
+
+def internal_error() -> Problem:
+    """What a caller is told of a fault of ours."""
+    return Problem("internal-error", "Something went wrong on our side.")
+
+
+def unreadable_body(error: ValidationError) -> Problem:
+    """A body that does not fit its model: no JSON at all, or wrong fields."""
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    if faults[0]["type"] == "json_invalid":
+        return BadRequest("invalid-json", "The body is not valid JSON.")
+    return _wrong_fields(faults, _BODY)
+
+
+def _wrong_fields(faults: list[ErrorDetails], whole: str) -> Unprocessable:
+    errors = [
+        FieldError(_path(fault["loc"]) or whole, fault["msg"].removeprefix("Value error, "))
+        for fault in faults[:_MOST_ERRORS]
+    ]
+    return Unprocessable(
+        "invalid-request", "The request has missing or wrong fields.", errors=errors
+    )
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part)[:_LONGEST_FIELD] for part in location)
+
+
+# ------------------------------------------------------------------ what handlers raise
+
+
+def register(app: FastAPI) -> None:
+    """Turn everything that handlers raise on purpose into problem documents."""
+    app.add_exception_handler(Problem, _answer_problem)
+    app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(RequestValidationError, _answer_parameters)
+    app.add_exception_handler(Overloaded, _answer_overloaded)
+    for gone in (DatabaseUnavailable, *DISCONNECTED):
+        app.add_exception_handler(gone, _answer_unavailable)
+
+
+def _answer(request: Request, problem: Problem) -> Response:
+    return problem_answer(problem, request.state.trace_id)
+
+
+async def _answer_problem(request: Request, error: Exception) -> Response:
+    return _answer(request, error if isinstance(error, Problem) else internal_error())
+
+
+async def _answer_overloaded(request: Request, error: Exception) -> Response:
+    return _answer(
+        request,
+        Unavailable("overloaded", "Too much is waiting; try again.", retry_after_seconds=1),
+    )
+
+
+async def _answer_unavailable(request: Request, error: Exception) -> Response:
+    log.warning("database.unavailable", reason=f"{type(error).__name__}: {error}")
+    return _answer(
+        request,
+        Unavailable(
+            "unavailable",
+            "The database is away. Whether this was done is not known; ask again.",
+            retry_after_seconds=_RETRY_SECONDS,
+        ),
+    )
+
+
+async def _answer_parameters(request: Request, error: Exception) -> Response:
+    faults: list[ErrorDetails] = list(getattr(error, "errors", list)())
+    for fault in faults:
+        fault["loc"] = fault["loc"][1:]
+    return _answer(request, _wrong_fields(faults, "query"))
+
+
+async def _answer_http(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    if status == MethodNotAllowed.status:
+        answer = _answer(request, MethodNotAllowed("method-not-allowed", "Not with this method."))
+        answer.headers["allow"] = ", ".join(sorted(_methods(request)))
+        return answer
+    problems = {
+        400: BadRequest("invalid-request", "The request cannot be read."),
+        403: Forbidden("forbidden", "This is not open to you."),
+        404: NotFound("not-found", "There is nothing at this address."),
+    }
+    return _answer(request, problems.get(status, internal_error()))
+
+
+def _methods(request: Request) -> set[str]:
+    """All methods of the address, which more than one route may share."""
+    methods: set[str] = set()
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] != Match.NONE:
+            methods |= getattr(route, "methods", None) or set()
+    return methods

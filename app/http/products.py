@@ -1,0 +1,63 @@
+"""What a reseller can order, at its own prices, out of the table in force."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from app.errors import FieldError, Unprocessable
+from app.http.answers import list_answer
+from app.http.api import Api, Caller, Parts
+from app.http.pages import Cursor, Limit, cut, read_text, text_cursor
+from app.storage.reference import ProductRow
+from routing.choose import Inquiry
+from schemas.products import ProductList
+
+routes = APIRouter(prefix="/v1/products", tags=["products"])
+
+_KIND = "products"
+
+
+@routes.get("", response_model=None, responses={200: {"model": ProductList}})
+async def list_products(
+    api: Parts,
+    caller: Caller,
+    region: Annotated[str | None, Query(max_length=64)] = None,
+    cursor: Cursor = None,
+    limit: Limit = 100,
+) -> Response:
+    """Products by SKU. `available` is for the region, where one is named."""
+    trade = api.router.trade
+    cluster = None if region is None else trade.clusters.get(region)
+    if region is not None and cluster is None:
+        wrong = FieldError("region", "There is no such region.")
+        raise Unprocessable("unknown-region", wrong.message, errors=[wrong])
+    after = (read_text(_KIND, cursor) or b"").decode(errors="replace")
+    skus = sorted(
+        sku for sku in trade.products if sku > after and (caller.tier, sku) in trade.prices
+    )
+    page, has_more = cut(skus, limit)
+    now = datetime.now(UTC)
+    data = [
+        _document(
+            api, trade.products[sku], trade.prices[caller.tier, sku], cluster=cluster, now=now
+        )
+        for sku in page
+    ]
+    next_cursor = text_cursor(_KIND, page[-1].encode()) if has_more else None
+    return list_answer(data, next_cursor, has_more=has_more)
+
+
+def _document(
+    api: Api, product: ProductRow, price: int, *, cluster: str | None, now: datetime
+) -> dict[str, object]:
+    decision = api.router.choose(Inquiry(product.sku, product.brand, cluster, price), now)
+    return {
+        "sku": product.sku,
+        "name": product.name,
+        "brand": product.brand,
+        "kind": product.kind,
+        "denomination": product.denomination,
+        "price": price,
+        "available": decision.chosen is not None,
+    }

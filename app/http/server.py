@@ -1,0 +1,193 @@
+"""The HTTP server: routes, problems and documentation put together around the API's parts."""
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+from starlette.routing import Route
+
+from app.http import (
+    balances,
+    callbacks,
+    events,
+    health,
+    orders,
+    place,
+    problems,
+    products,
+    webhook_endpoints,
+)
+from app.http.api import Api, ApiLimits
+from app.http.edge import Edge
+from schemas.events import Webhook
+from schemas.orders import NewOrder, Order
+from schemas.problems import MEDIA_TYPE, ProblemDocument
+from schemas.webhook_endpoints import NewWebhookEndpoint
+
+__all__ = ["Api", "ApiLimits", "HttpServer", "build_app"]
+
+_DESCRIPTION = (
+    "Orders for prepaid top-ups. Money is whole rupiah, times are RFC 3339 with an offset, every "
+    "refusal is a problem document with a stable `code`. Sending an order again under the same "
+    "`ref_id` never orders twice."
+)
+_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
+_OPEN_PATHS = ("/livez", "/readyz", "/metrics", "/problems/", "/v1/callbacks/")
+
+
+def build_app(api: Api) -> FastAPI:
+    """The application. It starts and stops nothing: the parts are running already."""
+    app = FastAPI(
+        title="Jalur",
+        version="1",
+        description=_DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        telemetry=_TELEMETRY,
+    )
+    app.state.api = api
+    # Before all others and without FastAPI around it: half the time of an order is spent here.
+    app.router.routes.insert(0, Route("/v1/orders", place.place_order, methods=["POST"]))
+    for part in (
+        orders,
+        events,
+        products,
+        balances,
+        webhook_endpoints,
+        callbacks,
+        health,
+        problems,
+    ):
+        app.include_router(part.routes)
+    problems.register(app)
+    app.add_middleware(Edge, metrics=api.metrics)
+    app.openapi = lambda: _documentation(app)
+    return app
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn without its own logs and signal handlers: the process decides when to stop."""
+
+    def __init__(
+        self,
+        app: FastAPI,
+        *,
+        host: str,
+        port: int,
+        grace_seconds: float,
+        trusted_proxies: Sequence[str] = (),
+    ) -> None:
+        config = uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=bool(trusted_proxies),
+            forwarded_allow_ips=list(trusted_proxies),
+            timeout_graceful_shutdown=max(1, round(grace_seconds)),
+        )
+        super().__init__(config)
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Leave the process's signals alone."""
+        yield
+
+    def stop(self) -> None:
+        """Finish what is being answered, then return from `serve`."""
+        self.should_exit = True
+
+    @property
+    def bound_port(self) -> int:
+        """The port that is listened on, also where 0 was asked for; known once `started`."""
+        return self.servers[0].sockets[0].getsockname()[1]
+
+
+# ------------------------------------------------------------------ documentation
+
+
+def _documentation(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=app.routes,
+        )
+        _add_models(document)
+        _add_order(document)
+        _add_security(document)
+        _add_problems(document)
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def _add_models(document: dict[str, Any]) -> None:
+    models = (NewOrder, NewWebhookEndpoint, ProblemDocument, Order, Webhook)
+    _, schemas = models_json_schema(
+        [(model, "validation") for model in models],
+        ref_template="#/components/schemas/{model}",
+    )
+    for name, schema in schemas["$defs"].items():
+        document["components"]["schemas"].setdefault(name, schema)
+
+
+def _add_order(document: dict[str, Any]) -> None:
+    """Describe the one route that FastAPI does not know, and what webhooks send."""
+    accepted = _body_of("Order")
+    document["paths"]["/v1/orders"]["post"] = {
+        "tags": ["orders"],
+        "summary": "Place Order",
+        "description": place.place_order.__doc__,
+        "operationId": "place_order_v1_orders_post",
+        "requestBody": {"required": True, **_body_of("NewOrder")},
+        "responses": {
+            "202": {"description": "Accepted; `Location` names the order.", **accepted},
+            "200": {"description": "The reference came again; this is its order.", **accepted},
+        },
+    }
+    document["webhooks"] = {
+        "event": {
+            "post": {
+                "tags": ["webhooks"],
+                "summary": "What is sent to webhook endpoints",
+                "description": Webhook.__doc__,
+                "requestBody": {"required": True, **_body_of("Webhook")},
+                "responses": {"2XX": {"description": "Heard. Anything else is tried again."}},
+            }
+        }
+    }
+
+
+def _body_of(model: str) -> dict[str, Any]:
+    schema = {"$ref": f"#/components/schemas/{model}"}
+    return {"content": {"application/json": {"schema": schema}}}
+
+
+def _add_security(document: dict[str, Any]) -> None:
+    document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    document["security"] = [{"key": []}]
+    for path, operations in document["paths"].items():
+        if path.startswith(_OPEN_PATHS):
+            for operation in operations.values():
+                operation["security"] = []
+
+
+def _add_problems(document: dict[str, Any]) -> None:
+    """Every operation may be refused, always in the same form."""
+    schema = {"$ref": "#/components/schemas/ProblemDocument"}
+    refusal = {"description": "A refusal.", "content": {MEDIA_TYPE: {"schema": schema}}}
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+            operation["responses"]["default"] = refusal

@@ -1,0 +1,116 @@
+"""The reference tables, written: dealers, products, prices, routes, prefixes, regions.
+
+Every function replaces rows of the same key. `publish` ends a change: it raises the revision, and
+each process takes up the new table. Call it in the same transaction.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from app.storage.pool import Connection, columns, transposed
+from app.storage.reference import DealerRow, PriceRow, ProductRow, RouteRow
+
+
+async def publish(connection: Connection) -> int:
+    """Make the changes of this transaction the new revision. Returns its number."""
+    return await connection.fetchval(
+        "update routing_policy set revision = revision + 1 returning revision"
+    )
+
+
+async def set_policy(connection: Connection, policy: Mapping[str, object]) -> None:
+    """Replace the routing policy; the fields are those of `routing.table.Policy`."""
+    await connection.execute("update routing_policy set policy = $1::json", json.dumps(policy))
+
+
+async def put_dealers(connection: Connection, dealers: Sequence[DealerRow]) -> None:
+    """Insert or replace dealers."""
+    await connection.executemany(
+        """
+        insert into dealers (
+            dealer_id, name, owner_group, protocol, base_url, credentials_sealed, options,
+            callback_token, concurrency, timeout_seconds, connect_timeout_seconds, enabled,
+            drained, muted_until
+        )
+        values ($1, $2, $3, $4, $5, $6, $7::json, $8, $9, $10, $11, $12, $13, $14)
+        on conflict (dealer_id) do update
+        set name = excluded.name, owner_group = excluded.owner_group,
+            protocol = excluded.protocol, base_url = excluded.base_url,
+            credentials_sealed = excluded.credentials_sealed, options = excluded.options,
+            callback_token = excluded.callback_token, concurrency = excluded.concurrency,
+            timeout_seconds = excluded.timeout_seconds,
+            connect_timeout_seconds = excluded.connect_timeout_seconds,
+            enabled = excluded.enabled, drained = excluded.drained,
+            muted_until = excluded.muted_until
+        """,
+        list(zip(*columns(dealers, *DealerRow.__slots__), strict=True)),
+    )
+
+
+async def put_products(connection: Connection, products: Sequence[ProductRow]) -> None:
+    """Insert or replace products."""
+    await connection.execute(
+        """
+        insert into products (sku, name, brand, kind, denomination)
+        select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[])
+        on conflict (sku) do update
+        set name = excluded.name, brand = excluded.brand, kind = excluded.kind,
+            denomination = excluded.denomination, enabled = true
+        """,
+        *columns(products, *ProductRow.__slots__),
+    )
+
+
+async def put_prices(connection: Connection, prices: Sequence[PriceRow]) -> None:
+    """Insert or replace what resellers of a tier pay."""
+    await connection.execute(
+        """
+        insert into prices (tier, sku, price)
+        select * from unnest($1::text[], $2::text[], $3::bigint[])
+        on conflict (tier, sku) do update set price = excluded.price
+        """,
+        *columns(prices, *PriceRow.__slots__),
+    )
+
+
+async def put_routes(connection: Connection, routes: Sequence[RouteRow]) -> None:
+    """Insert or replace routes."""
+    await connection.execute(
+        """
+        insert into routes (route_id, sku, cluster, dealer_id, dealer_sku, cost, enabled, hours,
+                            valid_from, valid_until)
+        select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[],
+                             $6::bigint[], $7::boolean[], $8::text[], $9::timestamptz[],
+                             $10::timestamptz[])
+        on conflict (route_id) do update
+        set sku = excluded.sku, cluster = excluded.cluster, dealer_id = excluded.dealer_id,
+            dealer_sku = excluded.dealer_sku, cost = excluded.cost, enabled = excluded.enabled,
+            hours = excluded.hours, valid_from = excluded.valid_from,
+            valid_until = excluded.valid_until
+        """,
+        *columns(routes, *RouteRow.__slots__),
+    )
+
+
+async def put_prefixes(connection: Connection, prefixes: Sequence[tuple[str, str]]) -> None:
+    """Insert or replace number prefixes and the brands they belong to."""
+    await connection.execute(
+        """
+        insert into brand_prefixes (prefix, brand)
+        select * from unnest($1::text[], $2::text[])
+        on conflict (prefix) do update set brand = excluded.brand
+        """,
+        *transposed(prefixes, 2),
+    )
+
+
+async def put_regions(connection: Connection, regions: Sequence[tuple[str, str]]) -> None:
+    """Insert or replace regions and the clusters they lie in."""
+    await connection.execute(
+        """
+        insert into regions (region, cluster)
+        select * from unnest($1::text[], $2::text[])
+        on conflict (region) do update set cluster = excluded.cluster
+        """,
+        *transposed(regions, 2),
+    )

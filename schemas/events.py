@@ -1,0 +1,53 @@
+"""Events on the wire: what webhooks carry, and what can be read by cursor as well."""
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import orjson
+from pydantic import BaseModel
+
+from schemas.orders import Order
+
+EventType = Literal[
+    "order.succeeded", "order.failed", "order.reversed", "order.corrected", "order.updated"
+]
+
+
+class Webhook(BaseModel):
+    """The body of a webhook, signed as the Standard Webhooks specification has it.
+
+    Headers: `webhook-id`, the same on every try of the same event; `webhook-timestamp`;
+    `webhook-signature`.
+    """
+
+    type: EventType
+    timestamp: datetime
+    data: Order
+
+
+class Event(Webhook):
+    """A webhook's body with its `webhook-id`."""
+
+    id: str
+
+
+class EventList(BaseModel):
+    """A page of events, the oldest first.
+
+    `next_cursor` is where to go on reading, also when there is nothing more for now.
+    """
+
+    data: list[Event]
+    next_cursor: str | None
+    has_more: bool
+
+
+def webhook_id(event_id: UUID) -> str:
+    """The event's `webhook-id`."""
+    return f"evt_{event_id}"
+
+
+def event_document(event_id: UUID, payload: str) -> dict[str, Any]:
+    """An event as `Event` describes it; `payload` is the JSON text that webhooks carry."""
+    return {"id": webhook_id(event_id), **orjson.loads(payload)}

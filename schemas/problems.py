@@ -1,0 +1,79 @@
+"""Problems on the wire: every refusal, as RFC 9457 has it, with a code that never changes."""
+
+from typing import Any
+
+from pydantic import BaseModel
+
+MEDIA_TYPE = "application/problem+json"
+
+CATALOGUE = {
+    "invalid-json": "The body is not one JSON value in UTF-8.",
+    "invalid-request": "Fields are missing, unknown or of the wrong form; `errors` names each.",
+    "invalid-cursor": "The cursor was not given out by this list.",
+    "invalid-key": "There is no key in `Authorization: Bearer …`, or it is mistyped, unknown or "
+    "revoked.",
+    "insufficient-balance": "The balance and the credit do not cover the price.",
+    "callback-refused": "The callback is not signed as agreed, or names a foreign reference.",
+    "forbidden": "This is not open to you.",
+    "not-found": "There is no such thing here, or it is not yours.",
+    "method-not-allowed": "The address exists, but not for this method; `Allow` lists them.",
+    "no-route": "No dealer can serve the order now. The reference stays free.",
+    "not-cancellable": "The order was sent to a dealer already, or is finished.",
+    "too-many-endpoints": "No more webhook endpoints can be added.",
+    "body-too-large": "The body is larger than allowed.",
+    "unsupported-media-type": "The body must be application/json.",
+    "unknown-sku": "There is no such product for you.",
+    "invalid-number": "The customer number is not an Indonesian mobile number of a known brand.",
+    "brand-mismatch": "The customer number belongs to another brand than the product.",
+    "unknown-region": "There is no such region.",
+    "idempotency-mismatch": "The reference stands for another order: send that order again "
+    "unchanged, or take a new reference.",
+    "invalid-url": "Webhooks cannot be sent to this address.",
+    "overloaded": "Too much is waiting. Nothing was accepted; send the same again later.",
+    "unavailable": "The service cannot tell now whether it was done. The same request with the "
+    "same reference is safe, and tells.",
+    "not-ready": "This process is starting, stopping, or without its database.",
+    "internal-error": "Something went wrong on our side; `trace_id` finds it in our logs. The "
+    "same request with the same reference is safe.",
+}
+"""Every code and what it means, served at `/problems/{code}`."""
+
+
+class FieldProblem(BaseModel):
+    """What is wrong with one field."""
+
+    field: str
+    message: str
+
+
+class ProblemDocument(BaseModel):
+    """A refusal. `code` is for programs, `detail` for people."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: list[FieldProblem]
+    trace_id: str
+
+
+def problem_document(
+    *,
+    code: str,
+    title: str,
+    status: int,
+    detail: str,
+    errors: list[tuple[str, str]],
+    trace_id: str,
+) -> dict[str, Any]:
+    """The problem as `ProblemDocument` describes it, ready for JSON."""
+    return {
+        "type": f"/problems/{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "errors": [{"field": field, "message": message} for field, message in errors],
+        "trace_id": trace_id,
+    }

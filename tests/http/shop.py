@@ -1,0 +1,162 @@
+"""A small shop to send orders to: two dealers, three products, and the flushers running."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from uuid import UUID, uuid4
+
+import asyncpg
+import httpx
+import orjson
+
+from app.http.server import Api, ApiLimits, build_app
+from app.lifecycle.accept import Acceptor
+from app.lifecycle.deposit import deposit
+from app.lifecycle.receive import Receiver
+from app.lifecycle.route import Router, credentials_context
+from app.lifecycle.settle import Patience, Settler
+from app.metrics import Metrics
+from app.outbound.addresses import AddressPolicy
+from app.sealing import Sealer, generate_key
+from app.storage import api_keys, resellers
+from app.storage.hints import Hints
+from app.storage.lanes import lane_groups
+from app.storage.pool import Connection, Pool
+from app.storage.resellers import NewReseller
+from routing.numbering import INDONESIAN_PREFIXES
+
+TELKOMSEL = "081234567800"
+XL = "087712345600"
+GROUPS = lane_groups(1)
+
+
+@dataclass(slots=True)
+class Customer:
+    """A reseller and its way to the API."""
+
+    reseller_id: UUID
+    lane: int
+    key_id: str
+    http: httpx.AsyncClient
+
+    async def order(self, ref_id: str = "r-1", **fields: object) -> httpx.Response:
+        body = {"ref_id": ref_id, "sku": "TSEL10", "customer_number": TELKOMSEL} | fields
+        return await self.http.post("/v1/orders", json=body)
+
+
+@dataclass(slots=True)
+class Shop:
+    """The API, what it is made of, and a connection as the database's owner."""
+
+    api: Api
+    owner: "asyncpg.Connection[asyncpg.Record]"
+    customers: list[httpx.AsyncClient] = field(default_factory=list)
+
+    async def customer(self, money: int = 1_000_000) -> Customer:
+        reseller_id, key = uuid4(), api_keys.generate()
+        lane = await resellers.create(self.owner, NewReseller(reseller_id, "Toko"))
+        await api_keys.create(self.owner, key, lane, reseller_id)
+        if money:
+            await deposit(self.api.pool, reseller_id, money, "first")
+        http = self.client(key.token)
+        return Customer(reseller_id, lane, key.key_id, http)
+
+    def client(self, token: str | None = None) -> httpx.AsyncClient:
+        client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(build_app(self.api)),
+            base_url="http://jalur",
+            headers={"authorization": f"Bearer {token}"} if token else {},
+        )
+        self.customers.append(client)
+        return client
+
+    async def counts(self) -> tuple[int, int, int]:
+        """Rows in orders, ledger entries of orders, ready."""
+        row = await self.owner.fetchrow(
+            """
+            select (select count(*) from orders),
+                   (select count(*) from ledger_entries where order_id is not null),
+                   (select count(*) from ready)
+            """
+        )
+        return tuple(row)
+
+
+async def stock(owner: Connection, sealer: Sealer) -> None:
+    """Brands, products, prices, regions, dealers and routes."""
+    await owner.executemany("insert into brand_prefixes values ($1, $2)", INDONESIAN_PREFIXES)
+    await owner.execute("insert into regions values ('surabaya', 'east-java')")
+    await owner.execute(
+        """
+        insert into products (sku, name, brand, denomination) values
+            ('TSEL10', 'Telkomsel 10.000', 'telkomsel', 10000),
+            ('TSEL20', 'Telkomsel 20.000', 'telkomsel', 20000),
+            ('XL10', 'XL 10.000', 'xl', 10000);
+        insert into prices values
+            ('standard', 'TSEL10', 10500), ('standard', 'XL10', 10600), ('gold', 'TSEL20', 20100)
+        """
+    )
+    for dealer_id, cost in (("alfa", 10_100), ("beta", 10_200)):
+        secret = orjson.dumps({"username": "u", "api_key": "k", "webhook_secret": "s"}).decode()
+        sealed = sealer.seal(secret, credentials_context(dealer_id))
+        await owner.execute(
+            """
+            insert into dealers (dealer_id, name, owner_group, protocol, base_url,
+                                 credentials_sealed)
+            values ($1, $1, $1, 'digiflazz', 'http://127.0.0.1:9', $2)
+            """,
+            dealer_id,
+            sealed,
+        )
+        await owner.execute(
+            "insert into routes (route_id, sku, dealer_id, dealer_sku, cost) "
+            "values ($1, 'TSEL10', $2, 's10', $3)",
+            f"{dealer_id}-10",
+            dealer_id,
+            cost,
+        )
+    await owner.execute("update routing_policy set revision = revision + 1")
+
+
+@asynccontextmanager
+async def open_shop(
+    pool: Pool, dsn: str, limits: ApiLimits | None = None, backlog: int = 0
+) -> AsyncIterator[Shop]:
+    """Stock a shop and run its flushers while the test lasts."""
+    owner = await asyncpg.connect(dsn)
+    sealer = Sealer([generate_key()])
+    await stock(owner, sealer)
+    metrics, hints = Metrics(), Hints(None)
+    router = Router(sealer, time.monotonic)
+    await router.refresh(pool)
+    acceptor = Acceptor(pool, GROUPS, hints, metrics)
+    settler = Settler(pool, router, hints, metrics, Patience(), GROUPS)
+    api = Api(
+        pool,
+        router,
+        acceptor,
+        settler,
+        Receiver(pool, router, settler, hints, GROUPS),
+        sealer,
+        metrics,
+        AddressPolicy(),
+        limits or ApiLimits(),
+        "operators-token",
+        lambda: backlog,
+    )
+    shop = Shop(api, owner)
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(acceptor.batches.run())
+            group.create_task(settler.batches.run())
+            try:
+                yield shop
+            finally:
+                acceptor.batches.close()
+                settler.batches.close()
+    finally:
+        for client in shop.customers:
+            await client.aclose()
+        await owner.close()

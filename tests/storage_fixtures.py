@@ -1,0 +1,57 @@
+"""A fresh database for each test, copied from one that was migrated once."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+from app.embedded.postgres import RunningPostgres
+from app.storage.migrate import migrate
+from app.storage.pool import Pool, PoolSettings, open_pool
+
+TEMPLATE = "jalur_template"
+_numbers = itertools.count(1)
+
+
+def _named(dsn: str, database: str) -> str:
+    return urlunsplit(urlsplit(dsn)._replace(path=f"/{database}"))
+
+
+async def _execute(dsn: str, statement: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres: RunningPostgres) -> str:
+    """The name of a database at the newest revision that nobody is connected to."""
+
+    async def build() -> None:
+        await _execute(postgres.dsn, f"create database {TEMPLATE}")
+        await migrate(_named(postgres.dsn, TEMPLATE))
+
+    asyncio.run(build())
+    return TEMPLATE
+
+
+@pytest.fixture
+def database_dsn(postgres: RunningPostgres, migrated_template: str) -> Iterator[str]:
+    """The address of a database of this test's own, as its owner."""
+    name = f"jalur_test_{next(_numbers)}"
+    asyncio.run(_execute(postgres.dsn, f"create database {name} template {migrated_template}"))
+    yield _named(postgres.dsn, name)
+    asyncio.run(_execute(postgres.dsn, f"drop database {name} with (force)"))
+
+
+@pytest.fixture
+async def pool(database_dsn: str) -> AsyncIterator[Pool]:
+    """The service's own pool, under the service's role."""
+    opened = await open_pool(PoolSettings(database_dsn, max_size=8))
+    yield opened
+    await opened.close()
