@@ -8,6 +8,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, MutableMapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal, TextIO, cast
 
 import orjson
@@ -43,11 +44,6 @@ def configure(
     _configure_libraries(out, threshold, renderer)
 
 
-def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:
-    """A logger whose lines carry the name of the part they come from."""
-    return structlog.get_logger(part=name)
-
-
 def _processors() -> list[Processor]:
     return [
         structlog.contextvars.merge_contextvars,
@@ -64,7 +60,7 @@ def censor(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
 
 
 def _fit(name: object, value: object) -> object:
-    if isinstance(name, str) and _SECRET_NAME.search(name):
+    if isinstance(name, str) and _is_secret(name):
         return _CENSORED
     if isinstance(value, Mapping):
         inner = cast("Mapping[object, object]", value)
@@ -72,6 +68,11 @@ def _fit(name: object, value: object) -> object:
     if isinstance(value, list | tuple):
         return [_fit(None, each) for each in cast("Sequence[object]", value)]
     return value
+
+
+@lru_cache(maxsize=1024)
+def _is_secret(name: str) -> bool:
+    return _SECRET_NAME.search(name) is not None
 
 
 def mask_numbers(line: str) -> str:

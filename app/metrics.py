@@ -38,8 +38,6 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.ready_orders = 0
-        """The backlog as it was last measured: what shedding of new orders goes by."""
         self._orders()
         self._http()
         self._dealers()
@@ -111,7 +109,6 @@ class Metrics:
 
     def backlog(self, orders: int) -> None:
         """So many accepted orders wait for a dealer."""
-        self.ready_orders = orders
         self._backlog.set(orders)
 
     def oldest_unresolved(self, seconds: float) -> None:

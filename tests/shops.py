@@ -43,6 +43,8 @@ OPENING_RUPIAH = 1_000_000
 LOOPBACK = AddressPolicy(allow=(ip_network("127.0.0.0/8"),), allow_http=True)
 OTOMAX = {"memberID": "YUSUF", "pin": "1144", "password": "abcd"}
 DIGIFLAZZ = {"username": "toko", "api_key": "kunci", "webhook_secret": "rahasia"}
+Owner = asyncpg.Connection
+"""A connection that may see and do everything, unlike the service's."""
 NOBODY = "http://127.0.0.1:9"
 """Nothing listens there."""
 

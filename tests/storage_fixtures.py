@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -40,13 +41,20 @@ def migrated_template(postgres: RunningPostgres) -> str:
     return TEMPLATE
 
 
+@contextmanager
+def fresh_database(server_dsn: str, template: str) -> Iterator[str]:
+    """A copy of the template while it is needed; its address, as its owner."""
+    name = f"jalur_test_{next(_numbers)}"
+    asyncio.run(_execute(server_dsn, f"create database {name} template {template}"))
+    yield _named(server_dsn, name)
+    asyncio.run(_execute(server_dsn, f"drop database {name} with (force)"))
+
+
 @pytest.fixture
 def database_dsn(postgres: RunningPostgres, migrated_template: str) -> Iterator[str]:
-    """The address of a database of this test's own, as its owner."""
-    name = f"jalur_test_{next(_numbers)}"
-    asyncio.run(_execute(postgres.dsn, f"create database {name} template {migrated_template}"))
-    yield _named(postgres.dsn, name)
-    asyncio.run(_execute(postgres.dsn, f"drop database {name} with (force)"))
+    """The address of a database of this test's own."""
+    with fresh_database(postgres.dsn, migrated_template) as dsn:
+        yield dsn
 
 
 @pytest.fixture

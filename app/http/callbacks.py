@@ -14,8 +14,10 @@ MAX_BODY_BYTES = 65_536
 _NOWHERE = "unknown"
 
 
-@routes.api_route("/{dealer_id}", methods=["GET", "POST"], response_model=None)
-@routes.api_route("/{dealer_id}/{token}", methods=["GET", "POST"], response_model=None)
+@routes.get("/{dealer_id}", response_model=None)
+@routes.post("/{dealer_id}", response_model=None)
+@routes.get("/{dealer_id}/{token}", response_model=None)
+@routes.post("/{dealer_id}/{token}", response_model=None)
 async def receive_callback(
     dealer_id: str, request: Request, api: Parts, token: str | None = None
 ) -> Response:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+from functools import cache
 from ipaddress import ip_address
 
 from fastapi import APIRouter, Request, Response
@@ -48,10 +49,15 @@ async def _reasons(api: Api) -> list[str]:
             applied = await revisions.applied(connection)
     except (*DISCONNECTED, DatabaseUnavailable):
         return [*reasons, "the database does not answer"]
-    newest = await asyncio.to_thread(migrate.newest)
+    newest = await asyncio.to_thread(_newest)
     if applied != newest:
         reasons.append(f"the database is at revision {applied}, not at {newest}")
     return reasons
+
+
+@cache
+def _newest() -> str:
+    return migrate.newest()
 
 
 @routes.get("/metrics", response_model=None, responses={200: {"content": {"text/plain": {}}}})

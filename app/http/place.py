@@ -17,8 +17,10 @@ from uuid_utils.compat import uuid7
 
 from app.errors import (
     Conflict,
+    DatabaseUnavailable,
     FieldError,
     InsufficientBalance,
+    Overloaded,
     Problem,
     Unavailable,
     Unprocessable,
@@ -69,6 +71,12 @@ async def place_order(request: Request) -> Response:
         return await _place(api, await caller_of(request), request)
     except Problem as problem:
         api.metrics.order_refused(problem.code)
+        raise
+    except Overloaded:
+        api.metrics.order_refused("overloaded")
+        raise
+    except DatabaseUnavailable:
+        api.metrics.order_refused("unavailable")
         raise
 
 

@@ -24,7 +24,7 @@ from app.errors import (
     Unprocessable,
 )
 from app.http.answers import json_answer
-from app.storage.pool import DISCONNECTED
+from app.storage.pool import DISCONNECTED, RETRIABLE
 from schemas.problems import CATALOGUE, MEDIA_TYPE, problem_document
 
 log = structlog.get_logger()
@@ -33,6 +33,7 @@ _MOST_ERRORS = 20
 _LONGEST_FIELD = 64
 _BODY: Final = "body"
 _RETRY_SECONDS = 2
+_METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 
 routes = APIRouter(tags=["problems"])
 
@@ -61,9 +62,6 @@ def problem_answer(problem: Problem, trace_id: str) -> Response:
         answer.headers["retry-after"] = str(problem.retry_after_seconds)
     if problem.status == 401:  # noqa: PLR2004
         answer.headers["www-authenticate"] = "Bearer"
-    if problem.status == 413:  # noqa: PLR2004
-        # What is left of the body is not read: the connection cannot serve another request.
-        answer.headers["connection"] = "close"
     return answer
 
 
@@ -103,7 +101,7 @@ def register(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _answer_http)
     app.add_exception_handler(RequestValidationError, _answer_parameters)
     app.add_exception_handler(Overloaded, _answer_overloaded)
-    for gone in (DatabaseUnavailable, *DISCONNECTED):
+    for gone in (DatabaseUnavailable, *DISCONNECTED, *RETRIABLE):
         app.add_exception_handler(gone, _answer_unavailable)
 
 
@@ -145,7 +143,7 @@ async def _answer_http(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     if status == MethodNotAllowed.status:
         answer = _answer(request, MethodNotAllowed("method-not-allowed", "Not with this method."))
-        answer.headers["allow"] = ", ".join(sorted(_methods(request)))
+        answer.headers["allow"] = ", ".join(_methods(request))
         return answer
     problems = {
         400: BadRequest("invalid-request", "The request cannot be read."),
@@ -155,10 +153,11 @@ async def _answer_http(request: Request, error: Exception) -> Response:
     return _answer(request, problems.get(status, internal_error()))
 
 
-def _methods(request: Request) -> set[str]:
+def _methods(request: Request) -> list[str]:
     """All methods of the address, which more than one route may share."""
-    methods: set[str] = set()
-    for route in request.app.routes:
-        if route.matches(request.scope)[0] != Match.NONE:
-            methods |= getattr(route, "methods", None) or set()
-    return methods
+    return [method for method in _METHODS if _serves(request, method)]
+
+
+def _serves(request: Request, method: str) -> bool:
+    scope = {**request.scope, "method": method}
+    return any(route.matches(scope)[0] == Match.FULL for route in request.app.routes)

@@ -23,6 +23,7 @@ RETRIABLE = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 DISCONNECTED = (
     OSError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,

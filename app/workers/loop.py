@@ -86,8 +86,11 @@ class Loop(Generic[T]):
             return await self._claim(free)
         except _DATABASE_TROUBLE as error:
             log.warning("claim.failed", loop=self._name, reason=f"{type(error).__name__}: {error}")
-            await asyncio.sleep(_AFTER_TROUBLE_SECONDS)
-            return ()
+        except Exception:
+            # A loop that died would leave an API that goes on accepting.
+            log.exception("claim.failed", loop=self._name)
+        await asyncio.sleep(_AFTER_TROUBLE_SECONDS)
+        return ()
 
     async def _do(self, piece: T) -> None:
         try:

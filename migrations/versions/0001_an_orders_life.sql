@@ -357,6 +357,7 @@ insert into installation (system_identifier, timeline)
 -- ---------------------------------------------------------------- what the service role may do
 
 grant usage on schema public to jalur_service;
+grant select on alembic_version to jalur_service;
 grant select, insert on ledger_entries, events to jalur_service;
 grant select, insert, update on
     resellers, wallets, api_keys, orders, attempts, disputes, reviews, callbacks,

@@ -5,6 +5,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -19,12 +21,16 @@ from app.lifecycle.route import Router, credentials_context
 from app.lifecycle.settle import Patience, Settler
 from app.metrics import Metrics
 from app.outbound.addresses import AddressPolicy
+from app.references import dealer_reference
 from app.sealing import Sealer, generate_key
-from app.storage import api_keys, resellers
+from app.storage import api_keys, attempts, ready, resellers
+from app.storage.attempts import NewAttempt
 from app.storage.hints import Hints
 from app.storage.lanes import lane_groups
 from app.storage.pool import Connection, Pool
 from app.storage.resellers import NewReseller
+from app.words import Source, Word
+from dealers.contract import Outcome, ReferenceRules, Report
 from routing.numbering import INDONESIAN_PREFIXES
 
 TELKOMSEL = "081234567800"
@@ -44,6 +50,21 @@ class Customer:
     async def order(self, ref_id: str = "r-1", **fields: object) -> httpx.Response:
         body = {"ref_id": ref_id, "sku": "TSEL10", "customer_number": TELKOMSEL} | fields
         return await self.http.post("/v1/orders", json=body)
+
+
+@dataclass(slots=True)
+class Sent:
+    """An order on its way at a dealer."""
+
+    shop: "Shop"
+    lane: int
+    order_id: UUID
+    attempt_no: int
+
+    async def hear(self, outcome: Outcome, **said: Any) -> None:
+        """Settle the dealer's word."""
+        word = Word(self.attempt_no, Source.CALLBACK, Report(outcome, "00", **said))
+        await self.shop.api.settler.settle(self.lane, self.order_id, word)
 
 
 @dataclass(slots=True)
@@ -71,6 +92,32 @@ class Shop:
         )
         self.customers.append(client)
         return client
+
+    async def send_to_dealer(self, order: dict[str, object]) -> Sent:
+        """Claim an order's next attempt, as the executor does before it buys."""
+        order_id = UUID(str(order["id"]))
+        row = await self.owner.fetchrow(
+            "select lane, dealer_id, attempt_no from ready where order_id = $1", order_id
+        )
+        assert row is not None
+        lane, dealer_id, attempt_no = row
+        new = NewAttempt(
+            lane,
+            order_id,
+            attempt_no,
+            dealer_id,
+            f"{dealer_id}-10",
+            "s10",
+            dealer_reference(lane, order_id, attempt_no, ReferenceRules()),
+            10_100,
+            10_500,
+            uuid4(),
+            None,
+        )
+        async with self.api.pool.acquire() as connection, connection.transaction():
+            await ready.delete(connection, [(lane, order_id)])
+            await attempts.insert(connection, [new], timedelta(seconds=90))
+        return Sent(self, lane, order_id, attempt_no)
 
     async def counts(self) -> tuple[int, int, int]:
         """Rows in orders, ledger entries of orders, ready."""

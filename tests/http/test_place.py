@@ -10,7 +10,7 @@ from app.http.server import ApiLimits
 from app.storage import api_keys
 from app.storage.pool import Pool
 from routing.monopoly import Market
-from schemas.problems import CATALOGUE, MEDIA_TYPE
+from tests.http.problems import assert_problem
 from tests.http.shop import TELKOMSEL, XL, Customer, Shop, open_shop
 
 GOOD = {"ref_id": "r-1", "sku": "TSEL10", "customer_number": TELKOMSEL}
@@ -129,90 +129,6 @@ async def test_a_replay_needs_no_money(shop: Shop) -> None:
     poor = await shop.customer(money=10_500)
     placed = await poor.order()
     assert (await poor.order()).json()["id"] == placed.json()["id"]
-
-
-REFUSED = {
-    "malformed JSON": (b'{"ref_id": "r-1",', 400, "invalid-json"),
-    "an empty body": (b"", 400, "invalid-json"),
-    "a lone surrogate": (
-        b'{"ref_id":"r-1","sku":"\\ud800","customer_number":"081234567800"}',
-        400,
-        "invalid-json",
-    ),
-    "bytes that are not UTF-8": (b'{"ref_id":"\xff"}', 400, "invalid-json"),
-    "nesting without end": (b"[" * 60_000, 400, "invalid-json"),
-    "an array": (b"[]", 422, "invalid-request"),
-    "null": (b"null", 422, "invalid-request"),
-    "nothing in it": ({}, 422, "invalid-request"),
-    "an unknown field": (GOOD | {"price": 1}, 422, "invalid-request"),
-    "a reference too long": (GOOD | {"ref_id": "r" * 65}, 422, "invalid-request"),
-    "an empty reference": (GOOD | {"ref_id": ""}, 422, "invalid-request"),
-    "a reference of spaces": (GOOD | {"ref_id": "  "}, 422, "invalid-request"),
-    "a reference with a line break": (GOOD | {"ref_id": "r-1\n"}, 422, "invalid-request"),
-    "a NUL in the reference": (GOOD | {"ref_id": "r\0"}, 422, "invalid-request"),
-    "a NUL in the metadata": (GOOD | {"metadata": {"a": "\0"}}, 422, "invalid-request"),
-    "a NUL in the SKU": (GOOD | {"sku": "\0"}, 422, "unknown-sku"),
-    "a number as reference": (GOOD | {"ref_id": 1}, 422, "invalid-request"),
-    "a number as customer number": (
-        GOOD | {"customer_number": 81234567800},
-        422,
-        "invalid-request",
-    ),
-    "a negative price": (GOOD | {"max_price": -1}, 422, "invalid-request"),
-    "a price of nothing": (GOOD | {"max_price": 0}, 422, "invalid-request"),
-    "a price beyond all bounds": (GOOD | {"max_price": 2**63}, 422, "invalid-request"),
-    "a fraction as price": (GOOD | {"max_price": 10_500.0}, 422, "invalid-request"),
-    "a price as text": (GOOD | {"max_price": "10500"}, 422, "invalid-request"),
-    "true as price": (GOOD | {"max_price": True}, 422, "invalid-request"),
-    "metadata that is no object": (GOOD | {"metadata": "x"}, 422, "invalid-request"),
-    "metadata of numbers": (GOOD | {"metadata": {"a": 1}}, 422, "invalid-request"),
-    "too much metadata": (GOOD | {"metadata": {"a": "x" * 2048}}, 422, "invalid-request"),
-    "too many metadata": (
-        GOOD | {"metadata": {str(each): "" for each in range(21)}},
-        422,
-        "invalid-request",
-    ),
-    "an unknown SKU": (GOOD | {"sku": "TSEL99"}, 422, "unknown-sku"),
-    "a SKU without a price in the tier": (GOOD | {"sku": "TSEL20"}, 422, "unknown-sku"),
-    "a number of another brand": (GOOD | {"customer_number": XL}, 422, "brand-mismatch"),
-    "a number of no brand": (GOOD | {"customer_number": "081012345678"}, 422, "invalid-number"),
-    "a landline": (GOOD | {"customer_number": "0215551234"}, 422, "invalid-number"),
-    "no number at all": (GOOD | {"customer_number": " "}, 422, "invalid-number"),
-    "a SQL injection": (
-        GOOD | {"customer_number": "0812'; drop table orders--"},
-        422,
-        "invalid-number",
-    ),
-    "an unknown region": (GOOD | {"region": "atlantis"}, 422, "unknown-region"),
-    "a limit below every dealer": (GOOD | {"max_price": 10_000}, 409, "no-route"),
-    "a product nobody sells": (
-        GOOD | {"sku": "XL10", "customer_number": XL},
-        409,
-        "no-route",
-    ),
-    "10 MB": (b" " * 10_000_000, 413, "body-too-large"),
-}
-
-
-@pytest.mark.parametrize(("body", "status", "code"), REFUSED.values(), ids=REFUSED.keys())
-async def test_a_bad_order_gets_a_problem_and_leaves_nothing_behind(
-    shop: Shop, customer: Customer, body: object, status: int, code: str
-) -> None:
-    content = body if isinstance(body, bytes) else orjson.dumps(body)
-    answer = await customer.http.post("/v1/orders", content=content)
-    assert_problem(answer, status, code)
-    assert await shop.counts() == (0, 0, 0)
-
-
-def assert_problem(answer, status: int, code: str) -> None:
-    problem = answer.json()
-    assert (answer.status_code, problem["code"]) == (status, code), problem
-    assert answer.headers["content-type"] == MEDIA_TYPE
-    assert problem["type"] == f"/problems/{code}"
-    assert problem["trace_id"] == answer.headers["x-request-id"]
-    assert code in CATALOGUE
-    for word in ("Traceback", "pydantic", "asyncpg", "Error"):
-        assert word not in answer.text
 
 
 async def test_a_wrong_field_is_named(customer: Customer) -> None:

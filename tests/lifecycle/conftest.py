@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 
 from app.storage import statements
-from tests.shops import ALFA, BRAVO, CHARLIE, Shop, engine_on, enrol, furnish
+from tests.shops import ALFA, BRAVO, CHARLIE, Owner, Shop, engine_on, enrol, furnish
 
 
 @pytest.fixture
@@ -15,3 +16,10 @@ async def shop(database_dsn: str) -> AsyncIterator[Shop]:
         yield Shop(engine, await enrol(engine))
         async with engine.pool.acquire() as connection:
             assert await statements.verify(connection) == []
+
+
+@pytest.fixture
+async def owner(database_dsn: str) -> AsyncIterator[Owner]:
+    connection = await asyncpg.connect(database_dsn)
+    yield connection
+    await connection.close()

@@ -1,0 +1,67 @@
+"""API keys: read once a second, refused in every wrong form."""
+
+from app.storage import api_keys
+from tests.http.problems import assert_problem
+from tests.http.shop import Customer, Shop
+
+KEY = api_keys.generate()
+
+
+async def test_no_header_opens_nothing(shop: Shop) -> None:
+    assert_problem(await shop.client().get("/v1/orders"), 401, "invalid-key")
+
+
+async def test_another_secret_under_a_known_key_id_opens_nothing(
+    shop: Shop, customer: Customer
+) -> None:
+    chosen = {12: b"\1" * 12}
+    key = api_keys.generate(random_bytes=lambda size: chosen.get(size, b"\2" * size))
+    forged = api_keys.generate(random_bytes=lambda size: chosen.get(size, b"\3" * size))
+    assert forged.key_id == key.key_id
+    await api_keys.create(shop.owner, key, customer.lane, customer.reseller_id)
+    assert (await shop.client(key.token).get("/v1/balance")).status_code == 200
+    assert_problem(await shop.client(forged.token).get("/v1/balance"), 401, "invalid-key")
+
+
+async def test_a_test_key_is_not_a_live_key_with_its_secret(shop: Shop) -> None:
+    reseller = await shop.customer()
+    live = api_keys.generate("live", random_bytes=lambda size: b"\1" * size)
+    test = api_keys.generate("test", random_bytes=lambda size: b"\1" * size)
+    await api_keys.create(shop.owner, live, reseller.lane, reseller.reseller_id)
+    assert (await shop.client(live.token).get("/v1/balance")).status_code == 200
+    assert_problem(await shop.client(test.token).get("/v1/balance"), 401, "invalid-key")
+
+
+async def test_a_suspended_reseller_is_refused(shop: Shop, customer: Customer) -> None:
+    await shop.owner.execute("update resellers set status = 'suspended'")
+    assert_problem(await customer.http.get("/v1/balance"), 401, "invalid-key")
+
+
+async def test_a_key_is_read_once_a_second_and_then_anew(shop: Shop) -> None:
+    customer = await shop.customer()
+    seconds = 100.0
+    authenticator = shop.api.authenticator
+    authenticator._monotonic = lambda: seconds
+    assert (await customer.http.get("/v1/balance")).status_code == 200
+    await api_keys.revoke(shop.owner, customer.key_id)
+    assert (await customer.http.get("/v1/balance")).status_code == 200
+    seconds += 1.1
+    assert (await customer.http.get("/v1/balance")).status_code == 401
+
+
+async def test_the_secret_is_kept_only_as_a_hash(shop: Shop, customer: Customer) -> None:
+    row = await shop.owner.fetchval("select to_jsonb(k)::text from api_keys k")
+    token = customer.http.headers["authorization"]
+    assert token.split("_")[3][:32] not in row
+
+
+def test_a_mistyped_key_is_told_without_the_database() -> None:
+    for position in range(len(KEY.token)):
+        other = "2" if KEY.token[position] != "2" else "3"
+        assert api_keys.parse(KEY.token[:position] + other + KEY.token[position + 1 :]) is None
+    assert api_keys.parse(KEY.token) is not None
+
+
+def test_a_key_does_not_print_its_secret() -> None:
+    assert KEY.token not in repr(KEY)
+    assert KEY.token not in repr(api_keys.parse(KEY.token))
