@@ -390,9 +390,7 @@ def test_anything_but_success_leaves_a_closed_attempt_alone(
 
 @pytest.mark.parametrize("report", [FAILURE, NUMBER_FAULT])
 def test_disputed_purchase_serves_when_the_other_attempt_fails(report: Report):
-    stands = order(
-        "processing", attempt("succeeded", serial_number="SN1"), attempt("pending", 2)
-    )
+    stands = order("processing", attempt("succeeded", serial_number="SN1"), attempt("pending", 2))
     ruling = hear(stands, report, number=2)
     assert (ruling.attempt, ruling.order) == (AttemptState.FAILED, OrderStatus.SUCCEEDED)
     assert (ruling.money, ruling.event) == (Money.CAPTURE, EventType.SUCCEEDED)

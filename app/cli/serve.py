@@ -178,6 +178,8 @@ def _server(settings: Settings, api: Api, ready: asyncio.Event) -> _Server:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=[str(network) for network in settings.trusted_proxies],
             timeout_graceful_shutdown=int(settings.grace_seconds),
         ),
         ready,

@@ -31,7 +31,7 @@ from app.http.bodies import read_json
 from app.http.order_answers import order_answer
 from app.lifecycle.accept import Accepted, OutOfFunds, ReferenceTaken, Replayed, Submission
 from app.lifecycle.route import Trade
-from app.storage import order_views, orders
+from app.storage import order_references, order_views
 from app.storage.api_keys import KeyHolder
 from app.storage.orders import NewOrder
 from routing.choose import Decision, Inquiry, as_record
@@ -260,14 +260,13 @@ def _accepted(order: NewOrder) -> Response:
 
 async def _held(api: Api, caller: KeyHolder, ref_id: str, fingerprint: bytes) -> UUID | None:
     """The order that the reference stands for. Raises Unprocessable where it is another one."""
-    key = (caller.lane, caller.reseller_id, ref_id)
     async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
-        known = await orders.find_references(connection, [key])
-    if not known:
+        held = await order_references.find(connection, caller.lane, caller.reseller_id, ref_id)
+    if held is None:
         return None
-    if known[0].fingerprint != fingerprint:
+    if held.fingerprint != fingerprint:
         raise _mismatch()
-    return known[0].order_id
+    return held.order_id
 
 
 async def _replay(api: Api, caller: KeyHolder, order_id: UUID) -> Response:

@@ -1,24 +1,21 @@
 """Accept: one commit holds the order, its reference, its fingerprint and the reserved money.
 
-Only after that commit is a caller told that its order is accepted. Orders are accepted in batches:
-the wallets of a batch are locked once, in key order, funds are granted by running sum in order of
-arrival, and each wallet is written once.
+Only after that commit is a caller told that its order is accepted. Orders are accepted in batches,
+a batch in one statement.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from app.errors import JalurError
 from app.metrics import Metrics
-from app.postings import Wallet, reserve
-from app.storage import ledger, orders, ready
+from app.storage import acceptance
+from app.storage.acceptance import Verdict
 from app.storage.batches import BatchLimits, LanedBatcher
 from app.storage.hints import Hints, Topic
-from app.storage.ledger import Entry, WalletKey
-from app.storage.orders import KnownOrder, NewOrder
+from app.storage.orders import NewOrder
 from app.storage.pool import Pool
-from app.storage.ready import Ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,75 +85,88 @@ class Acceptor:
         raise outcome
 
     async def _apply(self, batch: list[Submission]) -> list[Outcome]:
-        async with self._pool.acquire() as connection, connection.transaction():
-            wallets = await ledger.lock(connection, _wallet_keys(batch))
-            known = await orders.find_references(
-                connection,
-                [(each.order.lane, each.order.reseller_id, each.order.ref_id) for each in batch],
-            )
-            admission = _Admission(wallets, known)
-            outcomes = [admission.admit(submission) for submission in batch]
-            if admission.admitted:
-                await orders.insert(connection, [each.order for each in admission.admitted])
-                await ready.insert(
-                    connection, [_first_attempt(each) for each in admission.admitted]
+        """Decide every order of a batch; each round is one statement and one commit.
+
+        A second round is for those that a first one could not decide: an order refused behind a
+        larger refused one, and a repetition of a reference that turned out to hold nothing.
+        """
+        outcomes: dict[int, Outcome] = {}
+        waiting = list(enumerate(batch))
+        async with self._pool.acquire() as connection:
+            while waiting:
+                leaders, followers = _split_by_reference(waiting)
+                verdicts = await acceptance.accept(
+                    connection,
+                    [submission.order for _, submission in leaders],
+                    [submission.dealer_id for _, submission in leaders],
                 )
-                await ledger.write(connection, admission.entries, admission.changed)
-        if admission.admitted:
+                again = _decide(leaders, verdicts, outcomes)
+                waiting = sorted(again + _follow(followers, leaders, outcomes))
+        if any(isinstance(outcome, Accepted) for outcome in outcomes.values()):
             self._hints.tell([Topic.READY])
         self._metrics.batch("accept", len(batch))
-        return outcomes
+        return [outcomes[position] for position in range(len(batch))]
 
 
-def _wallet_key(submission: Submission) -> WalletKey:
-    return submission.order.lane, submission.order.reseller_id
+Placed = tuple[int, Submission]
+"""A submission with its place in the batch."""
 
 
-def _wallet_keys(batch: Sequence[Submission]) -> list[WalletKey]:
-    return sorted({_wallet_key(submission) for submission in batch})
+def _reference(submission: Submission) -> tuple[UUID, str]:
+    return submission.order.reseller_id, submission.order.ref_id
 
 
-def _first_attempt(submission: Submission) -> Ready:
-    order = submission.order
-    return Ready(order.lane, order.order_id, 1, submission.dealer_id, order.created_at)
+def _split_by_reference(waiting: Sequence[Placed]) -> tuple[list[Placed], list[Placed]]:
+    """The first submission of each reference, and those that repeat it."""
+    leaders: dict[tuple[UUID, str], Placed] = {}
+    followers = [
+        placed
+        for placed in waiting
+        if leaders.setdefault(_reference(placed[1]), placed) is not placed
+    ]
+    return list(leaders.values()), followers
 
 
-class _Admission:
-    """Decides the rows of one batch in order of arrival, under the locks of its wallets.
+def _decide(
+    leaders: Sequence[Placed], verdicts: Sequence[Verdict], outcomes: dict[int, Outcome]
+) -> list[Placed]:
+    """Note what is decided; return what was refused behind another although it could be paid.
 
-    Funds are granted by running sum, so an order refused behind a larger refused one does not
-    suffer for it; a refused order holds no reference.
+    The first refused one of a wallet is refused for good, so every round decides something.
     """
-
-    def __init__(self, wallets: Mapping[WalletKey, Wallet], known: Sequence[KnownOrder]) -> None:
-        self._wallets = wallets
-        self._holders = {
-            (each.reseller_id, each.ref_id): (each.order_id, each.fingerprint) for each in known
-        }
-        self.admitted: list[Submission] = []
-        self.entries: list[Entry] = []
-        self.changed: dict[WalletKey, Wallet] = {}
-
-    def admit(self, submission: Submission) -> Outcome:
+    again: list[Placed] = []
+    refused: set[UUID] = set()
+    for placed, verdict in zip(leaders, verdicts, strict=True):
+        position, submission = placed
         order = submission.order
-        reference = (order.reseller_id, order.ref_id)
-        holder = self._holders.get(reference)
-        if holder is not None:
-            return _held(order, *holder)
-        key = _wallet_key(submission)
-        wallet = self.changed.get(key) or self._wallets.get(key)
-        if wallet is None or not wallet.affords(order.price):
-            return OutOfFunds(wallet.available + wallet.credit_limit if wallet else 0)
-        self._holders[reference] = (order.order_id, order.fingerprint)
-        self._reserve(key, wallet, submission)
-        return Accepted(order.order_id)
+        if verdict.held_by is not None and verdict.fingerprint is not None:
+            outcomes[position] = _held(order, verdict.held_by, verdict.fingerprint)
+        elif verdict.admitted:
+            outcomes[position] = Accepted(order.order_id)
+        elif order.reseller_id in refused and order.price <= (verdict.left or 0):
+            again.append(placed)
+        else:
+            refused.add(order.reseller_id)
+            outcomes[position] = OutOfFunds(verdict.left or 0)
+    return again
 
-    def _reserve(self, key: WalletKey, wallet: Wallet, submission: Submission) -> None:
-        posting = reserve(submission.order.price)
-        after = wallet.after(posting)
-        self.changed[key] = after
-        self.entries.append(ledger.entry(key, after, posting, order_id=submission.order.order_id))
-        self.admitted.append(submission)
+
+def _follow(
+    followers: Sequence[Placed], leaders: Sequence[Placed], outcomes: dict[int, Outcome]
+) -> list[Placed]:
+    """Answer repetitions from their leader's order; return those whose leader holds nothing yet."""
+    led = {_reference(submission): (position, submission) for position, submission in leaders}
+    again: list[Placed] = []
+    for placed in followers:
+        position, submission = placed
+        leader_position, leader = led[_reference(submission)]
+        if isinstance(outcomes.get(leader_position), Accepted):
+            outcomes[position] = _held(
+                submission.order, leader.order.order_id, leader.order.fingerprint
+            )
+        else:
+            again.append(placed)
+    return again
 
 
 def _held(order: NewOrder, holder_id: UUID, fingerprint: bytes) -> Outcome:

@@ -26,6 +26,7 @@ from app.storage.batches import LanedBatcher
 from app.storage.deliveries import DueDelivery, TryResult
 from app.storage.pool import Pool
 from dealers.contract import Answer
+from schemas.events import webhook_id
 
 log = structlog.get_logger()
 
@@ -34,6 +35,7 @@ GONE = 410
 RETRY_LATER = frozenset({429, 503})
 _LONGEST_WAIT = timedelta(hours=10)
 _WHILE_DISABLED = timedelta(days=1)
+_LEASE_MARGIN_SECONDS = 5.0
 _SOON = timedelta(seconds=1)
 _LONGEST_ERROR = 200
 
@@ -50,8 +52,12 @@ class Persistence:
         0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400,
     )  # fmt: skip
     timeout_seconds: float = 15.0
-    lease_seconds: float = 60.0
     endpoint_concurrency: int = 16
+
+    @property
+    def lease(self) -> timedelta:
+        """How long a claimed try belongs to one process: longer than the try can take."""
+        return timedelta(seconds=self.timeout_seconds + _LEASE_MARGIN_SECONDS)
 
     def next_wait(self, tries: int, fraction: float) -> timedelta | None:
         """The wait after `tries` failures; `fraction` in [0, 1) varies it. None: give up."""
@@ -101,7 +107,7 @@ class Deliverer:
                     uuid7(),
                     lanes,
                     limit,
-                    timedelta(seconds=self._persistence.lease_seconds),
+                    self._persistence.lease,
                     self._busy(),
                 )
         return claimed
@@ -135,6 +141,8 @@ class Deliverer:
         return [None] * len(results)
 
     async def _try(self, delivery: DueDelivery, now: datetime) -> TryResult:
+        if delivery.endpoint_deleted:
+            return _result(delivery, "failed", error="the endpoint was deleted", charged=False)
         try:
             headers, body = self._signed(delivery, now)
             answer = await self._clients.post(
@@ -150,13 +158,13 @@ class Deliverer:
         return await self._read(delivery, answer, now)
 
     def _signed(self, delivery: DueDelivery, now: datetime) -> tuple[Mapping[str, str], bytes]:
-        webhook_id = f"evt_{delivery.event_id}"
+        message_id = webhook_id(delivery.event_id)
         timestamp = int(now.timestamp())
         body = delivery.payload.encode()
-        signature = sign([self._secret(delivery)], webhook_id, timestamp, body)
+        signature = sign([self._secret(delivery)], message_id, timestamp, body)
         headers = {
             "content-type": "application/json",
-            "webhook-id": webhook_id,
+            "webhook-id": message_id,
             "webhook-timestamp": str(timestamp),
             "webhook-signature": signature,
         }

@@ -27,7 +27,7 @@ async def deposit(pool: Pool, reseller_id: UUID, amount_rupiah: int, reference: 
     posting = postings.deposit(amount_rupiah)
     key = (lane_of(reseller_id), reseller_id)
     async with pool.acquire() as connection, connection.transaction():
-        wallet = (await ledger.lock(connection, [key])).get(key)
+        wallet = await ledger.lock(connection, key)
         if wallet is None:
             raise NotFound("unknown-reseller", f"There is no reseller {reseller_id}.")
         booked = await ledger.find_reference(connection, key, reference)
@@ -37,8 +37,6 @@ async def deposit(pool: Pool, reseller_id: UUID, amount_rupiah: int, reference: 
             raise Conflict(
                 "reference-taken", f"The reference {reference} stands for {booked} rupiah."
             )
-        after = wallet.after(posting)
-        await ledger.write(
-            connection, [ledger.entry(key, after, posting, reference=reference)], {key: after}
-        )
-    return Deposited(after.available, repeated=False)
+        movement = ledger.movement(key, posting, reference=reference)
+        await ledger.write(connection, [movement])
+    return Deposited(wallet.after(posting).available, repeated=False)

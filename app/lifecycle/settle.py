@@ -19,15 +19,13 @@ from uuid_utils.compat import uuid7
 from app import postings
 from app.lifecycle.route import Router
 from app.metrics import Metrics
-from app.postings import Posting, Wallet
-from app.storage import attempts, deliveries, endpoints, events, ledger, orders, ready, reviews
+from app.postings import Posting
+from app.storage import attempts, endpoints, ledger, orders, ready, reviews
 from app.storage.attempts import AttemptChange, LockedAttempt
 from app.storage.batches import BatchLimits, LanedBatcher
-from app.storage.deliveries import NewDelivery
 from app.storage.endpoints import Endpoint
-from app.storage.events import Event
 from app.storage.hints import Hints, Topic
-from app.storage.ledger import Entry, WalletKey
+from app.storage.ledger import Errand, News
 from app.storage.orders import LockedOrder, OrderChange
 from app.storage.pool import Connection, Pool
 from app.storage.ready import Ready
@@ -214,7 +212,7 @@ class _Settlement:
         self.ended_reviews: list[tuple[int, UUID]] = []
         self.new_disputes: list[NewDispute] = []
         self.ended_disputes: list[tuple[int, UUID, int]] = []
-        self.new_deliveries: list[NewDelivery] = []
+        self.new_deliveries: list[Errand] = []
         self.to_check: list[UUID] = []
         self.shares: list[tuple[Market, str, int, datetime, int]] = []
         self.outcomes: list[tuple[str, str]] = []
@@ -442,9 +440,9 @@ class _Settlement:
             await ready.delete(connection, self.dropped)
         if self.next_attempts:
             await ready.insert(connection, self.next_attempts)
+        await self._write_doubts(connection)
         if self.money or self.news:
             await self._write_money_and_news(connection)
-        await self._write_doubts(connection)
 
     async def _write_doubts(self, connection: Connection) -> None:
         if self.new_reviews:
@@ -459,20 +457,17 @@ class _Settlement:
             await reviews.close_disputes(connection, self.ended_disputes, "settled by a word")
 
     async def _write_money_and_news(self, connection: Connection) -> None:
-        keys = sorted(
-            {(order.lane, order.reseller_id) for order, _ in self.money}
-            | {(order.lane, order.reseller_id) for order, _, _ in self.news}
-        )
-        wallets = await ledger.lock(connection, keys)
-        entries = _post(self.money, wallets)
-        told = _events(self.news, wallets)
-        await ledger.write(connection, entries, wallets)
+        """Last of all: the wallets' locks are the ones that others wait for."""
+        movements = [
+            ledger.movement((order.lane, order.reseller_id), posting, order_id=order.order_id)
+            for order, posting in self.money
+        ]
+        told = [_news(order, change, kind) for order, change, kind in self.news]
         if told:
-            await events.insert(connection, told)
+            keys = sorted({(each.lane, each.reseller_id) for each in told})
             wanted = await endpoints.of_resellers(connection, keys)
-            self.new_deliveries = _deliveries(told, wanted)
-        if self.new_deliveries:
-            await deliveries.insert(connection, self.new_deliveries)
+            self.new_deliveries = _errands(told, wanted)
+        await ledger.write(connection, movements, told, self.new_deliveries)
 
 
 def too_old_to_resend(capabilities: Capabilities, age: timedelta) -> bool:
@@ -557,41 +552,16 @@ def _posting(order: LockedOrder, money: Money) -> Posting:
             return postings.correction(order.price, correction_no)
 
 
-def _post(
-    money: Sequence[tuple[LockedOrder, Posting]], wallets: dict[WalletKey, Wallet]
-) -> list[Entry]:
-    """Apply postings to locked wallets, in order, and return their entries."""
-    entries: list[Entry] = []
-    for order, posting in money:
-        key = (order.lane, order.reseller_id)
-        wallets[key] = wallets[key].after(posting)
-        entries.append(ledger.entry(key, wallets[key], posting, order_id=order.order_id))
-    return entries
-
-
-def _events(
-    news: Sequence[tuple[LockedOrder, OrderChange, EventType]],
-    wallets: dict[WalletKey, Wallet],
-) -> list[Event]:
-    """Draw each event's number under its reseller's wallet lock and write its payload."""
-    told: list[Event] = []
-    for order, change, kind in news:
-        key = (order.lane, order.reseller_id)
-        wallets[key] = wallets[key].after_event()
-        told.append(
-            Event(
-                order.lane,
-                order.reseller_id,
-                wallets[key].event_seq,
-                uuid7(),
-                kind,
-                order.order_id,
-                change.version,
-                _payload(order, change, kind),
-                order.now,
-            )
-        )
-    return told
+def _news(order: LockedOrder, change: OrderChange, kind: EventType) -> News:
+    return News(
+        order.lane,
+        order.reseller_id,
+        uuid7(),
+        kind,
+        order.order_id,
+        change.version,
+        _payload(order, change, kind),
+    )
 
 
 def _payload(order: LockedOrder, change: OrderChange, kind: EventType) -> str:
@@ -617,23 +587,13 @@ def _payload(order: LockedOrder, change: OrderChange, kind: EventType) -> str:
     return orjson.dumps(body).decode()
 
 
-def _deliveries(told: Sequence[Event], wanted: Sequence[Endpoint]) -> list[NewDelivery]:
+def _errands(told: Sequence[News], wanted: Sequence[Endpoint]) -> list[Errand]:
     by_reseller: dict[UUID, list[Endpoint]] = {}
     for endpoint in wanted:
         by_reseller.setdefault(endpoint.reseller_id, []).append(endpoint)
     return [
-        NewDelivery(
-            event.lane,
-            uuid7(),
-            event.reseller_id,
-            endpoint.endpoint_id,
-            event.event_id,
-            event.event_seq,
-            event.order_id,
-            None,
-            event.created_at,
-        )
-        for event in told
-        for endpoint in by_reseller.get(event.reseller_id, ())
-        if endpoint.wants(event.type)
+        Errand(each.lane, uuid7(), endpoint.endpoint_id, each.event_id, None)
+        for each in told
+        for endpoint in by_reseller.get(each.reseller_id, ())
+        if endpoint.wants(each.type)
     ]

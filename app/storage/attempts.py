@@ -145,7 +145,6 @@ async def lock(connection: Connection, keys: Sequence[tuple[int, UUID]]) -> list
                a.serial_number, a.charged, a.code, a.message, a.sent_at, a.closed_at
         from unnest($1::smallint[], $2::uuid[]) k (lane, order_id)
         join attempts a on a.lane = k.lane and a.order_id = k.order_id
-        where a.lane = any($1::smallint[])
         order by a.lane, a.order_id, a.attempt_no
         for update of a
         """,
@@ -169,7 +168,6 @@ async def update(connection: Connection, changes: Sequence[AttemptChange]) -> No
         ) k (lane, order_id, attempt_no, state, claim_id, due_at, absent_since, code, message,
              serial_number, charged, closed_at)
         where a.lane = k.lane and a.order_id = k.order_id and a.attempt_no = k.attempt_no
-          and a.lane = any($1::smallint[])
         """,
         *columns(changes, *AttemptChange.__slots__),
     )

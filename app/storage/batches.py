@@ -138,8 +138,10 @@ class Batcher(Generic[T, R]):
                 return await self._apply(items)
             except (*RETRIABLE, asyncpg.LockNotAvailableError) as error:
                 locked = isinstance(error, asyncpg.LockNotAvailableError)
-                if (locked and len(items) > 1) or attempt >= _RETRIES:
+                if locked and len(items) > 1:
                     raise
+                if attempt >= _RETRIES:
+                    raise Overloaded("the rows are held by other transactions") from error
             except DISCONNECTED:
                 if loop.time() >= deadline:
                     raise

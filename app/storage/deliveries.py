@@ -2,7 +2,7 @@
 
 deliveries(lane, delivery_id, endpoint_id, event_id, event_seq, order_id, state, tries, due_at, …)
     unique (lane, delivery_id); index (due_at) of what is unfinished
-    index (lane, endpoint_id, order_id, event_seq) of what is pending
+    index (order_id, endpoint_id, event_seq) of what is pending
 
 `claim_id` stands while a try is under way and `due_at` is then the end of its lease. Events of one
 order go to one endpoint one at a time, in order.
@@ -14,21 +14,6 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from app.storage.pool import Connection, columns
-
-
-@dataclass(frozen=True, slots=True)
-class NewDelivery:
-    """A delivery to be made. A `claim_id` is set where this process takes it at once."""
-
-    lane: int
-    delivery_id: UUID
-    reseller_id: UUID
-    endpoint_id: UUID
-    event_id: UUID
-    event_seq: int
-    order_id: UUID | None
-    claim_id: UUID | None
-    due_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +29,7 @@ class DueDelivery:
     payload: str
     url: str
     secret_sealed: bytes
+    endpoint_deleted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +47,6 @@ class TryResult:
     last_error: str | None
 
 
-async def insert(connection: Connection, deliveries: Sequence[NewDelivery]) -> None:
-    """Insert deliveries in the transaction of their events."""
-    await connection.execute(
-        """
-        insert into deliveries (lane, delivery_id, reseller_id, endpoint_id, event_id, event_seq,
-                                order_id, claim_id, due_at)
-        select * from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[],
-                             $6::bigint[], $7::uuid[], $8::uuid[], $9::timestamptz[])
-        """,
-        *columns(deliveries, *NewDelivery.__slots__),
-    )
-
-
 async def claim_due(
     connection: Connection,
     claim_id: UUID,
@@ -82,7 +55,10 @@ async def claim_due(
     lease: timedelta,
     busy_endpoints: Sequence[UUID],
 ) -> list[DueDelivery]:
-    """Claim due deliveries of endpoints that are not busy, the first of each order only."""
+    """Claim due deliveries of endpoints that are not busy, the first of each order only.
+
+    Those of a disabled endpoint wait; those of a deleted one are claimed to be given up.
+    """
     rows = await connection.fetch(
         """
         with due as (
@@ -90,7 +66,7 @@ async def claim_due(
             from deliveries d
             join webhook_endpoints e on e.lane = d.lane and e.endpoint_id = d.endpoint_id
             where d.due_at <= now() and d.lane = any($2::smallint[])
-              and d.endpoint_id <> all ($5::uuid[]) and e.status = 'active'
+              and d.endpoint_id <> all ($5::uuid[]) and e.status <> 'disabled'
               and not exists (
                   select from deliveries earlier
                   where earlier.lane = d.lane and earlier.endpoint_id = d.endpoint_id
@@ -107,7 +83,7 @@ async def claim_due(
           and v.lane = d.lane and v.reseller_id = d.reseller_id and v.event_seq = d.event_seq
           and e.lane = d.lane and e.endpoint_id = d.endpoint_id
         returning d.lane, d.delivery_id, d.endpoint_id, d.claim_id, d.tries, d.event_id,
-                  v.payload, e.url, e.secret_sealed
+                  v.payload, e.url, e.secret_sealed, e.status = 'deleted'
         """,
         claim_id,
         list(lanes),
@@ -132,7 +108,6 @@ async def record(connection: Connection, results: Sequence[TryResult]) -> None:
                  k (lane, delivery_id, endpoint_id, claim_id, state, charged, due_at, last_status,
                     last_error)
             where d.lane = k.lane and d.delivery_id = k.delivery_id and d.claim_id = k.claim_id
-              and d.lane = any($1::smallint[])
             returning d.lane, d.endpoint_id, d.state
         ), seen as (
             select lane, endpoint_id, bool_or(state = 'delivered') as healthy

@@ -44,7 +44,7 @@ async def of_resellers(connection: Connection, keys: Sequence[tuple[int, UUID]])
         + """
         join unnest($1::smallint[], $2::uuid[]) k (lane, reseller_id)
           on e.lane = k.lane and e.reseller_id = k.reseller_id
-        where e.lane = any($1::smallint[]) and e.status <> 'deleted'
+        where e.status <> 'deleted'
         """,
         *transposed(keys, 2),
     )

@@ -1,4 +1,4 @@
-"""Events: what a reseller is told, written in the transaction that makes it true.
+"""Events: what a reseller is told, read here; they are written with the money they tell of.
 
 events(lane, reseller_id, event_seq, event_id, type, order_id, payload)
     unique (lane, reseller_id, event_seq)
@@ -7,12 +7,11 @@ events(lane, reseller_id, event_seq, event_id, type, order_id, payload)
 commit. `payload` is the exact text that is signed and sent, the same on every try.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from app.storage.pool import Connection, columns
+from app.storage.pool import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +27,6 @@ class Event:
     order_version: int | None
     payload: str
     created_at: datetime
-
-
-async def insert(connection: Connection, events: Sequence[Event]) -> None:
-    """Append events."""
-    await connection.execute(
-        """
-        insert into events (lane, reseller_id, event_seq, event_id, type, order_id,
-                            order_version, payload, created_at)
-        select * from unnest($1::smallint[], $2::uuid[], $3::bigint[], $4::uuid[], $5::text[],
-                             $6::uuid[], $7::integer[], $8::text[], $9::timestamptz[])
-        """,
-        *columns(events, *Event.__slots__),
-    )
 
 
 _EVENT = """

@@ -62,7 +62,18 @@ async def find_reference(
     connection: Connection, lane: int, reseller_id: UUID, ref_id: str
 ) -> OrderView | None:
     """The reseller's order by its own reference."""
-    row = await connection.fetchrow(_VIEW + " and o.ref_id = $3) v", lane, reseller_id, ref_id)
+    row = await connection.fetchrow(
+        _VIEW
+        + """
+          and o.order_id = (
+              select h.order_id from order_references h
+              where h.lane = $1 and h.reseller_id = $2 and h.ref_id = $3
+          )) v
+        """,
+        lane,
+        reseller_id,
+        ref_id,
+    )
     return OrderView(*row) if row else None
 
 

@@ -1,7 +1,7 @@
 """Orders: one row each, inserted when accepted, changed only by settling.
 
-orders(lane, order_id, reseller_id, ref_id, fingerprint, sku, …, status, version, decision)
-    unique (lane, order_id); unique (lane, reseller_id, ref_id), for ever
+orders(lane, order_id, reseller_id, ref_id, sku, …, status, version, decision)
+    unique (lane, order_id); index (lane, reseller_id, order_id)
 """
 
 from collections.abc import Sequence
@@ -33,16 +33,6 @@ class NewOrder:
     created_at: datetime
     metadata: str | None
     decision: str
-
-
-@dataclass(frozen=True, slots=True)
-class KnownOrder:
-    """An order that holds a reference already."""
-
-    order_id: UUID
-    reseller_id: UUID
-    ref_id: str
-    fingerprint: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,44 +80,6 @@ class OrderChange:
     finished_at: datetime | None
 
 
-async def insert(connection: Connection, orders: Sequence[NewOrder]) -> None:
-    """Insert accepted orders. A taken reference is a unique violation."""
-    await connection.execute(
-        """
-        insert into orders (
-            lane, order_id, reseller_id, ref_id, fingerprint, sku, brand, customer_number,
-            cluster, region, outlet_id, max_price, price, retry_until, created_at, metadata,
-            decision
-        )
-        select * from unnest(
-            $1::smallint[], $2::uuid[], $3::uuid[], $4::text[], $5::bytea[], $6::text[],
-            $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[],
-            $13::bigint[], $14::timestamptz[], $15::timestamptz[], $16::json[], $17::json[]
-        )
-        """,
-        *columns(orders, *NewOrder.__slots__),
-    )
-
-
-async def find_references(
-    connection: Connection, keys: Sequence[tuple[int, UUID, str]]
-) -> list[KnownOrder]:
-    """The orders that hold these (lane, reseller, reference) already."""
-    lanes, resellers, references = transposed(keys, 3)
-    rows = await connection.fetch(
-        """
-        select o.order_id, o.reseller_id, o.ref_id, o.fingerprint
-        from unnest($1::smallint[], $2::uuid[], $3::text[]) k (lane, reseller_id, ref_id)
-        join orders o using (lane, reseller_id, ref_id)
-        where o.lane = any($1::smallint[])
-        """,
-        lanes,
-        resellers,
-        references,
-    )
-    return [KnownOrder(*row) for row in rows]
-
-
 async def lock(connection: Connection, keys: Sequence[tuple[int, UUID]]) -> list[LockedOrder]:
     """Lock orders and their waiting next attempts, in key order, and read what settling needs."""
     lanes, order_ids = transposed(keys, 2)
@@ -137,7 +89,6 @@ async def lock(connection: Connection, keys: Sequence[tuple[int, UUID]]) -> list
             select r.lane, r.order_id
             from unnest($1::smallint[], $2::uuid[]) k (lane, order_id)
             join ready r using (lane, order_id)
-            where r.lane = any($1::smallint[])
             for update of r
         )
         select o.lane, o.order_id, o.reseller_id, o.ref_id, o.sku, o.brand, o.customer_number,
@@ -148,7 +99,6 @@ async def lock(connection: Connection, keys: Sequence[tuple[int, UUID]]) -> list
                now()
         from unnest($1::smallint[], $2::uuid[]) k (lane, order_id)
         join orders o on o.lane = k.lane and o.order_id = k.order_id
-        where o.lane = any($1::smallint[])
         order by o.lane, o.order_id
         for update of o
         """,
@@ -171,7 +121,7 @@ async def update(connection: Connection, changes: Sequence[OrderChange]) -> None
             $7::text[], $8::text[], $9::integer[], $10::timestamptz[]
         ) k (lane, order_id, status, needs_review, corrections, failure_code, failure_message,
              serial_number, version, finished_at)
-        where o.lane = k.lane and o.order_id = k.order_id and o.lane = any($1::smallint[])
+        where o.lane = k.lane and o.order_id = k.order_id
         """,
         *columns(changes, *OrderChange.__slots__),
     )

@@ -33,6 +33,12 @@ DISCONNECTED = (
 )
 """The connection is gone; whether a commit under way took effect is not known."""
 
+DATABASE_ERRORS = (*DISCONNECTED, asyncpg.PostgresError)
+"""Whatever can go wrong with a statement, for loops that try again later."""
+
+_STATEMENT_SECONDS = 2
+"""How long a prepared statement is kept: a plan made while a table was small is soon made anew."""
+
 _SESSION = {
     "application_name": "jalur",
     "timezone": "UTC",
@@ -58,6 +64,10 @@ class PoolSettings:
     statement_cache_size: int = 256
 
 
+async def _keep_as_it_is(connection: object) -> None:
+    """Nothing here changes a session, so nothing is to be reset when it goes back: a trip saved."""
+
+
 async def open_pool(settings: PoolSettings) -> Pool:
     """Open the pool. Raises DatabaseUnavailable with the reason."""
     session = dict(_SESSION)
@@ -69,6 +79,8 @@ async def open_pool(settings: PoolSettings) -> Pool:
             min_size=2,
             max_size=settings.max_size,
             statement_cache_size=settings.statement_cache_size,
+            reset=_keep_as_it_is,
+            max_cached_statement_lifetime=_STATEMENT_SECONDS,
             max_inactive_connection_lifetime=300,
             command_timeout=35,
             timeout=5,

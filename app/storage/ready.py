@@ -109,7 +109,7 @@ async def delete(connection: Connection, keys: Sequence[tuple[int, UUID]]) -> No
     await connection.execute(
         """
         delete from ready r using unnest($1::smallint[], $2::uuid[]) k (lane, order_id)
-        where r.lane = k.lane and r.order_id = k.order_id and r.lane = any($1::smallint[])
+        where r.lane = k.lane and r.order_id = k.order_id
         """,
         *transposed(keys, 2),
     )
@@ -125,7 +125,7 @@ async def move(connection: Connection, rows: Sequence[Ready]) -> None:
         from unnest($1::smallint[], $2::uuid[], $3::smallint[], $4::text[], $5::timestamptz[],
                     $6::json[])
              k (lane, order_id, attempt_no, dealer_id, not_before, decision)
-        where r.lane = k.lane and r.order_id = k.order_id and r.lane = any($1::smallint[])
+        where r.lane = k.lane and r.order_id = k.order_id
         """,
         *columns(rows, *Ready.__slots__),
     )

@@ -75,7 +75,6 @@ async def close_reviews(
         update reviews r set closed_at = now(), resolution = $3
         from unnest($1::smallint[], $2::uuid[]) k (lane, order_id)
         where r.lane = k.lane and r.order_id = k.order_id and r.closed_at is null
-          and r.lane = any($1::smallint[])
         """,
         *transposed(keys, 2),
         resolution,
@@ -104,7 +103,7 @@ async def close_disputes(
         update disputes d set closed_at = now(), resolution = $4
         from unnest($1::smallint[], $2::uuid[], $3::smallint[]) k (lane, order_id, attempt_no)
         where d.lane = k.lane and d.order_id = k.order_id and d.attempt_no = k.attempt_no
-          and d.closed_at is null and d.lane = any($1::smallint[])
+          and d.closed_at is null
         """,
         *transposed(keys, 3),
         resolution,

@@ -9,18 +9,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-import asyncpg
 import structlog
 
 from app.errors import DatabaseUnavailable, Overloaded
 from app.storage.hints import Hints, Topic
-from app.storage.pool import DISCONNECTED
+from app.storage.pool import DATABASE_ERRORS
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
 
-_DATABASE_TROUBLE = (*DISCONNECTED, asyncpg.PostgresError, DatabaseUnavailable, Overloaded)
+_TROUBLE = (*DATABASE_ERRORS, DatabaseUnavailable, Overloaded)
 _AFTER_TROUBLE_SECONDS = 0.5
 
 
@@ -61,6 +60,8 @@ class Loop(Generic[T]):
         self._rhythm = rhythm
         self._most_in_flight = most_in_flight
         self._acting: set[asyncio.Task[None]] = set()
+        self._more = False
+        """Whether there may be work that found no place yet."""
 
     @property
     def in_flight(self) -> int:
@@ -73,6 +74,7 @@ class Loop(Generic[T]):
             while not stop.is_set():
                 free = self._most_in_flight - len(self._acting)
                 claimed = await self._claim_some(free) if free > 0 else ()
+                self._more = free <= 0 or bool(claimed)
                 for piece in claimed:
                     task = group.create_task(self._do(piece))
                     self._acting.add(task)
@@ -84,7 +86,7 @@ class Loop(Generic[T]):
     async def _claim_some(self, free: int) -> Sequence[T]:
         try:
             return await self._claim(free)
-        except _DATABASE_TROUBLE as error:
+        except _TROUBLE as error:
             log.warning("claim.failed", loop=self._name, reason=f"{type(error).__name__}: {error}")
         except Exception:
             # A loop that died would leave an API that goes on accepting.
@@ -99,7 +101,8 @@ class Loop(Generic[T]):
             # One order's surprise stops nobody else; its lease brings it back.
             log.exception("act.failed", loop=self._name)
         finally:
-            self._hints.wake(self._topic)
+            if self._more:
+                self._hints.wake(self._topic)
 
     async def _finish(self) -> None:
         """Wait for what is in flight, then hand over what is left."""

@@ -6,7 +6,6 @@ still the one it was, and refreshes the gauges.
 
 import asyncio
 
-import asyncpg
 import structlog
 
 from app.errors import JalurError
@@ -16,7 +15,7 @@ from app.lifecycle.route import Router
 from app.metrics import Metrics
 from app.storage import attempts, deliveries, installation, ready, reviews
 from app.storage.hints import Hints
-from app.storage.pool import DISCONNECTED, Pool
+from app.storage.pool import DATABASE_ERRORS, Pool
 from routing.table import BadTable
 
 log = structlog.get_logger()
@@ -55,13 +54,7 @@ class Upkeep:
             self._metrics.loop_lagged(max(lag, 0.0))
             try:
                 await self._round(inbox=inbox)
-            except (
-                *DISCONNECTED,
-                asyncpg.PostgresError,
-                JalurError,
-                BadTable,
-                ValueError,
-            ) as error:
+            except (*DATABASE_ERRORS, JalurError, BadTable, ValueError) as error:
                 log.warning("upkeep.failed", reason=f"{type(error).__name__}: {error}")
 
     async def look_at_installation(self) -> None:

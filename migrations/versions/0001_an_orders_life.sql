@@ -98,7 +98,6 @@ create table orders (
     order_id uuid not null,
     reseller_id uuid not null,
     ref_id text not null,
-    fingerprint bytea not null,
     sku text not null,
     brand text not null,
     customer_number text not null,
@@ -120,10 +119,19 @@ create table orders (
     finished_at timestamptz,
     metadata json,
     decision json not null,
-    primary key (lane, order_id),
-    unique (lane, reseller_id, ref_id)
+    primary key (lane, order_id)
 ) with (fillfactor = 80);
 create index orders_of_a_reseller on orders (lane, reseller_id, order_id);
+
+-- The resellers' references: unique for ever, also when old orders are dropped one day.
+create table order_references (
+    lane smallint not null,
+    reseller_id uuid not null,
+    ref_id text not null,
+    order_id uuid not null,
+    fingerprint bytea not null,
+    primary key (lane, reseller_id, ref_id)
+);
 
 -- What may be bought next: one narrow row an order, gone once an attempt is claimed.
 create table ready (
@@ -270,7 +278,7 @@ create table deliveries (
     primary key (lane, delivery_id)
 ) with (fillfactor = 70);
 create index deliveries_due on deliveries (due_at) where due_at is not null;
-create index deliveries_unfinished on deliveries (lane, endpoint_id, order_id, event_seq)
+create index deliveries_unfinished on deliveries (order_id, endpoint_id, event_seq)
     where state = 'pending';
 
 -- ---------------------------------------------------------------- reference: small, the same everywhere
@@ -358,7 +366,7 @@ insert into installation (system_identifier, timeline)
 
 grant usage on schema public to jalur_service;
 grant select on alembic_version to jalur_service;
-grant select, insert on ledger_entries, events to jalur_service;
+grant select, insert on ledger_entries, order_references, events to jalur_service;
 grant select, insert, update on
     resellers, wallets, api_keys, orders, attempts, disputes, reviews, callbacks,
     webhook_endpoints, deliveries, brand_prefixes, regions, products, prices, dealers, routes,

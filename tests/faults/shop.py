@@ -120,6 +120,7 @@ class Shop:
             "JALUR_WEBHOOK_ALLOW": "127.0.0.0/8",
             "JALUR_WEBHOOK_ALLOW_HTTP": "true",
             "JALUR_WEBHOOK_SCHEDULE_SECONDS": "0," + "0.3," * 40 + "1",
+            "JALUR_WEBHOOK_TIMEOUT_SECONDS": "1",
             "JALUR_GRACE_SECONDS": "10",
             **({"REDIS_URL": self.redis_url} if self.redis_url else {}),
             **settings,
@@ -186,7 +187,6 @@ class Shop:
         """Wait until nothing is left to do, then ask every witness."""
         connection = await asyncpg.connect(self.dsn)
         deadline = time.monotonic() + seconds
-        print("VERDICT", time.monotonic())
         async with httpx.AsyncClient(trust_env=False) as client:
             while time.monotonic() < deadline:
                 agenda = (await client.get(f"{self.simulator_url}/agenda")).json()
@@ -194,9 +194,6 @@ class Shop:
                 if not agenda["pending"] and left.nothing:
                     break
                 await asyncio.sleep(0.2)
-            else:
-                print("LATE", agenda, left)
-            print("DONE", time.monotonic())
             left = await lives.unfinished(connection)
             book = (await client.get(f"{self.simulator_url}/book")).json()
             received = (await client.get(f"{self.receiver_url}/received")).json()

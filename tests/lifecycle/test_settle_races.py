@@ -2,9 +2,11 @@
 
 import asyncio
 
+from app.lifecycle.deposit import deposit
+from app.lifecycle.execute import Purchase
 from app.words import Source
 from dealers.contract import Outcome
-from tests.shops import Owner, Shop, engine_on
+from tests.shops import RESELLER, Owner, Shop, engine_on
 
 
 async def test_success_behind_a_refusal_elsewhere_withdraws_the_next_attempt(
@@ -57,6 +59,42 @@ async def test_success_and_failure_in_two_processes_leave_one_resolution(
     statuses = await shop.value("select array_agg(distinct status) from orders")
     assert statuses == ["succeeded"]
     assert await shop.money() == (1_000_000 - 20 * 6000, 0)
+
+
+async def test_one_wallet_stays_right_under_two_busy_processes(shop: Shop, database_dsn: str):
+    """Accepting, settling, paying in, reversing: all at once, on one reseller's money."""
+    async with engine_on(database_dsn) as other:
+        elsewhere = Shop(other, shop.lane)
+        await asyncio.gather(
+            *(live(each, f"{name}{n}") for n in range(30) for name, each in _named(shop, elsewhere))
+        )
+        await asyncio.gather(
+            *(_buy_all(each) for each in (shop, elsewhere)),
+            *(live(each, f"{name}{n}") for n in range(30, 60) for name, each in _named(shop, elsewhere)),
+        )
+        await _buy_all(shop)
+    counts = await shop.fetch("select status, count(*) from orders group by 1 order by 1")
+    assert [tuple(row) for row in counts] == [("reversed", 120)]
+    assert await shop.money() == (1_000_000 + 120, 0)
+
+
+def _named(*shops: Shop) -> list[tuple[str, Shop]]:
+    return list(zip("AB", shops, strict=True))
+
+
+async def live(shop: Shop, ref_id: str) -> None:
+    await shop.order(ref_id)
+    await deposit(shop.engine.pool, RESELLER, 1, ref_id)
+
+
+async def _buy_all(shop: Shop) -> None:
+    while purchases := await shop.claim(16):
+        await asyncio.gather(*map(_buy_and_reverse, [shop] * len(purchases), purchases))
+
+
+async def _buy_and_reverse(shop: Shop, purchase: Purchase) -> None:
+    await shop.succeed(purchase)
+    await shop.hear(purchase, Outcome.FAILED, Source.CALLBACK, reversal=True)
 
 
 async def _waiting_for_locks(owner: Owner, count: int) -> None:

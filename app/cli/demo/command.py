@@ -119,6 +119,7 @@ def _settings(stage: Stage) -> Settings:
         webhook_allow="127.0.0.0/8",
         webhook_allow_http=True,
         webhook_schedule_seconds="0,1,2,3,5,5,10,10,30,30,60,60,60",
+        webhook_timeout_seconds=5,
         grace_seconds=20,
     )
 

@@ -1,0 +1,260 @@
+"""Every hot statement finds its rows by key, whether its tables hold nothing or a day's trade.
+
+The statements are taken from the functions that run them and explained under the pool's settings.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import orjson
+import pytest
+
+from app.embedded.postgres import RunningPostgres
+from app import postings
+from app.storage import (
+    acceptance,
+    attempts,
+    callbacks,
+    deliveries,
+    endpoints,
+    events,
+    ledger,
+    orders,
+    ready,
+    reviews,
+)
+from app.storage.attempts import AttemptChange
+from app.storage.callbacks import Waiting
+from app.storage.deliveries import TryResult
+from app.storage.ledger import Errand, News
+from app.storage.orders import OrderChange
+from app.storage.pool import Connection, PoolSettings, open_pool
+from app.storage.ready import Ready
+from tests.shops import submission
+from tests.storage_fixtures import fresh_database
+
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+LANES = list(range(64))
+MINUTE = timedelta(minutes=1)
+CLAIM = UUID(int=9)
+GROWING = {
+    "orders",
+    "order_references",
+    "ready",
+    "attempts",
+    "ledger_entries",
+    "wallets",
+    "deliveries",
+    "events",
+    "callbacks",
+    "webhook_endpoints",
+}
+
+A_DAYS_TRADE = """
+    insert into wallets (lane, reseller_id)
+        select n % 64, md5('reseller' || n)::uuid from generate_series(1, 2000) n;
+    insert into orders (lane, order_id, reseller_id, ref_id, sku, brand, customer_number, price,
+                        retry_until, created_at, decision)
+        select n % 64, md5('order' || n)::uuid, md5('reseller' || n % 2000)::uuid, 'r' || n, 'S',
+               'tri', '0895', 6000, now(), now(), '{}' from generate_series(1, 20000) n;
+    insert into order_references (lane, reseller_id, ref_id, order_id, fingerprint)
+        select lane, reseller_id, ref_id, order_id, '' from orders;
+    insert into ready (lane, order_id, attempt_no, dealer_id, not_before)
+        select lane, order_id, 1, 'd' || lane % 5, now() from orders;
+    insert into attempts (lane, order_id, attempt_no, dealer_id, route_id, dealer_sku, dealer_ref,
+                          cost, max_price, asked_at, sent_at, due_at)
+        select lane, order_id, 1, 'd' || lane % 5, 'r', 'S', order_id, 5000, 6000, now(), now(),
+               case when lane < 8 then now() end from orders;
+    insert into ledger_entries (lane, reseller_id, seq, kind, order_id, leg, available_delta,
+                                reserved_delta, outside_delta, available_after, reserved_after)
+        select lane, reseller_id, row_number() over (), 'reserve', order_id, 'reserve', -1, 1, 0,
+               0, 1 from orders;
+    insert into events (lane, reseller_id, event_seq, event_id, type, order_id, payload, created_at)
+        select lane, reseller_id, row_number() over (), order_id, 'order.succeeded', order_id, '{}',
+               now() from orders;
+    insert into webhook_endpoints (lane, endpoint_id, reseller_id, url, secret_sealed)
+        select lane, reseller_id, reseller_id, 'https://a.example', '' from wallets;
+    insert into deliveries (lane, delivery_id, reseller_id, endpoint_id, event_id, event_seq,
+                            order_id, due_at)
+        select lane, event_id, reseller_id, reseller_id, event_id, event_seq, order_id,
+               case when lane < 8 then now() end from events;
+    insert into callbacks (lane, dealer_id, identity, callback_id, method, query, headers, body,
+                           source_address, verdict)
+        select lane, 'd', uuid_send(order_id), order_id, 'GET', '', '{}', '', '', 'applied'
+        from orders;
+"""
+
+
+class Recorder:
+    """Stands where a connection would, to learn which statements a storage function runs."""
+
+    def __init__(self) -> None:
+        self.statements: list[tuple[str, tuple[Any, ...]]] = []
+
+    async def fetch(self, query: str, *values: Any) -> list[Any]:
+        self.statements.append((query, values))
+        return []
+
+    async def fetchrow(self, query: str, *values: Any) -> None:
+        self.statements.append((query, values))
+
+    async def fetchval(self, query: str, *values: Any) -> None:
+        self.statements.append((query, values))
+
+    async def execute(self, query: str, *values: Any) -> str:
+        self.statements.append((query, values))
+        return ""
+
+
+Run = Callable[[Any], Awaitable[object]]
+
+
+def order_id(number: int) -> UUID:
+    return UUID(int=number)
+
+
+KEYS = [(number % 64, order_id(number)) for number in range(100)]
+ATTEMPT_CHANGES = [
+    AttemptChange(lane, each, 1, "pending", None, None, None, None, None, None, None, None)
+    for lane, each in KEYS
+]
+ORDER_CHANGES = [
+    OrderChange(lane, each, "processing", False, 0, None, None, None, 2, None)
+    for lane, each in KEYS
+]
+TRIES = [
+    TryResult(lane, each, each, CLAIM, "delivered", True, None, 200, None) for lane, each in KEYS
+]
+READY = [Ready(lane, each, 1, "d1", NOON) for lane, each in KEYS]
+CALLBACK = Waiting(1, "d", b"i", "GET", "", "{}", b"", "", 1)
+NEW_ORDERS = [submission(lane=lane, reseller_id=each).order for lane, each in KEYS]
+MOVEMENTS = [ledger.movement(key, postings.capture(6000), order_id=key[1]) for key in KEYS]
+NEWS = [News(lane, each, each, "order.succeeded", each, 2, "{}") for lane, each in KEYS]
+ERRANDS = [Errand(lane, each, each, each, None) for lane, each in KEYS]
+
+HOT: dict[str, Run] = {
+    "orders are accepted": lambda c: acceptance.accept(c, NEW_ORDERS, ["d1"] * len(NEW_ORDERS)),
+    "money is moved and told": lambda c: ledger.write(c, MOVEMENTS, NEWS, ERRANDS, MINUTE),
+    "ready rows are taken": lambda c: ready.take(c, [("d1", 30), ("d2", 5)], LANES[9:], LANES[:9]),
+    "ready rows are deleted": lambda c: ready.delete(c, KEYS),
+    "ready rows are moved": lambda c: ready.move(c, READY),
+    "claims are read back": lambda c: attempts.claimed(c, CLAIM, KEYS),
+    "due attempts are claimed": lambda c: attempts.claim_due(c, CLAIM, LANES, 64, MINUTE),
+    "references of dealers are found": lambda c: attempts.find_reference(c, 1, "d", "r"),
+    "an attempt is asked about": lambda c: attempts.ask_now(c, 1, "d", "r"),
+    "orders are locked": lambda c: orders.lock(c, KEYS),
+    "attempts are locked": lambda c: attempts.lock(c, KEYS),
+    "attempts are written": lambda c: attempts.update(c, ATTEMPT_CHANGES),
+    "orders are written": lambda c: orders.update(c, ORDER_CHANGES),
+    "endpoints are found": lambda c: endpoints.of_resellers(c, KEYS),
+    "reviews are closed": lambda c: reviews.close_reviews(c, KEYS, "done"),
+    "deliveries are claimed": lambda c: deliveries.claim_due(c, CLAIM, LANES, 64, MINUTE, [CLAIM]),
+    "tries are recorded": lambda c: deliveries.record(c, TRIES),
+    "callbacks that wait are found": lambda c: callbacks.waiting(c, LANES, 1.0, 100),
+    "callbacks are concluded": lambda c: callbacks.conclude(c, CALLBACK, "applied"),
+    "events are read by cursor": lambda c: events.of_reseller(c, 1, CLAIM, 5, 100),
+}
+
+
+@pytest.fixture(scope="module", params=["empty", "busy"])
+def dsn(
+    request: pytest.FixtureRequest, postgres: RunningPostgres, migrated_template: str
+) -> Iterator[str]:
+    """A database without a row, and one with a day's trade that nobody has analysed yet."""
+    with fresh_database(postgres.dsn, migrated_template) as address:
+        if request.param == "busy":
+            asyncio.run(trade(address))
+        yield address
+
+
+async def trade(dsn: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(A_DAYS_TRADE)
+    finally:
+        await connection.close()
+
+
+async def recorded(run: Run) -> list[tuple[str, tuple[Any, ...]]]:
+    recorder = Recorder()
+    await run(recorder)
+    assert recorder.statements
+    return recorder.statements
+
+
+def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for part in plan.get("Plans", []):
+        yield from nodes_of(part)
+
+
+async def plans(dsn: str, run: Run) -> list[list[dict[str, Any]]]:
+    """The nodes of the plan of every statement that a storage function runs."""
+    pool = await open_pool(PoolSettings(dsn, max_size=2))
+    try:
+        async with pool.acquire() as connection:
+            return [
+                await explained(connection, "explain (format json)", query, values)
+                for query, values in await recorded(run)
+            ]
+    finally:
+        await pool.close()
+
+
+async def explained(
+    connection: Connection, how: str, query: str, values: tuple[Any, ...]
+) -> list[dict[str, Any]]:
+    document = orjson.loads(await connection.fetchval(f"{how} {query}", *values))
+    return list(nodes_of(document[0]["Plan"]))
+
+
+def scanned_whole(nodes: list[dict[str, Any]]) -> list[str]:
+    """Growing tables that a plan reads from end to end."""
+    return [
+        f"{node['Node Type']} on {node['Relation Name']}"
+        for node in nodes
+        if node.get("Relation Name") in GROWING
+        and (node["Node Type"] == "Seq Scan" or not _bounded(node))
+    ]
+
+
+def _bounded(node: dict[str, Any]) -> bool:
+    """Whether an index scan has a condition, or an order that a limit cuts short."""
+    ordered = node.get("Index Name", "") in ORDERED
+    scan = node["Node Type"].startswith("Index")
+    return not scan or "Index Cond" in node or ordered
+
+
+ORDERED = {"attempts_due", "deliveries_due", "callbacks_waiting"}
+"""Partial indexes that hold only what is to be done, read in order of time."""
+
+
+@pytest.mark.parametrize("what", HOT)
+async def test_hot_statement_reads_by_key_when(dsn: str, what: str):
+    for nodes in await plans(dsn, HOT[what]):
+        assert scanned_whole(nodes) == []
+
+
+async def test_backlog_is_never_sorted(dsn: str):
+    for nodes in await plans(dsn, HOT["ready rows are taken"]):
+        assert not [node for node in nodes if "Sort" in node["Node Type"]]
+
+
+async def test_claim_of_a_few_reads_a_few_of_a_long_backlog(dsn: str):
+    statements = await recorded(lambda c: ready.take(c, [("d1", 10)], LANES[9:], LANES[:9]))
+    pool = await open_pool(PoolSettings(dsn, max_size=2))
+    try:
+        async with pool.acquire() as connection, connection.transaction():
+            nodes = await explained(connection, "explain (analyze, format json)", *statements[0])
+    finally:
+        await pool.close()
+    read = [
+        node["Actual Rows"] * node["Actual Loops"]
+        for node in nodes
+        if node.get("Relation Name") == "ready"
+    ]
+    assert sum(read) <= 20
