@@ -131,8 +131,6 @@ class Settings(BaseSettings):
     # Buying.
     lease_seconds: Seconds = 90.0
     """How long a claimed purchase belongs to one process."""
-    lease_margin_seconds: Seconds = 15.0
-    """So long before the end of its lease a purchase is no longer sent."""
     retry_for_seconds: Seconds = 600.0
     """How long after acceptance another dealer may be tried."""
     review_after_seconds: Seconds = 1800.0

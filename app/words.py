@@ -71,7 +71,8 @@ class Attempt:
     in_flight: bool
     """A purchase or a check of it is on its way, under a claim."""
     sent_at: datetime
-    checks: int = 0
+    asked_at: datetime
+    """When it was sent or last asked about."""
     absent_since: datetime | None = None
     serial_number: str | None = None
 
@@ -88,6 +89,8 @@ class Order:
     attempts: Sequence[Attempt]
     ready: bool
     """A next attempt waits unclaimed."""
+    serving: int | None = None
+    """The number of the attempt that serves the order; every other delivered one is disputed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +141,16 @@ class Ruling:
     money: Money | None = None
     event: EventType | None = None
     serial_number: str | None = None
+    serves: int | None = None
+    """The number of the attempt that serves the order from now on."""
     drop_ready: bool = False
     """The waiting next attempt is withdrawn: another purchase serves the order."""
     review: str | None = None
+    ends_doubt: bool = False
+    """The dealer's word resolves what stands in the review queue about the order."""
     dispute: bool = False
     close_dispute_of: int | None = None
-    """The attempt number of a disputed purchase that now serves the order after all."""
+    """The attempt whose dispute ends: it serves the order after all, or its dealer paid back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +164,9 @@ class Terms:
 def rule(order: Order, word: Word, terms: Terms, now: datetime) -> Ruling:
     """The ruling for one word. Raises KeyError when the order has no such attempt."""
     attempt = _attempt(order, word.attempt_no)
+    if word.source == Source.OPERATOR and attempt.in_flight:
+        # What is on its way may answer the very next moment: nobody decides over it.
+        return Ruling(attempt.state, order.status)
     if attempt.state in OPEN_ATTEMPT:
         return _rule_open(order, attempt, word, terms, now)
     if attempt.state == AttemptState.SUCCEEDED:
@@ -221,6 +231,7 @@ def _serves(order: Order, attempt: Attempt, report: Report) -> Ruling:
             money=Money.CAPTURE,
             event=EventType.SUCCEEDED,
             serial_number=report.serial_number,
+            serves=attempt.attempt_no,
             drop_ready=order.ready,
         )
     return _late_success(order, attempt, report)
@@ -240,6 +251,7 @@ def _does_not_serve(order: Order, attempt: Attempt, report: Report, now: datetim
             money=Money.CAPTURE,
             event=EventType.SUCCEEDED,
             serial_number=disputed.serial_number,
+            serves=disputed.attempt_no,
             close_dispute_of=disputed.attempt_no,
         )
     if report.fault == Fault.NUMBER or now >= order.retry_until:
@@ -271,7 +283,7 @@ def _rule_absent(order: Order, attempt: Attempt, word: Word, terms: Terms, now: 
     if absent_after is None or attempt.state == AttemptState.PENDING:
         return _stays_open(order, attempt, word, terms, now)
     since = attempt.absent_since
-    if since is not None and now - since >= timedelta(seconds=absent_after):
+    if since is not None and attempt.asked_at - since >= timedelta(seconds=absent_after):
         absent = Report(Outcome.REJECTED, "absent", "the dealer does not know the reference")
         return _does_not_serve(order, attempt, absent, now)
     return _stays_open(order, attempt, word, terms, now, absent_since=since or now)
@@ -316,7 +328,7 @@ def _rule_succeeded(
     report = word.report
     own_flight = _answers_flight(attempt, word)
     if report.outcome == Outcome.SUCCEEDED:
-        return _same_again(order, attempt, report, own_flight=own_flight)
+        return _same_again(order, attempt, word, own_flight=own_flight)
     if report.reversal:
         return _reversed(order, attempt, own_flight=own_flight)
     if report.outcome in (Outcome.REJECTED, Outcome.FAILED) and not word.transport:
@@ -328,33 +340,46 @@ def _rule_succeeded(
             order.status,
             ends_flight=True,
             check=not overdue,
-            review="contradiction" if overdue else None,
+            review="unanswered" if overdue else None,
         )
     return Ruling(attempt.state, order.status)
 
 
-def _same_again(order: Order, attempt: Attempt, report: Report, *, own_flight: bool) -> Ruling:
-    late_serial = bool(report.serial_number) and not attempt.serial_number
+def _same_again(order: Order, attempt: Attempt, word: Word, *, own_flight: bool) -> Ruling:
+    serial_number = word.report.serial_number
+    late_serial = bool(serial_number) and not attempt.serial_number
     # A disputed purchase's serial number is not the order's: another dealer serves that.
-    shown = late_serial and order.status == OrderStatus.SUCCEEDED and not order.serial_number
+    shown = late_serial and order.serving == attempt.attempt_no
     return Ruling(
         attempt.state,
         order.status,
         ends_flight=own_flight,
         event=EventType.UPDATED if shown else None,
-        serial_number=report.serial_number if late_serial else None,
+        serial_number=serial_number if late_serial else None,
+        ends_doubt=word.source in (Source.CHECK, Source.OPERATOR),
     )
 
 
 def _reversed(order: Order, attempt: Attempt, *, own_flight: bool) -> Ruling:
     """The dealer paid back: so do we, unless another purchase serves the order."""
-    elsewhere = _delivered_elsewhere(order, attempt)
-    if order.status != OrderStatus.SUCCEEDED or elsewhere is not None:
+    if order.serving != attempt.attempt_no:
         return Ruling(
             AttemptState.FAILED,
             order.status,
             ends_flight=own_flight,
-            close_dispute_of=(elsewhere or attempt).attempt_no,
+            close_dispute_of=attempt.attempt_no,
+        )
+    disputed = _delivered_elsewhere(order, attempt)
+    if disputed is not None:
+        return Ruling(
+            AttemptState.FAILED,
+            order.status,
+            ends_flight=own_flight,
+            event=EventType.UPDATED,
+            serial_number=disputed.serial_number,
+            serves=disputed.attempt_no,
+            ends_doubt=True,
+            close_dispute_of=disputed.attempt_no,
         )
     return Ruling(
         AttemptState.FAILED,
@@ -362,6 +387,7 @@ def _reversed(order: Order, attempt: Attempt, *, own_flight: bool) -> Ruling:
         ends_flight=own_flight,
         money=Money.REFUND,
         event=EventType.REVERSED,
+        ends_doubt=True,
     )
 
 
@@ -390,9 +416,15 @@ def _rule_closed(order: Order, attempt: Attempt, word: Word, terms: Terms, now: 
     if word.report.outcome == Outcome.SUCCEEDED:
         return _late_success(order, attempt, word.report)
     definite = word.report.outcome in (Outcome.REJECTED, Outcome.FAILED)
-    asked = own_flight and word.source == Source.CHECK
-    again = asked and not definite and now - attempt.sent_at < terms.review_after
-    return Ruling(attempt.state, order.status, ends_flight=own_flight, check=again)
+    unanswered = own_flight and word.source == Source.CHECK and not definite
+    overdue = now - attempt.sent_at >= terms.review_after
+    return Ruling(
+        attempt.state,
+        order.status,
+        ends_flight=own_flight,
+        check=unanswered and not overdue,
+        review="unanswered" if unanswered and overdue else None,
+    )
 
 
 def _late_success(order: Order, attempt: Attempt, report: Report) -> Ruling:
@@ -409,6 +441,8 @@ def _late_success(order: Order, attempt: Attempt, report: Report) -> Ruling:
             money=Money.CORRECTION,
             event=EventType.CORRECTED,
             serial_number=report.serial_number,
+            serves=attempt.attempt_no,
+            ends_doubt=True,
         )
     if order.status == OrderStatus.SUCCEEDED or _another_is_open(order, attempt):
         return Ruling(
@@ -425,6 +459,7 @@ def _late_success(order: Order, attempt: Attempt, report: Report) -> Ruling:
         money=Money.CAPTURE,
         event=EventType.SUCCEEDED,
         serial_number=report.serial_number,
+        serves=attempt.attempt_no,
         drop_ready=order.ready,
     )
 

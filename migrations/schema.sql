@@ -70,6 +70,11 @@ CREATE TABLE public.callbacks (
     CONSTRAINT callbacks_verdict_check CHECK ((verdict = ANY (ARRAY['waiting'::text, 'applied'::text, 'check'::text, 'unmatched'::text, 'review'::text])))
 );
 
+CREATE VIEW public.database_identity AS
+ SELECT (system_identifier)::text AS system_identifier,
+    ((('x'::text || "left"(pg_walfile_name(pg_current_wal_insert_lsn()), 8)))::bit(32))::integer AS timeline
+   FROM pg_control_system() s(pg_control_version, catalog_version_no, system_identifier, pg_control_last_modified);
+
 CREATE TABLE public.dealers (
     dealer_id text NOT NULL,
     name text NOT NULL,
@@ -201,6 +206,7 @@ CREATE TABLE public.orders (
     failure_code text,
     failure_message text,
     serial_number text,
+    serving_attempt smallint,
     version integer DEFAULT 1 NOT NULL,
     retry_until timestamp with time zone NOT NULL,
     created_at timestamp with time zone NOT NULL,
@@ -228,6 +234,13 @@ CREATE TABLE public.products (
     enabled boolean DEFAULT true NOT NULL,
     CONSTRAINT products_denomination_check CHECK ((denomination > 0))
 );
+
+CREATE VIEW public.purchases_held AS
+ SELECT
+   FROM public.installation i
+  WHERE (hold OR (NOT (EXISTS ( SELECT
+           FROM public.database_identity d
+          WHERE ((d.system_identifier = i.system_identifier) AND (d.timeline = i.timeline))))));
 
 CREATE TABLE public.ready (
     lane smallint NOT NULL,
@@ -392,7 +405,7 @@ CREATE INDEX callbacks_waiting ON public.callbacks USING btree (last_received_at
 
 CREATE INDEX deliveries_due ON public.deliveries USING btree (due_at) WHERE (due_at IS NOT NULL);
 
-CREATE INDEX deliveries_unfinished ON public.deliveries USING btree (lane, endpoint_id, order_id, event_seq) WHERE (state = 'pending'::text);
+CREATE INDEX deliveries_unfinished ON public.deliveries USING btree (order_id, endpoint_id, event_seq) WHERE (state = 'pending'::text);
 
 CREATE INDEX events_of_an_order ON public.events USING btree (lane, order_id) WHERE (order_id IS NOT NULL);
 
@@ -429,6 +442,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.brand_prefixes TO jalur_servic
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.callbacks TO jalur_service;
 
+GRANT SELECT ON TABLE public.database_identity TO jalur_service;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE public.dealers TO jalur_service;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.deliveries TO jalur_service;
@@ -448,6 +463,8 @@ GRANT SELECT,INSERT,UPDATE ON TABLE public.orders TO jalur_service;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.prices TO jalur_service;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.products TO jalur_service;
+
+GRANT SELECT ON TABLE public.purchases_held TO jalur_service;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.ready TO jalur_service;
 

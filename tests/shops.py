@@ -5,8 +5,9 @@ loops, so that a test claims, sends and settles in the order that it is about.
 """
 
 import asyncio
+import itertools
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,7 @@ from uuid_utils.compat import uuid7
 
 from app.lifecycle.accept import Submission
 from app.lifecycle.deposit import deposit
-from app.lifecycle.execute import Lease, Purchase
+from app.lifecycle.execute import Purchase
 from app.lifecycle.reconcile import Check
 from app.lifecycle.route import credentials_context
 from app.lifecycle.settle import Settled
@@ -287,6 +288,10 @@ class Shop:
         return [(row[0], row[1]) for row in rows]
 
 
-def eager(**changes: float) -> Lease:
-    """A lease as short as a test needs it."""
-    return Lease(**{"seconds": 60.0, "margin_seconds": 5.0, **changes})
+async def until(holds: Callable[[], Awaitable[object]], seconds: float = 10) -> None:
+    """Wait until a condition holds, and not for ever."""
+    async with asyncio.timeout(seconds):
+        for _ in itertools.count():
+            if await holds():
+                return
+            await asyncio.sleep(0.003)

@@ -1,13 +1,15 @@
 """The schema: what is written down is what migrations make, and it refuses what must not be."""
 
 import re
+from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
 import pytest
 
+from app.embedded.postgres import RunningPostgres
 from app.storage.migrate import migrate, newest
-from app.storage.pool import Pool
 from migrations.dump import SCHEMA, dump
+from tests.storage_fixtures import fresh_database
 
 RESELLER = "00000000-0000-7000-8000-000000000001"
 ORDER = "00000000-0000-7000-8000-000000000002"
@@ -118,35 +120,51 @@ async def test_migrating_again_does_nothing(database_dsn: str):
     assert migrated.before == migrated.after == newest()
 
 
+@pytest.fixture(scope="module")
+def one_dsn(postgres: RunningPostgres, migrated_template: str) -> Iterator[str]:
+    """A database for all tests that leave nothing behind."""
+    with fresh_database(postgres.dsn, migrated_template) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+async def service(one_dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection under the service's role, undone afterwards."""
+    connection = await asyncpg.connect(one_dsn, server_settings={"role": "jalur_service"})
+    transaction = connection.transaction()
+    await transaction.start()
+    yield connection
+    await transaction.rollback()
+    await connection.close()
+
+
 @pytest.mark.parametrize("what", REFUSED)
-async def test_schema_refuses(what: str, pool: Pool):
+async def test_schema_refuses(what: str, service: asyncpg.Connection):
     *allowed, refused = REFUSED[what]
-    async with pool.acquire() as connection:
-        for statement in allowed:
-            await connection.execute(statement)
-        with pytest.raises(asyncpg.IntegrityConstraintViolationError):
-            await connection.execute(refused)
+    for statement in allowed:
+        await service.execute(statement)
+    with pytest.raises(asyncpg.IntegrityConstraintViolationError):
+        await service.execute(refused)
 
 
 @pytest.mark.parametrize("table", ["ledger_entries", "events", "order_references"])
 @pytest.mark.parametrize("change", ["update {} set lane = 2", "delete from {}", "truncate {}"])
-async def test_service_may_not_rewrite_history(table: str, change: str, pool: Pool):
-    async with pool.acquire() as connection:
-        with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await connection.execute(change.format(table))
+async def test_service_may_not_rewrite_history(
+    table: str, change: str, service: asyncpg.Connection
+):
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await service.execute(change.format(table))
 
 
 @pytest.mark.parametrize("table", ["orders", "attempts", "wallets", "resellers", "callbacks"])
-async def test_service_may_not_delete(table: str, pool: Pool):
-    async with pool.acquire() as connection:
-        with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await connection.execute(f"delete from {table}")
+async def test_service_may_not_delete(table: str, service: asyncpg.Connection):
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await service.execute(f"delete from {table}")
 
 
-async def test_service_may_not_change_the_schema(pool: Pool):
-    async with pool.acquire() as connection:
-        with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await connection.execute("alter table ledger_entries disable trigger all")
+async def test_service_may_not_change_the_schema(service: asyncpg.Connection):
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await service.execute("alter table ledger_entries disable trigger all")
 
 
 def test_lane_leads_every_key_of_a_resellers_tables():

@@ -47,13 +47,17 @@ BOTH_OPEN = sorted(OPEN_ORDER)
 
 def attempt(state: str, number: int = 1, **known: object) -> Attempt:
     in_flight = state == AttemptState.SENT
-    stands = Attempt(number, f"dealer-{number}", AttemptState(state), 1, in_flight, SENT)
+    stands = Attempt(number, f"dealer-{number}", AttemptState(state), 1, in_flight, SENT, SENT)
     return replace(stands, **known)
 
 
 def order(status: str, *attempts: Attempt, **known: object) -> Order:
+    """An order; where it succeeded, its last delivered attempt serves it."""
     until = NOON + timedelta(minutes=10)
-    return replace(Order(OrderStatus(status), False, None, 0, until, attempts, False), **known)
+    delivered = [each.attempt_no for each in attempts if each.state == AttemptState.SUCCEEDED]
+    serving = delivered[-1] if status == OrderStatus.SUCCEEDED and delivered else None
+    stands = Order(OrderStatus(status), False, None, 0, until, attempts, False, serving)
+    return replace(stands, **known)
 
 
 def hear(
@@ -86,7 +90,7 @@ def nothing(ruling: Ruling) -> bool:
 
 @pytest.mark.parametrize("state", OPEN_STATES)
 @pytest.mark.parametrize("status", BOTH_OPEN)
-@pytest.mark.parametrize("source", list(Source))
+@pytest.mark.parametrize("source", [Source.PURCHASE, Source.CHECK, Source.CALLBACK])
 def test_success_of_an_open_attempt_captures(state: str, status: str, source: Source):
     ruling = hear(order(status, attempt(state)), SUCCESS, source)
     assert (ruling.attempt, ruling.order) == (AttemptState.SUCCEEDED, OrderStatus.SUCCEEDED)
@@ -233,11 +237,21 @@ def test_operator_does_not_decide_while_the_purchase_is_being_sent_again():
 
 
 @pytest.mark.parametrize("terms", [ASKABLE, RESENDING])
-def test_operator_does_not_decide_while_the_first_sending_is_on_its_way(terms: Terms):
+@pytest.mark.parametrize("report", [SUCCESS, FAILURE, REFUSAL])
+def test_operator_does_not_decide_while_anything_is_on_its_way(terms: Terms, report: Report):
     stands = order("accepted", attempt("sent"))
-    ruling = hear(stands, FAILURE, Source.OPERATOR, terms=terms)
-    assert not ruling.another_dealer
-    assert ruling.attempt in OPEN_ATTEMPT
+    ruling = hear(stands, report, Source.OPERATOR, terms=terms)
+    assert nothing(ruling)
+    assert ruling.attempt == AttemptState.SENT
+    assert not ruling.ends_flight
+
+
+@pytest.mark.parametrize(
+    ("report", "state"), [(SUCCESS, AttemptState.SUCCEEDED), (FAILURE, AttemptState.FAILED)]
+)
+def test_operator_decides_once_nothing_is_on_its_way(report: Report, state: AttemptState):
+    stands = order("processing", attempt("unknown"), needs_review=True)
+    assert hear(stands, report, Source.OPERATOR).attempt == state
 
 
 # ------------------------------------------------------------------ the dealer does not know it

@@ -109,11 +109,13 @@ class Life:
     resolutions: list[Money] = field(default_factory=list)
     charged: int = 0
     disputed: set[int] = field(default_factory=set)
+    serving: int | None = None
 
     @property
     def stands(self) -> Order:
         until = NOON + timedelta(minutes=10)
-        return Order(self.status, False, None, 0, until, list(self.attempts), self.ready)
+        tries = list(self.attempts)
+        return Order(self.status, False, None, 0, until, tries, self.ready, self.serving)
 
     def take(self, step: object) -> None:
         match step:
@@ -121,13 +123,15 @@ class Life:
                 self._hear(step)
             case Claims() if self.ready and len(self.attempts) < MOST_ATTEMPTS:
                 number = len(self.attempts) + 1
-                sent = Attempt(number, f"d{number}", AttemptState.SENT, 1, True, self.now)
+                sent = Attempt(number, f"d{number}", AttemptState.SENT, 1, True, self.now, self.now)
                 self.attempts.append(sent)
                 self.ready = False
             case Asks() if self.attempts:
                 last = self.attempts[-1]
                 asked = AttemptState.UNKNOWN if last.state == AttemptState.SENT else last.state
-                self.attempts[-1] = replace(last, fence=last.fence + 1, in_flight=True, state=asked)
+                self.attempts[-1] = replace(
+                    last, fence=last.fence + 1, in_flight=True, state=asked, asked_at=self.now
+                )
             case Withdraws() if withdraw(self.stands):
                 self.ready, self.status = False, OrderStatus.FAILED
                 self._move(Money.RELEASE)
@@ -157,6 +161,7 @@ class Life:
             absent_since=ruling.absent_since or attempt.absent_since,
         )
         self.status = ruling.order
+        self.serving = ruling.serves or self.serving
         if ruling.drop_ready:
             self.ready = False
         if ruling.money is not None:

@@ -65,7 +65,7 @@ def engine_settings(settings: Settings) -> EngineSettings:
         settings.redis_url,
         settings.require_secret_keys(),
         settings.lane_groups,
-        Lease(settings.lease_seconds, settings.lease_margin_seconds),
+        Lease(settings.lease_seconds),
         Patience(timedelta(seconds=settings.review_after_seconds), settings.check_schedule),
         Persistence(
             settings.webhook_schedule_seconds,

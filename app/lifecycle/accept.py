@@ -8,14 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from app.errors import JalurError
+from app.errors import JalurError, Overloaded
 from app.metrics import Metrics
 from app.storage import acceptance
-from app.storage.acceptance import Verdict
+from app.storage.acceptance import ReferenceRaced, Verdict
 from app.storage.batches import BatchLimits, LanedBatcher
 from app.storage.hints import Hints, Topic
 from app.storage.orders import NewOrder
-from app.storage.pool import Pool
+from app.storage.pool import Connection, Pool
+
+_RACES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +97,26 @@ class Acceptor:
         async with self._pool.acquire() as connection:
             while waiting:
                 leaders, followers = _split_by_reference(waiting)
-                verdicts = await acceptance.accept(
-                    connection,
-                    [submission.order for _, submission in leaders],
-                    [submission.dealer_id for _, submission in leaders],
-                )
+                verdicts = await _accept(connection, [placed[1] for placed in leaders])
                 again = _decide(leaders, verdicts, outcomes)
                 waiting = sorted(again + _follow(followers, leaders, outcomes))
         if any(isinstance(outcome, Accepted) for outcome in outcomes.values()):
             self._hints.tell([Topic.READY])
         self._metrics.batch("accept", len(batch))
         return [outcomes[position] for position in range(len(batch))]
+
+
+async def _accept(connection: Connection, submissions: Sequence[Submission]) -> list[Verdict]:
+    """Accept in one statement, again where another process was quicker with a reference."""
+    chosen = [submission.dealer_id for submission in submissions]
+    for _ in range(_RACES):
+        try:
+            return await acceptance.accept(
+                connection, [submission.order for submission in submissions], chosen
+            )
+        except ReferenceRaced:
+            continue
+    raise Overloaded("references are taken by other processes all the time")
 
 
 Placed = tuple[int, Submission]

@@ -5,8 +5,10 @@ was never made proves that nothing was sent.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 
 from app.lifecycle.route import DealerAccess
 from app.metrics import Metrics
@@ -32,32 +34,39 @@ class Called:
 _ANSWERED = Report(Outcome.UNKNOWN, "answered")
 
 
+class Kind(StrEnum):
+    """What a call is for. Each kind has its own connections: neither crowds out the other."""
+
+    PURCHASE = "purchase"
+    QUESTION = "question"
+
+
 class DealerCalls:
-    """One bounded connection pool a dealer, and what is in flight there."""
+    """Bounded connection pools a dealer, and what is in flight there."""
 
     def __init__(self, metrics: Metrics, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._metrics = metrics
-        self._clients: dict[str, tuple[tuple[int, float], OutboundClient]] = {}
-        self._in_flight: dict[str, int] = {}
+        self._clients: dict[tuple[str, Kind], tuple[tuple[int, float], OutboundClient]] = {}
+        self._in_flight: Counter[tuple[str, Kind]] = Counter()
         self.monotonic = monotonic
 
-    def in_flight(self, dealer_id: str) -> int:
-        """How many calls are on their way to the dealer."""
-        return self._in_flight.get(dealer_id, 0)
+    def in_flight(self, dealer_id: str, kind: Kind) -> int:
+        """How many acts of a kind were claimed for the dealer and are not over."""
+        return self._in_flight[dealer_id, kind]
 
-    def enter(self, dealer_id: str) -> None:
+    def enter(self, dealer_id: str, kind: Kind) -> None:
         """Count an act that was claimed for the dealer."""
-        self._in_flight[dealer_id] = self._in_flight.get(dealer_id, 0) + 1
+        self._in_flight[dealer_id, kind] += 1
 
-    def leave(self, dealer_id: str) -> None:
+    def leave(self, dealer_id: str, kind: Kind) -> None:
         """The act is over."""
-        self._in_flight[dealer_id] -= 1
+        self._in_flight[dealer_id, kind] -= 1
 
-    async def call(self, access: DealerAccess, request: Request) -> Called:
+    async def call(self, access: DealerAccess, request: Request, kind: Kind) -> Called:
         """Send once. Whatever goes wrong, and whatever is thrown, becomes a report."""
         started = self.monotonic()
         try:
-            answer = await self._client(access).call(
+            answer = await self._client(access, kind).call(
                 request,
                 timeout_seconds=access.row.timeout_seconds,
                 max_answer_bytes=MAX_ANSWER_BYTES,
@@ -77,14 +86,16 @@ class DealerCalls:
         for _, client in self._clients.values():
             await client.close()
 
-    def _client(self, access: DealerAccess) -> OutboundClient:
-        """The dealer's pool, anew when its limits change; with room for checks beside purchases."""
+    def _client(self, access: DealerAccess, kind: Kind) -> OutboundClient:
+        """The dealer's pool for a kind, made anew when its limits change."""
         limits = (access.row.concurrency, access.row.connect_timeout_seconds)
-        known = self._clients.get(access.row.dealer_id)
+        key = (access.row.dealer_id, kind)
+        known = self._clients.get(key)
         if known is None or known[0] != limits:
             client = OutboundClient(
+                # Twice the places: after a limit was lowered, what is claimed still goes out.
                 max_in_flight=2 * access.row.concurrency,
                 connect_timeout_seconds=access.row.connect_timeout_seconds,
             )
-            known = self._clients[access.row.dealer_id] = (limits, client)
+            known = self._clients[key] = (limits, client)
         return known[1]

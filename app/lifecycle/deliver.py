@@ -33,7 +33,9 @@ log = structlog.get_logger()
 HEARD = range(200, 300)
 GONE = 410
 RETRY_LATER = frozenset({429, 503})
-_LONGEST_WAIT = timedelta(hours=10)
+_LONGEST_WAIT_SECONDS = 36_000
+_MOST_DIGITS = 6
+_MOST_SECRETS = 4096
 _WHILE_DISABLED = timedelta(days=1)
 _LEASE_MARGIN_SECONDS = 5.0
 _SOON = timedelta(seconds=1)
@@ -98,23 +100,23 @@ class Deliverer:
         )
 
     async def claim(self, limit: int) -> list[DueDelivery]:
-        """Claim up to `limit` due deliveries a lane group, none of an endpoint that is busy."""
+        """Claim up to `limit` due deliveries a lane group, each counted at its endpoint."""
         claimed: list[DueDelivery] = []
         for lanes in self._lane_groups:
             async with self._pool.acquire() as connection, connection.transaction():
-                claimed += await deliveries.claim_due(
+                taken = await deliveries.claim_due(
                     connection,
                     uuid7(),
                     lanes,
                     limit,
                     self._persistence.lease,
-                    self._busy(),
+                    self._places(),
+                    self._persistence.endpoint_concurrency,
                 )
+            for delivery in taken:
+                self._in_flight[delivery.endpoint_id] += 1
+            claimed += taken
         return claimed
-
-    def enter(self, delivery: DueDelivery) -> None:
-        """Count a claimed delivery against its endpoint's places."""
-        self._in_flight[delivery.endpoint_id] += 1
 
     def leave(self, delivery: DueDelivery) -> None:
         """The try is over."""
@@ -131,9 +133,9 @@ class Deliverer:
         except (DatabaseUnavailable, Overloaded) as error:
             log.warning("delivery.unrecorded", reason=str(error))
 
-    def _busy(self) -> list[UUID]:
+    def _places(self) -> dict[UUID, int]:
         limit = self._persistence.endpoint_concurrency
-        return [endpoint_id for endpoint_id, count in self._in_flight.items() if count >= limit]
+        return {endpoint_id: limit - count for endpoint_id, count in self._in_flight.items()}
 
     async def _record(self, results: list[TryResult]) -> list[None]:
         async with self._pool.acquire() as connection, connection.transaction():
@@ -154,7 +156,7 @@ class Deliverer:
         except AddressRefused as refused:
             return self._failed(delivery, now, refused.reason)
         except CannotOpen as closed:
-            return self._failed(delivery, now, str(closed), charged=False)
+            return self._failed(delivery, now, str(closed))
         return await self._read(delivery, answer, now)
 
     def _signed(self, delivery: DueDelivery, now: datetime) -> tuple[Mapping[str, str], bytes]:
@@ -176,6 +178,8 @@ class Deliverer:
         if secret is None:
             context = secret_context(delivery.endpoint_id)
             secret = self._sealer.open(delivery.secret_sealed, context)
+            if len(self._secrets) >= _MOST_SECRETS:
+                self._secrets.clear()
             self._secrets[delivery.secret_sealed] = secret
         return secret
 
@@ -189,7 +193,7 @@ class Deliverer:
         if status in RETRY_LATER:
             wait = _retry_after(answer)
             if wait is not None:
-                due_at = now + min(wait, _LONGEST_WAIT)
+                due_at = now + wait
                 error = "the endpoint asked to wait"
                 return _result(delivery, "pending", due_at, status, error, charged=False)
         return self._failed(delivery, now, f"HTTP {status}", status=status)
@@ -240,6 +244,10 @@ def _result(
 
 
 def _retry_after(answer: Answer) -> timedelta | None:
-    """The seconds of a `Retry-After` header; a date in it is not read."""
+    """The seconds of a `Retry-After` header within bounds; a date in it is not read."""
     stated = answer.headers.get("retry-after", "")
-    return timedelta(seconds=int(stated)) if stated.isascii() and stated.isdigit() else None
+    if not (stated.isascii() and stated.isdigit()):
+        return None
+    # Seven digits are past the longest wait already; zero must not become a hot loop.
+    seconds = int(stated) if len(stated) <= _MOST_DIGITS else _LONGEST_WAIT_SECONDS
+    return timedelta(seconds=min(max(seconds, 1), _LONGEST_WAIT_SECONDS))

@@ -15,17 +15,17 @@ import structlog
 from uuid_utils.compat import uuid7
 
 from app.errors import DatabaseUnavailable, Overloaded
-from app.lifecycle.call import DealerCalls, boottime_seconds
+from app.lifecycle.call import DealerCalls, Kind, boottime_seconds
 from app.lifecycle.route import DealerAccess, Router
 from app.lifecycle.settle import Settler, Withdrawal
 from app.references import dealer_reference
 from app.storage import attempts, ready
 from app.storage.attempts import NewAttempt
 from app.storage.lanes import rotated
-from app.storage.pool import DISCONNECTED, Connection, Pool
+from app.storage.pool import DATABASE_ERRORS, DISCONNECTED, Connection, Pool
 from app.storage.ready import Claimable, Ready
 from app.words import Source, Word
-from dealers.contract import Outcome, Report, TopUp
+from dealers.contract import Fault, Outcome, Report, TopUp
 from routing.choose import Inquiry, as_record
 from routing.health import BreakerState
 from routing.table import Route
@@ -39,19 +39,24 @@ _LATER = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """How long a claim lasts, and how long before its end nothing is sent any more. Seconds."""
+    """How long a claim lasts. A call must end before its lease does, whatever it waits for."""
 
     seconds: float = 90.0
-    margin_seconds: float = 15.0
 
     @property
     def duration(self) -> timedelta:
         """The lease as the database takes it."""
         return timedelta(seconds=self.seconds)
 
-    def send_before(self, started_seconds: float) -> float:
+    @property
+    def longest_call_seconds(self) -> float:
+        """The longest time-outs that a dealer may have: half of the lease is left for waiting."""
+        return self.seconds / 2
+
+    def send_before(self, started_seconds: float, access: DealerAccess) -> float:
         """Until when an act claimed at `started_seconds` (CLOCK_BOOTTIME) may begin to send."""
-        return started_seconds + self.seconds - self.margin_seconds
+        call_seconds = access.row.timeout_seconds + access.row.connect_timeout_seconds
+        return started_seconds + self.seconds - call_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +106,16 @@ class Executor:
         self._lease = lease
         self._lane_groups = lane_groups
         self._turn = 0
+        self.expired: dict[UUID, Claimable] = {}
+        """Orders past their time, to be given up outside the claim."""
 
     def places(self) -> dict[str, int]:
         """How many rows each dealer can take now: free places, or rows to send elsewhere."""
-        places: dict[str, int] = {}
+        trade = self._router.trade
+        places = dict.fromkeys(trade.left_out, _MOVES)
         states = self._router.breaker_states()
-        for dealer_id, access in self._router.trade.dealers.items():
-            free = access.row.concurrency - self._calls.in_flight(dealer_id)
+        for dealer_id, access in trade.dealers.items():
+            free = access.row.concurrency - self._calls.in_flight(dealer_id, Kind.PURCHASE)
             if states[dealer_id] != BreakerState.CLOSED:
                 free = min(free, 1) if self._router.is_up(dealer_id) else _MOVES
             if free > 0:
@@ -115,16 +123,29 @@ class Executor:
         return places
 
     async def claim(self, now: datetime, most: int) -> list[Purchase]:
-        """Claim what there is room for, at most `most` a dealer and lane group.
+        """Claim what there is room for, at most `most` a dealer; each is counted in flight.
 
         `now` serves prices and hours only; leases are the database's time.
         """
         purchases: list[Purchase] = []
         for lanes in self._lane_groups:
             places = {dealer_id: min(free, most) for dealer_id, free in self.places().items()}
-            if places:
-                purchases += await self._claim(lanes, places, now)
+            if not places:
+                break
+            try:
+                claimed = await self._claim(lanes, places, now)
+            except (*DATABASE_ERRORS, DatabaseUnavailable) as error:
+                # What other groups claimed is committed: it is sent all the same.
+                log.warning("claim.failed", reason=f"{type(error).__name__}: {error}")
+                continue
+            for purchase in claimed:
+                self._calls.enter(purchase.access.row.dealer_id, Kind.PURCHASE)
+            purchases += claimed
         return purchases
+
+    def leave(self, purchase: Purchase) -> None:
+        """The purchase is over: its place is free."""
+        self._calls.leave(purchase.access.row.dealer_id, Kind.PURCHASE)
 
     async def _claim(
         self, lanes: Sequence[int], places: Mapping[str, int], now: datetime
@@ -142,13 +163,32 @@ class Executor:
         except DISCONNECTED:
             plan.purchases = await self._read_back(claim_id, plan)
         self._count_moves(plan, now)
-        for row in plan.expired:
-            await self._settler.withdraw(row.lane, row.order_id, Withdrawal.EXPIRED)
-        send_before = self._lease.send_before(started)
+        self.expired |= {row.order_id: row for row in plan.expired}
         return [
-            Purchase(new.lane, new.order_id, new.attempt_no, access, order, ticket, send_before)
+            Purchase(
+                new.lane,
+                new.order_id,
+                new.attempt_no,
+                access,
+                order,
+                ticket,
+                self._lease.send_before(started, access),
+            )
             for new, access, order, ticket in plan.purchases
         ]
+
+    async def give_up_expired(self) -> None:
+        """Withdraw the orders that claims found too old; one that fails is found again."""
+        expired, self.expired = self.expired, {}
+        async with asyncio.TaskGroup() as group:
+            for row in expired.values():
+                group.create_task(self._give_up(row))
+
+    async def _give_up(self, row: Claimable) -> None:
+        try:
+            await self._settler.withdraw(row.lane, row.order_id, Withdrawal.EXPIRED)
+        except (DatabaseUnavailable, Overloaded) as error:
+            log.warning("order.not_expired", order_id=str(row.order_id), reason=str(error))
 
     async def _commit_intent(self, connection: Connection, plan: _Plan) -> None:
         if plan.moves:
@@ -187,7 +227,7 @@ class Executor:
     def _plan_row(self, plan: _Plan, row: Claimable, claim_id: UUID, now: datetime) -> None:
         """Buy where the pick still stands, choose anew where it does not, else wait a little."""
         inquiry = _inquiry(row)
-        route = self._route_at(row)
+        route = self._router.route_at(row.sku, row.cluster, row.dealer_id)
         if route is not None and self._router.recheck(route.route_id, inquiry, now) is None:
             ticket = self._router.breaker(row.dealer_id).enter(self._calls.monotonic())
             if ticket is not None:
@@ -206,13 +246,6 @@ class Executor:
             Ready(row.lane, row.order_id, row.attempt_no, chosen.dealer_id, now, proof)
         )
         plan.moved.append((inquiry, row.dealer_id, chosen))
-
-    def _route_at(self, row: Claimable) -> Route | None:
-        """The dealer's route for this product in the table in force."""
-        for candidate in self._router.trade.snapshot.candidates(row.sku, row.cluster):
-            if candidate.route.dealer_id == row.dealer_id:
-                return candidate.route
-        return None
 
     def _attempt(
         self, row: Claimable, route: Route, access: DealerAccess, claim_id: UUID
@@ -234,16 +267,7 @@ class Executor:
 
     def _count_moves(self, plan: _Plan, now: datetime) -> None:
         for inquiry, left, route in plan.moved:
-            gone = next(
-                (
-                    candidate.route
-                    for candidate in self._router.trade.snapshot.candidates(
-                        inquiry.sku, inquiry.cluster
-                    )
-                    if candidate.route.dealer_id == left
-                ),
-                None,
-            )
+            gone = self._router.route_at(inquiry.sku, inquiry.cluster, left)
             if gone is not None:
                 self._router.give_back(inquiry, gone, now)
             self._router.take(inquiry, route, now)
@@ -269,8 +293,12 @@ class Executor:
         if boottime_seconds() >= purchase.send_before:
             late = Report(Outcome.REJECTED, "lease-ran-out", "not sent: the claim was too old")
             return late, True
-        request = access.dialect.top_up(access.account, purchase.order)
-        called = await self._calls.call(access, request)
+        try:
+            request = access.dialect.top_up(access.account, purchase.order)
+        except Exception as error:  # noqa: BLE001 - nothing was sent, whatever the protocol tripped on
+            text = f"no request could be made: {type(error).__name__}"
+            return Report(Outcome.REJECTED, "not-built", text, Fault.ACCOUNT), True
+        called = await self._calls.call(access, request, Kind.PURCHASE)
         now = self._calls.monotonic()
         if called.answer is None:
             breaker.failed(purchase.ticket, now)

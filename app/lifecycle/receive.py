@@ -21,7 +21,7 @@ from app.storage import attempts, callbacks, reviews
 from app.storage.callbacks import Received, Waiting
 from app.storage.hints import Hints, Topic
 from app.storage.lanes import LANES
-from app.storage.pool import DISCONNECTED, Pool
+from app.storage.pool import DATABASE_ERRORS, Pool
 from app.storage.reviews import NewReview
 from app.words import Source, Word
 from dealers.contract import Callback, CallbackRefused, CallbackReport, Recovery
@@ -74,7 +74,7 @@ class Receiver:
         try:
             async with self._pool.acquire() as connection:
                 stored = await callbacks.store(connection, received)
-        except DISCONNECTED as error:
+        except DATABASE_ERRORS as error:
             raise Unavailable(
                 "unavailable", "The callback could not be stored.", retry_after_seconds=5
             ) from error
@@ -88,7 +88,11 @@ class Receiver:
             async with self._pool.acquire() as connection:
                 rows = await callbacks.waiting(connection, lanes, _LEFT_ALONE_SECONDS, _SWEEP_LIMIT)
             for row in rows:
-                await self._apply_again(row)
+                try:
+                    await self._apply_again(row)
+                except Exception:
+                    # One callback's surprise must not hold up the others.
+                    log.exception("callback.failed", dealer_id=row.dealer_id)
             tried += len(rows)
         return tried
 
@@ -112,7 +116,7 @@ class Receiver:
             verdict = await self._act_on(access, row.lane, read)
             if verdict is not None:
                 await self._conclude(row, verdict)
-        except (*DISCONNECTED, DatabaseUnavailable, Overloaded) as error:
+        except (*DATABASE_ERRORS, DatabaseUnavailable, Overloaded) as error:
             log.warning("callback.waits", dealer_id=row.dealer_id, reason=type(error).__name__)
 
     async def _act_on(self, access: DealerAccess, lane: int, read: CallbackReport) -> str | None:
@@ -146,7 +150,13 @@ class Receiver:
                 review = NewReview(lane, found.order_id, found.attempt_no, "unsigned-callback")
                 await reviews.open_reviews(connection, [review])
                 return "review"
-            asked = await attempts.ask_now(connection, lane, access.row.dealer_id, dealer_ref)
+            asked = await attempts.ask_now(
+                connection,
+                lane,
+                access.row.dealer_id,
+                dealer_ref,
+                access.capabilities.min_check_interval_seconds,
+            )
         if asked:
             self._hints.tell([Topic.CHECK])
         return "check" if asked else None

@@ -12,7 +12,7 @@ import structlog
 from uuid_utils.compat import uuid7
 
 from app.errors import DatabaseUnavailable, Overloaded
-from app.lifecycle.call import DealerCalls, boottime_seconds
+from app.lifecycle.call import DealerCalls, Kind, boottime_seconds
 from app.lifecycle.execute import Lease
 from app.lifecycle.route import DealerAccess, Router
 from app.lifecycle.settle import Settler, too_old_to_resend
@@ -25,12 +25,16 @@ from dealers.contract import Outcome, Recovery, Report, TopUp
 log = structlog.get_logger()
 
 
+_PLACES = 16
+"""How many questions may be on their way to one dealer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A committed check, to be sent until `send_before` (CLOCK_BOOTTIME seconds)."""
+    """A committed check, claimed at `started` (CLOCK_BOOTTIME seconds)."""
 
     due: DueAttempt
-    send_before: float
+    started: float
 
 
 class Reconciler:
@@ -53,17 +57,34 @@ class Reconciler:
         self._lane_groups = lane_groups
 
     async def claim(self, limit: int) -> list[Check]:
-        """Claim up to `limit` attempts that are due in each lane group."""
+        """Claim up to `limit` attempts that are due in each lane group, counted in flight."""
         checks: list[Check] = []
         for lanes in self._lane_groups:
             started = boottime_seconds()
             async with self._pool.acquire() as connection, connection.transaction():
                 due = await attempts.claim_due(
-                    connection, uuid7(), lanes, limit, self._lease.duration
+                    connection,
+                    uuid7(),
+                    lanes,
+                    limit,
+                    self._lease.duration,
+                    self._places(),
+                    _PLACES,
                 )
-            send_before = self._lease.send_before(started)
-            checks += [Check(each, send_before) for each in due]
+            for each in due:
+                self._calls.enter(each.dealer_id, Kind.QUESTION)
+            checks += [Check(each, started) for each in due]
         return checks
+
+    def leave(self, check: Check) -> None:
+        """The check is over: its place is free."""
+        self._calls.leave(check.due.dealer_id, Kind.QUESTION)
+
+    def _places(self) -> dict[str, int]:
+        return {
+            dealer_id: _PLACES - self._calls.in_flight(dealer_id, Kind.QUESTION)
+            for dealer_id in self._router.trade.dealers
+        }
 
     async def check(self, check: Check) -> None:
         """Ask once and settle what the dealer says. Never raises: what fails is asked again."""
@@ -84,7 +105,7 @@ class Reconciler:
         refusal = _cannot_ask(due, access)
         if access is None or refusal is not None:
             return Report(Outcome.UNKNOWN, refusal or "dealer-gone"), True
-        if boottime_seconds() >= check.send_before:
+        if boottime_seconds() >= self._lease.send_before(check.started, access):
             return Report(Outcome.UNKNOWN, "lease-ran-out"), True
         order = TopUp(
             due.dealer_ref,
@@ -93,8 +114,11 @@ class Reconciler:
             due.max_price,
             access.account.options.get("callback_url"),
         )
-        request = access.dialect.status(access.account, order)
-        called = await self._calls.call(access, request)
+        try:
+            request = access.dialect.status(access.account, order)
+        except Exception as error:  # noqa: BLE001 - whatever the protocol tripped on
+            return Report(Outcome.UNKNOWN, "not-built", type(error).__name__), True
+        called = await self._calls.call(access, request, Kind.QUESTION)
         if called.answer is None:
             # That this question was not sent proves nothing about the purchase.
             return Report(Outcome.UNKNOWN, called.report.code, called.report.message), True

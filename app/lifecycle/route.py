@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
 
 from app.errors import ConfigurationError
-from app.sealing import CannotOpen, Sealer
+from app.sealing import Sealer
 from app.storage import attempts, reference
 from app.storage.pool import Pool
 from app.storage.reference import DealerRow, ProductRow, Reference, RouteRow
@@ -22,7 +22,7 @@ from routing.health import Breaker, BreakerRules, BreakerState
 from routing.monopoly import Market, ShareRow, Shares
 from routing.numbering import BrandTable
 from routing.reasons import Reason
-from routing.table import Dealer, Policy, Product, Route, Snapshot, Window, compile_table
+from routing.table import BadTable, Dealer, Policy, Product, Route, Snapshot, Window, compile_table
 
 _OVERRIDES = {
     "check_interval_seconds": "min_check_interval_seconds",
@@ -54,6 +54,8 @@ class Trade:
     prices: Mapping[tuple[str, str], int]
     """(tier, SKU) to rupiah."""
     dealers: Mapping[str, DealerAccess]
+    left_out: frozenset[str]
+    """Dealers that cannot be called as they are configured; their orders go elsewhere."""
     faults: tuple[str, ...]
     """Dealers and routes that were left out, a sentence each."""
 
@@ -65,10 +67,12 @@ class Router:
         self,
         sealer: Sealer,
         monotonic: Callable[[], float],
+        longest_call_seconds: float,
         breaker_rules: BreakerRules | None = None,
     ) -> None:
         self._sealer = sealer
         self._monotonic = monotonic
+        self._longest_call_seconds = longest_call_seconds
         self._breaker_rules = breaker_rules or BreakerRules()
         self._breakers: dict[str, Breaker] = {}
         self._trade: Trade | None = None
@@ -89,15 +93,17 @@ class Router:
     async def refresh(self, pool: Pool) -> bool:
         """Take up a newer revision, if there is one. Returns whether there was.
 
-        The compiling runs off the event loop. A revision that cannot be compiled raises and the
-        one in force stays.
+        The compiling runs off the event loop. A revision that cannot be compiled raises BadTable
+        and the one in force stays.
         """
         async with pool.acquire() as connection:
             revision = await reference.revision(connection)
             if self._trade is not None and revision == self._trade.revision:
                 return False
             rows = await reference.load(connection)
-        self._trade = await asyncio.to_thread(compile_trade, rows, self._sealer)
+        self._trade = await asyncio.to_thread(
+            compile_trade, rows, self._sealer, self._longest_call_seconds
+        )
         return True
 
     async def rebuild_shares(self, pool: Pool, now: datetime) -> None:
@@ -128,6 +134,13 @@ class Router:
     def recheck(self, route_id: str, inquiry: Inquiry, now: datetime) -> Reason | None:
         """Why a route chosen earlier may not be used any more."""
         return recheck(self.trade.snapshot, route_id, inquiry, self.is_up, now)
+
+    def route_at(self, sku: str, cluster: str | None, dealer_id: str) -> Route | None:
+        """The dealer's route for a product in the table in force."""
+        for candidate in self.trade.snapshot.candidates(sku, cluster):
+            if candidate.route.dealer_id == dealer_id:
+                return candidate.route
+        return None
 
     def take(self, inquiry: Inquiry, route: Route, at: datetime) -> None:
         """Count a chosen purchase in its market's shares, before it is sent."""
@@ -173,48 +186,70 @@ class Router:
 # ------------------------------------------------------------------ compiling a revision
 
 
-def compile_trade(rows: Reference, sealer: Sealer) -> Trade:
-    """Compile reference rows. Raises BadTable, ValueError for a policy that cannot be read."""
+def compile_trade(rows: Reference, sealer: Sealer, longest_call_seconds: float) -> Trade:
+    """Compile reference rows. Raises BadTable for rows that contradict each other.
+
+    A dealer that cannot be called is left out with its faults; the others stay.
+    """
     faults: list[str] = []
-    access = _dealers(rows.dealers, sealer, faults)
-    snapshot = compile_table(
-        [_dealer(row) for row in rows.dealers if row.dealer_id in access],
-        [
-            Product(row.sku, row.name, row.brand, row.kind, row.denomination)
-            for row in rows.products
-        ],
-        [_route(row) for row in rows.routes],
-        _policy(rows.policy),
-    )
+    access = _dealers(rows.dealers, sealer, longest_call_seconds, faults)
+    try:
+        snapshot = compile_table(
+            [_dealer(row) for row in rows.dealers if row.dealer_id in access],
+            [
+                Product(row.sku, row.name, row.brand, row.kind, row.denomination)
+                for row in rows.products
+            ],
+            [_route(row) for row in rows.routes],
+            _policy(rows.policy),
+        )
+        brands = BrandTable(rows.prefixes)
+    except BadTable:
+        raise
+    except (TypeError, ValueError, AttributeError) as error:
+        raise BadTable(f"{type(error).__name__}: {error}") from error
     faults += [f"route {each.route_id}: {each.fault}" for each in snapshot.refused]
     return Trade(
         rows.revision,
         snapshot,
-        BrandTable(rows.prefixes),
+        brands,
         dict(rows.regions),
         {row.sku: row for row in rows.products},
         {(row.tier, row.sku): row.price for row in rows.prices},
         access,
+        frozenset(row.dealer_id for row in rows.dealers if row.dealer_id not in access),
         tuple(faults),
     )
 
 
-def _dealers(rows: list[DealerRow], sealer: Sealer, faults: list[str]) -> dict[str, DealerAccess]:
-    dialects = load()
+def _dealers(
+    rows: list[DealerRow], sealer: Sealer, longest_call_seconds: float, faults: list[str]
+) -> dict[str, DealerAccess]:
     access: dict[str, DealerAccess] = {}
     for row in rows:
-        dialect = dialects.get(row.protocol)
-        if dialect is None:
-            faults.append(f"dealer {row.dealer_id}: no protocol is called {row.protocol}")
-            continue
         try:
-            account = _account(row, sealer)
-        except (CannotOpen, ValueError) as error:
+            access[row.dealer_id] = _access(row, sealer, longest_call_seconds)
+        except Exception as error:  # noqa: BLE001 - one dealer's settings leave out that dealer only
             faults.append(f"dealer {row.dealer_id}: {error}")
-            continue
-        faults += [f"dealer {row.dealer_id}: {fault}" for fault in dialect.validate(account)]
-        access[row.dealer_id] = DealerAccess(row, account, dialect, _capabilities(dialect, account))
     return access
+
+
+def _access(row: DealerRow, sealer: Sealer, longest_call_seconds: float) -> DealerAccess:
+    """All that calling the dealer needs. Raises ConfigurationError naming every fault."""
+    dialect = load().get(row.protocol)
+    if dialect is None:
+        raise ConfigurationError(f"no protocol is called {row.protocol}")
+    account = _account(row, sealer)
+    faults = dialect.validate(account)
+    seconds = row.timeout_seconds + row.connect_timeout_seconds
+    if seconds > longest_call_seconds:
+        faults.append(
+            f"its time-outs add up to {seconds:g} s; at most {longest_call_seconds:g} s, half of "
+            "the lease, keep two processes from buying the same order"
+        )
+    if faults:
+        raise ConfigurationError("; ".join(faults))
+    return DealerAccess(row, account, dialect, _capabilities(dialect, account))
 
 
 def credentials_context(dealer_id: str) -> bytes:

@@ -55,8 +55,8 @@ log = structlog.get_logger()
 _AGE_LIMIT = 0.9
 """A purchase is sent again as a question only below this part of the dealer's age limit."""
 
-_NO_DEALER = Capabilities(Recovery.NONE)
-"""What is assumed of a dealer that is no longer configured."""
+_NO_DEALER = Capabilities(Recovery.STATUS_CALL)
+"""What is assumed of a dealer that is not configured now: it may be again, so go on asking."""
 
 
 class Withdrawal(StrEnum):
@@ -157,6 +157,10 @@ class Settler:
             keys = sorted({(heard.lane, heard.order_id) for heard in batch})
             locked = {order.order_id: order for order in await orders.lock(connection, keys)}
             settlement = _Settlement(self._router, self._patience)
+            # Each a statement behind the lock before it, so that it sees what the holder wrote.
+            settlement.waiting = {
+                row.order_id: row.dealer_id for row in await ready.lock(connection, keys)
+            }
             settlement.tries = _by_order(await attempts.lock(connection, keys))
             settled = [settlement.apply(heard, locked.get(heard.order_id)) for heard in batch]
             await settlement.write(connection)
@@ -202,6 +206,8 @@ class _Settlement:
         self._router = router
         self._patience = patience
         self.tries: dict[UUID, list[LockedAttempt]] = {}
+        self.waiting: dict[UUID, str] = {}
+        """Orders whose next attempt waits unclaimed, and the dealer it waits for."""
         self.attempt_changes: list[AttemptChange] = []
         self.order_changes: list[OrderChange] = []
         self.money: list[tuple[LockedOrder, Posting]] = []
@@ -225,7 +231,7 @@ class _Settlement:
         if order is None:
             return Settled(found=False)
         tries = self.tries.get(order.order_id, [])
-        stands = _standing(order, tries)
+        stands = _standing(order, tries, waits=order.order_id in self.waiting)
         if heard.word is None:
             return self._withdraw(heard.withdrawal or Withdrawal.CANCELLED, order, stands)
         attempt = next((row for row in tries if row.attempt_no == heard.word.attempt_no), None)
@@ -240,12 +246,21 @@ class _Settlement:
     def _withdraw(self, why: Withdrawal, order: LockedOrder, stands: Order) -> Settled:
         if not withdraw(stands):
             return Settled(found=True)
-        self.dropped.append((order.lane, order.order_id))
+        self._drop_ready(order)
         self.money.append((order, postings.release(order.price)))
         change = _change(order, OrderStatus.FAILED, failure=why)
         self.order_changes.append(change)
         self.news.append((order, change, EventType.FAILED))
         return Settled(found=True, withdrawn=True)
+
+    def _drop_ready(self, order: LockedOrder) -> None:
+        """Withdraw the waiting next attempt and give its place in the market's shares back."""
+        self.dropped.append((order.lane, order.order_id))
+        dealer_id = self.waiting[order.order_id]
+        route = self._router.route_at(order.sku, order.cluster, dealer_id)
+        if route is not None:
+            market = Market(order.brand, order.cluster)
+            self.shares.append((market, dealer_id, route.cost_rupiah or 0, order.now, -1))
 
     def _capabilities(self, dealer_id: str) -> Capabilities:
         access = self._router.trade.dealers.get(dealer_id)
@@ -265,7 +280,7 @@ class _Settlement:
         if ruling.money is not None:
             self.money.append((order, _posting(order, ruling.money)))
         if ruling.drop_ready:
-            self.dropped.append((order.lane, order.order_id))
+            self._drop_ready(order)
         self._note_doubts(order, attempt, ruling)
         self._count(order, attempt, ruling)
         self.outcomes.append((attempt.dealer_id, word.report.outcome))
@@ -397,7 +412,7 @@ class _Settlement:
             self.order_changes.append(change)
         if ruling.event is not None:
             self.news.append((order, change, ruling.event))
-        if order.needs_review and not change.needs_review:
+        if ruling.ends_doubt or (order.needs_review and not change.needs_review):
             self.ended_reviews.append((order.lane, order.order_id))
 
     def _note_doubts(self, order: LockedOrder, attempt: LockedAttempt, ruling: Ruling) -> None:
@@ -480,7 +495,7 @@ def too_old_to_resend(capabilities: Capabilities, age: timedelta) -> bool:
     )
 
 
-def _standing(order: LockedOrder, tries: Sequence[LockedAttempt]) -> Order:
+def _standing(order: LockedOrder, tries: Sequence[LockedAttempt], *, waits: bool) -> Order:
     return Order(
         OrderStatus(order.status),
         order.needs_review,
@@ -495,13 +510,14 @@ def _standing(order: LockedOrder, tries: Sequence[LockedAttempt]) -> Order:
                 row.fence,
                 row.claim_id is not None,
                 row.sent_at,
-                row.checks,
+                row.asked_at,
                 row.absent_since,
                 row.serial_number,
             )
             for row in tries
         ],
-        order.ready,
+        waits,
+        order.serving_attempt,
     )
 
 
@@ -533,10 +549,12 @@ def _change(
         serial_number or order.serial_number,
         order.version,
         order.finished_at if event in (None, EventType.UPDATED) else order.now,
+        (ruling.serves if ruling else None) or order.serving_attempt,
     )
     before = (order.status, order.needs_review, order.serial_number, order.failure_code)
     after = (change.status, change.needs_review, change.serial_number, change.failure_code)
-    return replace(change, version=order.version + 1) if before != after else change
+    told = event is not None or before != after
+    return replace(change, version=order.version + 1) if told else change
 
 
 def _posting(order: LockedOrder, money: Money) -> Posting:

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+import asyncpg
+
+from app.errors import JalurError
 from app.storage.orders import NewOrder
 from app.storage.pool import Connection, columns
 
@@ -28,15 +31,29 @@ class Verdict:
     left: int | None
 
 
+class ReferenceRaced(JalurError):
+    """Another transaction took a reference between this statement's look and its writing."""
+
+
 async def accept(
     connection: Connection, orders: Sequence[NewOrder], dealer_ids: Sequence[str]
 ) -> list[Verdict]:
     """Accept orders whose references differ, each for its chosen dealer. Verdicts in their order.
 
-    A reference that another process takes at this very moment is a unique violation and nothing
-    is written; run again, the statement sees its holder.
+    Raises ReferenceRaced, with nothing written, when another process takes one of the references
+    at this very moment; run again, the statement sees its holder.
     """
-    rows = await connection.fetch(
+    try:
+        rows = await _accept(connection, orders, dealer_ids)
+    except asyncpg.UniqueViolationError as error:
+        raise ReferenceRaced(str(error.detail)) from error
+    return [Verdict(row[0], row[1], row[2], row[3]) for row in rows]
+
+
+async def _accept(
+    connection: Connection, orders: Sequence[NewOrder], dealer_ids: Sequence[str]
+) -> Sequence[asyncpg.Record]:
+    return await connection.fetch(
         """
         with input as (
             select * from unnest(
@@ -119,4 +136,3 @@ async def accept(
         *columns(orders, *NewOrder.__slots__),
         dealer_ids,
     )
-    return [Verdict(row[0], row[1], row[2], row[3]) for row in rows]

@@ -8,7 +8,7 @@ attempts(lane, order_id, attempt_no, dealer_id, dealer_ref, state, fence, claim_
 lease; a lease that ran out is taken over by a check, which raises the fence.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -174,23 +174,44 @@ async def update(connection: Connection, changes: Sequence[AttemptChange]) -> No
 
 
 async def claim_due(
-    connection: Connection, claim_id: UUID, lanes: Sequence[int], limit: int, lease: timedelta
+    connection: Connection,
+    claim_id: UUID,
+    lanes: Sequence[int],
+    limit: int,
+    lease: timedelta,
+    places: Mapping[str, int],
+    places_elsewhere: int,
 ) -> list[DueAttempt]:
     """Claim attempts that are due: to be asked about, or whose lease ran out. Raises the fence.
 
-    What was `sent` and ran out becomes `unknown`. Nothing is claimed while the installation is
-    on hold.
+    At most `places[dealer]` are taken of a dealer, `places_elsewhere` of one not named, so that a
+    slow dealer leaves room for the others. What was `sent` and ran out becomes `unknown`. Nothing
+    is claimed while purchases hold.
     """
     rows = await connection.fetch(
         """
-        with due as (
+        with candidate as materialized (
+            select a.lane, a.order_id, a.attempt_no, a.dealer_id, a.due_at,
+                   row_number() over (partition by a.dealer_id order by a.due_at) as place
+            from (
+                select * from attempts
+                where due_at <= now() and lane = any($2::smallint[])
+                  and dealer_id <> all($7::text[])
+                order by due_at
+                limit $3 * 8
+            ) a
+        ), due as materialized (
             select a.lane, a.order_id, a.attempt_no
-            from attempts a
-            where a.due_at <= now() and a.lane = any($2::smallint[])
-              and not exists (select from installation i where i.hold)
-            order by a.due_at
+            from candidate c
+            join attempts a on a.lane = c.lane and a.order_id = c.order_id
+                and a.attempt_no = c.attempt_no
+            left join unnest($5::text[], $6::integer[]) p (dealer_id, places)
+                on p.dealer_id = c.dealer_id
+            where c.place <= coalesce(p.places, $8) and a.due_at <= now()
+              and not exists (select from purchases_held)
+            order by c.due_at
             limit $3
-            for update skip locked
+            for update of a skip locked
         )
         update attempts a
         set fence = a.fence + 1, claim_id = $1, due_at = now() + $4::interval, asked_at = now(),
@@ -206,21 +227,36 @@ async def claim_due(
         list(lanes),
         limit,
         lease,
+        [dealer_id for dealer_id, free in places.items() if free > 0],
+        [free for free in places.values() if free > 0],
+        [dealer_id for dealer_id, free in places.items() if free <= 0],
+        places_elsewhere,
     )
     return [DueAttempt(*row) for row in rows]
 
 
-async def ask_now(connection: Connection, lane: int, dealer_id: str, dealer_ref: str) -> bool:
-    """Make an attempt due at once, unless an act on it is in flight. Returns whether it was."""
+async def ask_now(
+    connection: Connection,
+    lane: int,
+    dealer_id: str,
+    dealer_ref: str,
+    interval_seconds: float,
+) -> bool:
+    """Make an attempt due, unless an act on it is in flight. Returns whether it was.
+
+    It is due at once, or `interval_seconds` after it was last asked about, whichever is later.
+    """
     return (
         await connection.execute(
             """
-            update attempts set due_at = now()
+            update attempts
+            set due_at = greatest(now(), asked_at + make_interval(secs => $4))
             where lane = $1 and dealer_id = $2 and dealer_ref = $3 and claim_id is null
             """,
             lane,
             dealer_id,
             dealer_ref,
+            interval_seconds,
         )
         == "UPDATE 1"
     )

@@ -20,7 +20,6 @@ from app.storage.pool import DISCONNECTED, RETRIABLE
 T = TypeVar("T")
 R = TypeVar("R")
 
-_RETRIES = 8
 _RETRY_DELAY_SECONDS = 0.05
 _LONGEST_DELAY_SECONDS = 1.0
 
@@ -129,25 +128,30 @@ class Batcher(Generic[T, R]):
                 future.exception()  # a caller that went away leaves nothing unobserved
 
     async def _attempt(self, items: list[T]) -> Sequence[R]:
-        """Run the transaction; again after a deadlock, a lock time-out, a lost connection."""
+        """Run the transaction; again after a deadlock, a lock time-out, a lost connection.
+
+        A batch that cannot get its locks is split by the caller; a lone item waits for them as
+        long as it would for the database.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._limits.patience_seconds
         delay = _RETRY_DELAY_SECONDS
-        for attempt in range(1_000_000):
+        while True:
             try:
                 return await self._apply(items)
-            except (*RETRIABLE, asyncpg.LockNotAvailableError) as error:
-                locked = isinstance(error, asyncpg.LockNotAvailableError)
-                if locked and len(items) > 1:
+            except asyncpg.LockNotAvailableError as error:
+                if len(items) > 1:
                     raise
-                if attempt >= _RETRIES:
+                if loop.time() >= deadline:
                     raise Overloaded("the rows are held by other transactions") from error
+            except RETRIABLE as error:
+                if loop.time() >= deadline:
+                    raise Overloaded("the transaction was undone again and again") from error
             except DISCONNECTED:
                 if loop.time() >= deadline:
                     raise
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, _LONGEST_DELAY_SECONDS)
-        raise AssertionError("unreachable")
 
 
 class LanedBatcher(Generic[T, R]):

@@ -8,7 +8,7 @@ deliveries(lane, delivery_id, endpoint_id, event_id, event_seq, order_id, state,
 order go to one endpoint one at a time, in order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -53,27 +53,41 @@ async def claim_due(
     lanes: Sequence[int],
     limit: int,
     lease: timedelta,
-    busy_endpoints: Sequence[UUID],
+    places: Mapping[UUID, int],
+    places_elsewhere: int,
 ) -> list[DueDelivery]:
-    """Claim due deliveries of endpoints that are not busy, the first of each order only.
+    """Claim due deliveries, the first of each order only.
 
-    Those of a disabled endpoint wait; those of a deleted one are claimed to be given up.
+    At most `places[endpoint]` are taken of an endpoint, `places_elsewhere` of one not named. Those
+    of a disabled endpoint wait; those of a deleted one are claimed to be given up.
     """
     rows = await connection.fetch(
         """
-        with due as (
+        with candidate as materialized (
+            select d.lane, d.delivery_id, d.endpoint_id, d.due_at,
+                   row_number() over (partition by d.endpoint_id order by d.due_at) as place
+            from (
+                select d.* from deliveries d
+                join webhook_endpoints e on e.lane = d.lane and e.endpoint_id = d.endpoint_id
+                where d.due_at <= now() and d.lane = any($2::smallint[])
+                  and d.endpoint_id <> all($7::uuid[]) and e.status <> 'disabled'
+                order by d.due_at
+                limit $3 * 4
+            ) d
+            where not exists (
+                select from deliveries earlier
+                where earlier.order_id = d.order_id and earlier.endpoint_id = d.endpoint_id
+                  and earlier.event_seq < d.event_seq and earlier.lane = d.lane
+                  and earlier.state = 'pending'
+            )
+        ), due as materialized (
             select d.lane, d.delivery_id
-            from deliveries d
-            join webhook_endpoints e on e.lane = d.lane and e.endpoint_id = d.endpoint_id
-            where d.due_at <= now() and d.lane = any($2::smallint[])
-              and d.endpoint_id <> all ($5::uuid[]) and e.status <> 'disabled'
-              and not exists (
-                  select from deliveries earlier
-                  where earlier.lane = d.lane and earlier.endpoint_id = d.endpoint_id
-                    and earlier.order_id = d.order_id and earlier.event_seq < d.event_seq
-                    and earlier.state = 'pending'
-              )
-            order by d.due_at
+            from candidate c
+            join deliveries d on d.lane = c.lane and d.delivery_id = c.delivery_id
+            left join unnest($5::uuid[], $6::integer[]) p (endpoint_id, places)
+                on p.endpoint_id = c.endpoint_id
+            where c.place <= coalesce(p.places, $8) and d.due_at <= now()
+            order by c.due_at
             limit $3
             for update of d skip locked
         )
@@ -89,7 +103,10 @@ async def claim_due(
         list(lanes),
         limit,
         lease,
-        list(busy_endpoints),
+        [endpoint_id for endpoint_id, free in places.items() if free > 0],
+        [free for free in places.values() if free > 0],
+        [endpoint_id for endpoint_id, free in places.items() if free <= 0],
+        places_elsewhere,
     )
     return [DueDelivery(*row) for row in rows]
 

@@ -3,8 +3,8 @@
 installation(system_identifier, timeline, hold)
 
 A restored `ready` row may already have been bought, and a restored attempt already settled. When
-the database turns out to be another one than remembered, `hold` is set; claims and checks read it
-in their own statements, so that no process needs to be told.
+the database turns out to be another one than remembered, `hold` is set. Claims compare and read it
+in their own statements (the view `purchases_held`): no process needs to be told.
 """
 
 from dataclasses import dataclass
@@ -28,10 +28,10 @@ async def read(connection: Connection) -> Installation:
     row = await connection.fetchrow(
         """
         update installation i
-        set system_identifier = s.system_identifier::text, timeline = c.timeline_id, hold = true,
+        set system_identifier = d.system_identifier, timeline = d.timeline, hold = true,
             changed_at = now()
-        from pg_control_system() s, pg_control_checkpoint() c
-        where i.system_identifier <> s.system_identifier::text or i.timeline <> c.timeline_id
+        from database_identity d
+        where i.system_identifier <> d.system_identifier or i.timeline <> d.timeline
         returning i.system_identifier, i.timeline, i.hold, i.changed_at
         """
     ) or await connection.fetchrow(

@@ -94,7 +94,7 @@ async def write(
     once. `lease` is that of the errands that are claimed already.
     """
     keys = sorted({(each.lane, each.reseller_id) for each in (*movements, *news)})
-    await connection.execute(
+    written = await connection.execute(
         """
         with wallet as materialized (
             select w.lane, w.reseller_id, w.available, w.reserved, w.entry_seq, w.event_seq
@@ -172,6 +172,8 @@ async def write(
         *columns(errands, *Errand.__slots__),
         lease,
     )
+    if written != f"UPDATE {len(keys)}":
+        raise RuntimeError(f"{len(keys)} wallets were to be written: {written}")
 
 
 async def lock(connection: Connection, key: WalletKey) -> Wallet | None:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from app.storage import order_references
 from app.storage.pool import Connection
 
 SCAN_LIMIT = 2000
@@ -62,19 +63,8 @@ async def find_reference(
     connection: Connection, lane: int, reseller_id: UUID, ref_id: str
 ) -> OrderView | None:
     """The reseller's order by its own reference."""
-    row = await connection.fetchrow(
-        _VIEW
-        + """
-          and o.order_id = (
-              select h.order_id from order_references h
-              where h.lane = $1 and h.reseller_id = $2 and h.ref_id = $3
-          )) v
-        """,
-        lane,
-        reseller_id,
-        ref_id,
-    )
-    return OrderView(*row) if row else None
+    held = await order_references.find(connection, lane, reseller_id, ref_id)
+    return await find(connection, lane, reseller_id, held.order_id) if held else None
 
 
 async def page(

@@ -37,7 +37,7 @@ class NewOrder:
 
 @dataclass(frozen=True, slots=True)
 class LockedOrder:
-    """An order as settling needs it, under its lock. `ready`: a next attempt waits unclaimed."""
+    """An order as settling needs it, under its lock. `now` is the database's time."""
 
     lane: int
     order_id: UUID
@@ -60,7 +60,7 @@ class LockedOrder:
     created_at: datetime
     finished_at: datetime | None
     metadata: str | None
-    ready: bool
+    serving_attempt: int | None
     now: datetime
 
 
@@ -78,25 +78,18 @@ class OrderChange:
     serial_number: str | None
     version: int
     finished_at: datetime | None
+    serving_attempt: int | None
 
 
 async def lock(connection: Connection, keys: Sequence[tuple[int, UUID]]) -> list[LockedOrder]:
-    """Lock orders and their waiting next attempts, in key order, and read what settling needs."""
+    """Lock orders in key order and read what settling needs."""
     lanes, order_ids = transposed(keys, 2)
     rows = await connection.fetch(
         """
-        with waiting as materialized (
-            select r.lane, r.order_id
-            from unnest($1::smallint[], $2::uuid[]) k (lane, order_id)
-            join ready r using (lane, order_id)
-            for update of r
-        )
         select o.lane, o.order_id, o.reseller_id, o.ref_id, o.sku, o.brand, o.customer_number,
                o.cluster, o.max_price, o.price, o.status, o.needs_review, o.corrections,
                o.failure_code, o.failure_message, o.serial_number, o.version, o.retry_until,
-               o.created_at, o.finished_at, o.metadata,
-               exists (select from waiting w where (w.lane, w.order_id) = (o.lane, o.order_id)),
-               now()
+               o.created_at, o.finished_at, o.metadata, o.serving_attempt, now()
         from unnest($1::smallint[], $2::uuid[]) k (lane, order_id)
         join orders o on o.lane = k.lane and o.order_id = k.order_id
         order by o.lane, o.order_id
@@ -115,12 +108,13 @@ async def update(connection: Connection, changes: Sequence[OrderChange]) -> None
         update orders o
         set status = k.status, needs_review = k.needs_review, corrections = k.corrections,
             failure_code = k.failure_code, failure_message = k.failure_message,
-            serial_number = k.serial_number, version = k.version, finished_at = k.finished_at
+            serial_number = k.serial_number, version = k.version, finished_at = k.finished_at,
+            serving_attempt = k.serving_attempt
         from unnest(
             $1::smallint[], $2::uuid[], $3::text[], $4::boolean[], $5::smallint[], $6::text[],
-            $7::text[], $8::text[], $9::integer[], $10::timestamptz[]
+            $7::text[], $8::text[], $9::integer[], $10::timestamptz[], $11::smallint[]
         ) k (lane, order_id, status, needs_review, corrections, failure_code, failure_message,
-             serial_number, version, finished_at)
+             serial_number, version, finished_at, serving_attempt)
         where o.lane = k.lane and o.order_id = k.order_id
         """,
         *columns(changes, *OrderChange.__slots__),

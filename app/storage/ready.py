@@ -67,8 +67,8 @@ async def take(
 ) -> list[Claimable]:
     """Lock up to `limit` unlocked rows for each (dealer, limit), lanes in the order given.
 
-    Nothing is taken while the installation is on hold. The backlog is never sorted: the index
-    gives each lane's rows in order, and the lanes rotate from claim to claim.
+    Nothing is taken while purchases hold, nor for an order that is not open. The backlog is never
+    sorted: the index gives each lane's rows in order, and the lanes rotate from claim to claim.
     """
     dealers, limits = transposed(wanted, 2)
     rows = await connection.fetch(
@@ -94,7 +94,8 @@ async def take(
             limit d.places
         ) r
         join orders o on o.lane = r.lane and o.order_id = r.order_id
-        where not exists (select from installation i where i.hold)
+        where o.status in ('accepted', 'processing')
+          and not exists (select from purchases_held)
         """,
         dealers,
         limits,
@@ -102,6 +103,34 @@ async def take(
         list(lanes_after),
     )
     return [Claimable(*row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A next attempt that waits unclaimed, under its lock."""
+
+    lane: int
+    order_id: UUID
+    dealer_id: str
+
+
+async def lock(connection: Connection, keys: Sequence[tuple[int, UUID]]) -> list[Waiting]:
+    """Lock the waiting next attempts of orders that are locked already.
+
+    It must be a statement of its own behind the orders' lock: only then does it see what the
+    holder before wrote. Where a claim holds the row, this waits until it is gone.
+    """
+    rows = await connection.fetch(
+        """
+        select r.lane, r.order_id, r.dealer_id
+        from unnest($1::smallint[], $2::uuid[]) k (lane, order_id)
+        join ready r on r.lane = k.lane and r.order_id = k.order_id
+        order by r.lane, r.order_id
+        for update of r
+        """,
+        *transposed(keys, 2),
+    )
+    return [Waiting(*row) for row in rows]
 
 
 async def delete(connection: Connection, keys: Sequence[tuple[int, UUID]]) -> None:

@@ -88,7 +88,9 @@ async def open_disputes(connection: Connection, disputes: Sequence[NewDispute]) 
         insert into disputes (lane, order_id, attempt_no, dealer_id, dealer_ref, cost)
         select * from unnest($1::smallint[], $2::uuid[], $3::smallint[], $4::text[], $5::text[],
                              $6::bigint[])
-        on conflict (lane, order_id, attempt_no) do nothing
+        on conflict (lane, order_id, attempt_no) do update
+        set opened_at = now(), closed_at = null, resolution = null
+        where disputes.closed_at is not null
         """,
         *columns(disputes, *NewDispute.__slots__),
     )

@@ -35,6 +35,9 @@ from app.workers.upkeep import Upkeep
 
 log = structlog.get_logger()
 
+_EXPIRY_SECONDS = 0.1
+_CLOSING_SECONDS = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
@@ -66,7 +69,7 @@ class Engine:
         groups = lane_groups(settings.lane_groups)
         self.sealer = Sealer(settings.secret_keys)
         self.hints = Hints(settings.redis_url)
-        self.router = Router(self.sealer, time.monotonic)
+        self.router = Router(self.sealer, time.monotonic, settings.lease.longest_call_seconds)
         self.calls = DealerCalls(metrics)
         self.clients = EndpointClients(settings.address_policy)
         self.acceptor = Acceptor(pool, groups, self.hints, metrics, settings.accept_limits)
@@ -98,8 +101,10 @@ class Engine:
             hints = group.create_task(self.hints.run())
             upkeep = group.create_task(self.upkeep.run(inbox=work))
             async with asyncio.TaskGroup() as acting:
-                for loop in self._loops() if work else ():
-                    acting.create_task(loop.run(stop))
+                if work:
+                    acting.create_task(self._give_up_expired(stop))
+                    for loop in self._loops():
+                        acting.create_task(loop.run(stop))
                 if serve is not None:
                     acting.create_task(_serve_until_done(serve, stop))
                 acting.create_task(_wait(stop))
@@ -112,7 +117,11 @@ class Engine:
         """Close every connection."""
         await self.calls.close()
         await self.clients.close()
-        await self.pool.close()
+        try:
+            async with asyncio.timeout(_CLOSING_SECONDS):
+                await self.pool.close()
+        except TimeoutError:
+            self.pool.terminate()
 
     def _loops(self) -> "tuple[Loop[Purchase], Loop[Check], Loop[DueDelivery]]":
         settings = self.settings
@@ -132,7 +141,7 @@ class Engine:
                 "reconciler",
                 Topic.CHECK,
                 self.reconciler.claim,
-                self.reconciler.check,
+                self._check,
                 hints=self.hints,
                 rhythm=rhythm,
                 most_in_flight=settings.most_checks,
@@ -140,7 +149,7 @@ class Engine:
             Loop(
                 "deliverer",
                 Topic.DELIVER,
-                self._claim_deliveries,
+                self.deliverer.claim,
                 self._deliver,
                 hints=self.hints,
                 rhythm=rhythm,
@@ -149,22 +158,25 @@ class Engine:
         )
 
     async def _claim_purchases(self, free: int) -> Sequence[Purchase]:
-        claimed = await self.executor.claim(datetime.now(UTC), free)
-        for purchase in claimed:
-            self.calls.enter(purchase.access.row.dealer_id)
-        return claimed
+        return await self.executor.claim(datetime.now(UTC), free)
 
     async def _buy(self, purchase: Purchase) -> None:
         try:
             await self.executor.send(purchase)
         finally:
-            self.calls.leave(purchase.access.row.dealer_id)
+            self.executor.leave(purchase)
 
-    async def _claim_deliveries(self, free: int) -> Sequence[DueDelivery]:
-        claimed = await self.deliverer.claim(free)
-        for delivery in claimed:
-            self.deliverer.enter(delivery)
-        return claimed
+    async def _check(self, check: Check) -> None:
+        try:
+            await self.reconciler.check(check)
+        finally:
+            self.reconciler.leave(check)
+
+    async def _give_up_expired(self, stop: asyncio.Event) -> None:
+        """Beside the claims, so that what they claimed is sent without waiting for this."""
+        while not stop.is_set():
+            await asyncio.sleep(_EXPIRY_SECONDS)
+            await self.executor.give_up_expired()
 
     async def _deliver(self, delivery: DueDelivery) -> None:
         try:

@@ -9,7 +9,7 @@ import asyncio
 import structlog
 
 from app.errors import JalurError
-from app.lifecycle.call import DealerCalls
+from app.lifecycle.call import DealerCalls, Kind
 from app.lifecycle.receive import Receiver
 from app.lifecycle.route import Router
 from app.metrics import Metrics
@@ -52,10 +52,7 @@ class Upkeep:
             await asyncio.sleep(_PERIOD_SECONDS)
             lag = asyncio.get_running_loop().time() - started - _PERIOD_SECONDS
             self._metrics.loop_lagged(max(lag, 0.0))
-            try:
-                await self._round(inbox=inbox)
-            except (*DATABASE_ERRORS, JalurError, BadTable, ValueError) as error:
-                log.warning("upkeep.failed", reason=f"{type(error).__name__}: {error}")
+            await self._round(inbox=inbox)
 
     async def look_at_installation(self) -> None:
         """Hold purchases and checks when the database is another one than remembered."""
@@ -67,13 +64,26 @@ class Upkeep:
         self._metrics.hold(seen.hold)
 
     async def _round(self, *, inbox: bool) -> None:
-        await self.look_at_installation()
+        """Each duty by itself: what one trips over must not hold up the others."""
+        duties = [self.look_at_installation, self._take_up_table, self._measure]
+        if inbox:
+            duties.append(self._sweep)
+        for duty in duties:
+            try:
+                await duty()
+            except (*DATABASE_ERRORS, JalurError, BadTable) as error:
+                reason = f"{type(error).__name__}: {error}"
+                log.warning("upkeep.failed", duty=duty.__name__, reason=reason)
+            except Exception:
+                log.exception("upkeep.failed", duty=duty.__name__)
+
+    async def _take_up_table(self) -> None:
         if await self._router.refresh(self._pool):
             trade = self._router.trade
             log.info("table.taken", version=trade.snapshot.version, faults=list(trade.faults))
-        if inbox:
-            await self._receiver.sweep()
-        await self._measure()
+
+    async def _sweep(self) -> None:
+        await self._receiver.sweep()
 
     async def _measure(self) -> None:
         metrics = self._metrics
@@ -86,4 +96,4 @@ class Upkeep:
         metrics.redis_up(self._hints.connected)
         for dealer_id, state in self._router.breaker_states().items():
             metrics.breaker(dealer_id, state)
-            metrics.in_flight(dealer_id, self._calls.in_flight(dealer_id))
+            metrics.in_flight(dealer_id, self._calls.in_flight(dealer_id, Kind.PURCHASE))

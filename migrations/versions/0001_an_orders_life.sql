@@ -6,14 +6,20 @@
 do $$
 begin
     create role jalur_service nologin;
-exception when duplicate_object or unique_violation then null;
+exception
+    when duplicate_object or unique_violation then null;
+    -- Where the owner may not create roles, an administrator did it before.
+    when insufficient_privilege then
+        if not exists (select from pg_roles where rolname = 'jalur_service') then
+            raise;
+        end if;
 end
 $$;
 do $$
 begin
-    if not pg_has_role(current_user, 'jalur_service', 'member') then
-        execute format('grant jalur_service to %I', current_user);
-    end if;
+    -- Since PostgreSQL 16 the creator of a role may not take it on until it is granted.
+    execute format('grant jalur_service to %I', current_user);
+exception when insufficient_privilege then null;
 end
 $$;
 
@@ -113,6 +119,7 @@ create table orders (
     failure_code text,
     failure_message text,
     serial_number text,
+    serving_attempt smallint,
     version integer not null default 1,
     retry_until timestamptz not null,
     created_at timestamptz not null,
@@ -358,14 +365,28 @@ create table installation (
     hold boolean not null default false,
     changed_at timestamptz not null default now()
 );
+-- This database as it is now. The timeline is that of the log being written: the one in the
+-- control file follows only at the next checkpoint.
+create view database_identity as
+    select s.system_identifier::text as system_identifier,
+           ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::integer
+               as timeline
+    from pg_control_system() s;
 insert into installation (system_identifier, timeline)
-    select s.system_identifier::text, c.timeline_id
-    from pg_control_system() s, pg_control_checkpoint() c;
+    select system_identifier, timeline from database_identity;
+-- A row while purchases and checks must hold. Claims read it in their own statement.
+create view purchases_held as
+    select from installation i
+    where i.hold
+       or not exists (
+           select from database_identity d
+           where d.system_identifier = i.system_identifier and d.timeline = i.timeline
+       );
 
 -- ---------------------------------------------------------------- what the service role may do
 
 grant usage on schema public to jalur_service;
-grant select on alembic_version to jalur_service;
+grant select on alembic_version, database_identity, purchases_held to jalur_service;
 grant select, insert on ledger_entries, order_references, events to jalur_service;
 grant select, insert, update on
     resellers, wallets, api_keys, orders, attempts, disputes, reviews, callbacks,

@@ -29,7 +29,7 @@ from app.storage.lanes import lane_of
 from app.storage.lives import Outcome
 from app.storage.pool import PoolSettings, open_pool
 
-LEASE_SECONDS = 4.0
+LEASE_SECONDS = 5.0
 _SIMULATOR_SECONDS = {
     "callback_seconds": 0.3,
     "late_success_seconds": 0.8,
@@ -114,7 +114,6 @@ class Shop:
             "JALUR_SECRET_KEY": self.secret_key,
             "JALUR_PORT": str(port or self.port),
             "JALUR_LEASE_SECONDS": str(LEASE_SECONDS),
-            "JALUR_LEASE_MARGIN_SECONDS": "2",
             "JALUR_REVIEW_AFTER_SECONDS": "60",
             "JALUR_CHECK_SCHEDULE": "0.3",
             "JALUR_WEBHOOK_ALLOW": "127.0.0.0/8",
@@ -160,7 +159,7 @@ class Shop:
         await seed.seed_catalogue(pool, sealer, self.simulator_url, _DEALER_TIMEOUT_SECONDS)
         await seed.seed_reseller(pool, self.reseller_id, self.key)
         await pool.execute(
-            "update dealers set options = $1::json",
+            "update dealers set options = $1::json, connect_timeout_seconds = 0.5",
             json.dumps({"absent_after_seconds": "1", "check_interval_seconds": "0.2"}),
         )
         await pool.close()

@@ -13,7 +13,7 @@ from app.lifecycle.accept import Accepted, OutOfFunds, ReferenceTaken, Replayed,
 from app.storage.batches import BatchLimits
 from app.storage.lanes import lane_of
 from tests.proxies import dropping_proxy
-from tests.shops import PRICE, Owner, Shop, engine_on, enrol, submission
+from tests.shops import PRICE, Owner, Shop, engine_on, enrol, submission, until
 
 OTHER = UUID("0190a000-0000-7000-8000-000000000002")
 STRANGER = UUID("0190a000-0000-7000-8000-000000000003")
@@ -195,9 +195,7 @@ async def test_backend_that_dies_before_its_commit_leaves_one_order(
             where datname = current_database() and wait_event_type = 'Lock'
         """
         other = await asyncpg.connect(database_dsn)
-        async with asyncio.timeout(2):
-            while await other.fetchval(victim) is None:
-                await asyncio.sleep(0.005)
+        await until(lambda: other.fetchval(victim))
         await other.close()
     order_id = await accepting
     assert await shop.kinds(order_id) == ["reserve"]
@@ -218,9 +216,7 @@ async def test_caller_that_leaves_cancels_nobodys_order(shop: Shop):
     leaving = asyncio.ensure_future(
         shop.engine.acceptor.accept(submission("A1", lane=shop.lane, order_id=uuid7()))
     )
-    staying = asyncio.ensure_future(
-        shop.engine.acceptor.accept(submission("A2", lane=shop.lane))
-    )
+    staying = asyncio.ensure_future(shop.engine.acceptor.accept(submission("A2", lane=shop.lane)))
     await asyncio.sleep(0)
     leaving.cancel()
     assert isinstance(await staying, Accepted)

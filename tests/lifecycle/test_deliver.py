@@ -58,8 +58,6 @@ async def deliver(shop: Shop, limit: int = 100) -> int:
     """Claim what is due and make one try of each. Returns how many."""
     deliverer = shop.engine.deliverer
     claimed = await deliverer.claim(limit)
-    for delivery in claimed:
-        deliverer.enter(delivery)
     await asyncio.gather(*(deliverer.deliver(each, datetime.now(UTC)) for each in claimed))
     for delivery in claimed:
         deliverer.leave(delivery)
@@ -233,10 +231,10 @@ async def test_secret_that_cannot_be_opened_costs_no_try(shop: Shop):
 
 
 async def test_time_out_is_a_failed_try(shop: Shop, database_dsn: str):
-    async with engine_on(database_dsn, persistence=Persistence(timeout_seconds=0.2)) as quick:
-        async with receiver(shop, hang):
-            await succeeded(shop)
-            await deliver(Shop(quick, shop.lane))
+    hasty = Persistence(timeout_seconds=0.2)
+    async with engine_on(database_dsn, persistence=hasty) as quick, receiver(shop, hang):
+        await succeeded(shop)
+        await deliver(Shop(quick, shop.lane))
     assert (await the_delivery(shop))["tries"] == 1
 
 
@@ -259,16 +257,13 @@ async def test_events_of_different_orders_do_not_wait_for_each_other(shop: Shop)
 
 async def test_slow_endpoint_takes_no_more_than_its_places(shop: Shop, database_dsn: str):
     persistence = Persistence(endpoint_concurrency=4)
-    async with engine_on(database_dsn, persistence=persistence) as engine:
-        async with receiver(shop):
-            await succeeded(shop, 12)
-            claimed = await engine.deliverer.claim(100)
-            assert len(claimed) <= 4
-            for delivery in claimed:
-                engine.deliverer.enter(delivery)
-            assert await engine.deliverer.claim(100) == []
-            engine.deliverer.leave(claimed[0])
-            assert len(await engine.deliverer.claim(100)) <= 1
+    async with engine_on(database_dsn, persistence=persistence) as engine, receiver(shop):
+        await succeeded(shop, 12)
+        claimed = await engine.deliverer.claim(100)
+        assert len(claimed) <= 4
+        assert await engine.deliverer.claim(100) == []
+        engine.deliverer.leave(claimed[0])
+        assert len(await engine.deliverer.claim(100)) <= 1
 
 
 async def test_slow_endpoint_leaves_the_claim_to_others(shop: Shop, database_dsn: str):

@@ -1,11 +1,13 @@
 """Receive: callbacks are kept as they came; only what is signed is a word."""
 
+import asyncio
 import hmac
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -16,8 +18,7 @@ from app.storage import statements
 from dealers.contract import Callback, Outcome, ReferenceRules
 from tests.lifecycle.counters import Asked, always, counter
 from tests.outbound.peers import Peer
-from tests.shops import ALFA, BRAVO, OPENING_RUPIAH, PRICE, Seller, Shop
-from tests.shops import engine_on, enrol, furnish
+from tests.shops import ALFA, BRAVO, OPENING_RUPIAH, PRICE, Seller, Shop, engine_on, enrol, furnish
 
 SIGNER = Seller("delta", 4900, protocol="digiflazz")
 
@@ -42,9 +43,10 @@ async def opened(dsn: str, sellers: list[Seller]) -> AsyncIterator[Shop]:
 @asynccontextmanager
 async def asking_shop(dsn: str) -> AsyncIterator[tuple[Shop, Peer]]:
     """A shop whose dealer alfa does not sign, and says success when asked."""
-    async with counter(always(Asked.sukses)) as alfa:
-        async with opened(dsn, [replace(ALFA, base_url=alfa.url), BRAVO]) as shop:
-            yield shop, alfa
+    async with AsyncExitStack() as stack:
+        alfa = await stack.enter_async_context(counter(always(Asked.sukses)))
+        sellers = [replace(ALFA, base_url=alfa.url), BRAVO]
+        yield await stack.enter_async_context(opened(dsn, sellers)), alfa
 
 
 def signed(dealer_ref: str, code: str = "00", status: str = "Sukses", **more: Any) -> Callback:
@@ -91,8 +93,6 @@ async def test_signed_callback_settles_before_the_purchases_own_answer(signed_sh
 
 
 async def test_duplicate_callbacks_are_counted_and_change_nothing(signed_shop: Shop):
-    import asyncio
-
     purchase = await bought_from(signed_shop, "delta")
     callback = signed(purchase.order.dealer_ref)
     await asyncio.gather(*(receive(signed_shop, "delta", callback) for _ in range(5)))
@@ -212,8 +212,6 @@ async def test_unsigned_callback_about_a_closed_purchase_is_not_answered_by_buyi
 
 
 async def test_unknown_reference_is_kept_as_unmatched(shop: Shop):
-    from uuid import UUID
-
     foreign = dealer_reference(3, UUID(int=5), 1, ReferenceRules())
     await receive(shop, "alfa", unsigned(foreign))
     assert await verdicts(shop) == ["unmatched"]

@@ -1,5 +1,6 @@
 """Reconcile: what is not known is asked about, under a new fence, as the protocol declares."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,8 +16,18 @@ from app.words import Source
 from dealers.contract import Fault, Outcome
 from tests.lifecycle.counters import Asked, Reply, always, asked, counter, cut
 from tests.outbound.peers import Peer
-from tests.shops import ALFA, BRAVO, NOBODY, OPENING_RUPIAH, PRICE, Seller, Shop
-from tests.shops import engine_on, enrol, furnish
+from tests.shops import (
+    ALFA,
+    BRAVO,
+    NOBODY,
+    OPENING_RUPIAH,
+    PRICE,
+    Seller,
+    Shop,
+    engine_on,
+    enrol,
+    furnish,
+)
 
 DELTA = Seller("alfa", 5000, protocol="digiflazz")
 
@@ -91,8 +102,6 @@ async def test_late_success_under_an_old_fence_settles_and_the_check_finds_it_so
 
 
 async def test_two_reconcilers_never_ask_about_the_same_attempt(shop: Shop, database_dsn: str):
-    import asyncio
-
     for number in range(20):
         await shop.bought(f"A{number}")
     await long_ago(shop, due_at="1 second")

@@ -1,6 +1,7 @@
-"""Settle: what a word does to rows: states, entries, the next attempt, events, reviews, disputes."""
+"""Settle: what a word does to states, money, the next attempt, events, reviews, disputes."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -14,7 +15,8 @@ from app.storage import endpoints
 from app.storage.endpoints import NewEndpoint
 from app.words import Source
 from dealers.contract import Fault, Outcome
-from tests.shops import OPENING_RUPIAH, PRICE, RESELLER, Shop
+from tests.lifecycle.test_accept import OTHER
+from tests.shops import OPENING_RUPIAH, PRICE, RESELLER, Shop, enrol
 
 
 async def next_purchase(shop: Shop, purchase: Purchase) -> Purchase:
@@ -113,8 +115,6 @@ async def test_word_about_an_unknown_order_or_attempt_is_not_found(shop: Shop):
     purchase = await shop.bought()
     stranger = await shop.engine.settler.withdraw(shop.lane, uuid7(), Withdrawal.CANCELLED)
     assert stranger is False
-    from dataclasses import replace
-
     settled = await shop.succeed(replace(purchase, attempt_no=7))
     assert not settled.found
     assert await shop.status(purchase.order_id) == "accepted"
@@ -134,9 +134,7 @@ async def test_words_of_one_moment_are_applied_in_the_order_they_came(
     shop: Shop, first: Outcome, second: Outcome, status: str
 ):
     purchase = await shop.bought()
-    await asyncio.gather(
-        shop.hear(purchase, first), shop.hear(purchase, second, Source.CALLBACK)
-    )
+    await asyncio.gather(shop.hear(purchase, first), shop.hear(purchase, second, Source.CALLBACK))
     assert await shop.status(purchase.order_id) == status
     assert await shop.kinds(purchase.order_id) == ["reserve", "capture"]
     assert await shop.events(purchase.order_id) == ["order.succeeded"]
@@ -343,9 +341,6 @@ async def test_events_are_numbered_without_gaps_and_go_to_whoever_wants_them(sho
 
 
 async def test_settlers_of_two_resellers_number_their_events_apart(shop: Shop):
-    from tests.lifecycle.test_accept import OTHER
-    from tests.shops import enrol
-
     lane = await enrol(shop.engine, OTHER)
     await shop.order("A1")
     await shop.order("A1", lane=lane, reseller_id=OTHER)

@@ -6,7 +6,7 @@ from app.lifecycle.deposit import deposit
 from app.lifecycle.execute import Purchase
 from app.words import Source
 from dealers.contract import Outcome
-from tests.shops import RESELLER, Owner, Shop, engine_on
+from tests.shops import RESELLER, Owner, Shop, engine_on, until
 
 
 async def test_success_behind_a_refusal_elsewhere_withdraws_the_next_attempt(
@@ -70,7 +70,11 @@ async def test_one_wallet_stays_right_under_two_busy_processes(shop: Shop, datab
         )
         await asyncio.gather(
             *(_buy_all(each) for each in (shop, elsewhere)),
-            *(live(each, f"{name}{n}") for n in range(30, 60) for name, each in _named(shop, elsewhere)),
+            *(
+                live(each, f"{name}{n}")
+                for n in range(30, 60)
+                for name, each in _named(shop, elsewhere)
+            ),
         )
         await _buy_all(shop)
     counts = await shop.fetch("select status, count(*) from orders group by 1 order by 1")
@@ -100,9 +104,7 @@ async def _buy_and_reverse(shop: Shop, purchase: Purchase) -> None:
 async def _waiting_for_locks(owner: Owner, count: int) -> None:
     """Return once so many sessions wait; asked outside transactions, which remember the answer."""
     waiting = """
-        select count(*) from pg_stat_activity
+        select count(*) >= $1 from pg_stat_activity
         where datname = current_database() and wait_event_type = 'Lock'
     """
-    async with asyncio.timeout(1):
-        while await owner.fetchval(waiting) < count:
-            await asyncio.sleep(0.002)
+    await until(lambda: owner.fetchval(waiting, count))

@@ -2,15 +2,15 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-
-import asyncpg
-import pytest
+from uuid import UUID
 
 from app.errors import Overloaded
-from app.storage.lanes import lane_of
+from app.lifecycle.settle import Withdrawal
 from app.words import Attempt, AttemptState, Order, OrderStatus, Source, Terms, Word, rule
 from dealers.contract import Capabilities, Outcome, Recovery, Report
-from tests.shops import ALFA, OTOMAX, Owner, Shop, Seller, engine_on, enrol, furnish, submission
+from routing.choose import Inquiry
+from routing.monopoly import Market
+from tests.shops import PRICE, SKU, Owner, Seller, Shop, engine_on, enrol, furnish, submission
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 TERMS = Terms(Capabilities(Recovery.STATUS_CALL), timedelta(minutes=30))
@@ -32,8 +32,8 @@ async def test_order_waiting_at_a_dealer_that_is_not_configured_any_more_goes_el
     await owner.execute("update dealers set protocol = 'vanished' where dealer_id = 'alfa'")
     await owner.execute("update routing_policy set revision = revision + 1")
     await shop.engine.router.refresh(shop.engine.pool)
-    claimed = [await shop.claim() for _ in range(3)]
-    assert [each.access.row.dealer_id for each in sum(claimed, [])] == ["bravo"]
+    claimed = [purchase for _ in range(3) for purchase in await shop.claim()]
+    assert [purchase.access.row.dealer_id for purchase in claimed] == ["bravo"]
 
 
 async def test_expired_order_that_cannot_be_given_up_now_loses_no_claimed_purchase(
@@ -65,11 +65,9 @@ def test_reversal_of_a_disputed_purchase_closes_its_own_dispute() -> None:
     assert ruling.close_dispute_of == 1
 
 
-async def test_purchase_is_claimed_at_nobody_else_s_expense_in_each_lane_group(
+async def test_lane_groups_share_a_dealer_s_places(
     database_dsn: str,
 ) -> None:
-    from uuid import UUID
-
     await furnish(database_dsn, [Seller("alfa", 5000, concurrency=1)])
     async with engine_on(database_dsn, lane_groups=4) as engine:
         for number in range(12):
@@ -119,9 +117,9 @@ async def test_questions_never_take_the_places_of_purchases(database_dsn: str) -
         fresh = await shop.bought("fresh")
         sending = asyncio.ensure_future(engine.executor.send(fresh))
         await asyncio.wait([sending], timeout=1)
-        (state, code) = (await shop.fetch(
-            "select state, code from attempts where order_id = $1", fresh.order_id
-        ))[0]
+        (state, code) = (
+            await shop.fetch("select state, code from attempts where order_id = $1", fresh.order_id)
+        )[0]
         for task in [*checks, sending]:
             task.cancel()
         await asyncio.gather(*checks, sending, return_exceptions=True)
@@ -130,11 +128,6 @@ async def test_questions_never_take_the_places_of_purchases(database_dsn: str) -
 
 
 async def test_cancelled_order_gives_its_market_share_back(shop: Shop) -> None:
-    from app.lifecycle.settle import Withdrawal
-    from routing.choose import Inquiry
-    from routing.monopoly import Market
-    from tests.shops import PRICE, SKU
-
     router, now = shop.engine.router, datetime.now(UTC)
     inquiry = Inquiry(SKU, "tri", None, PRICE)
     decision = router.choose(inquiry, now)

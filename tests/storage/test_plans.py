@@ -13,8 +13,8 @@ import asyncpg
 import orjson
 import pytest
 
-from app.embedded.postgres import RunningPostgres
 from app import postings
+from app.embedded.postgres import RunningPostgres
 from app.storage import (
     acceptance,
     attempts,
@@ -123,7 +123,7 @@ ATTEMPT_CHANGES = [
     for lane, each in KEYS
 ]
 ORDER_CHANGES = [
-    OrderChange(lane, each, "processing", False, 0, None, None, None, 2, None)
+    OrderChange(lane, each, "processing", False, 0, None, None, None, 2, None, None)
     for lane, each in KEYS
 ]
 TRIES = [
@@ -140,19 +140,24 @@ HOT: dict[str, Run] = {
     "orders are accepted": lambda c: acceptance.accept(c, NEW_ORDERS, ["d1"] * len(NEW_ORDERS)),
     "money is moved and told": lambda c: ledger.write(c, MOVEMENTS, NEWS, ERRANDS, MINUTE),
     "ready rows are taken": lambda c: ready.take(c, [("d1", 30), ("d2", 5)], LANES[9:], LANES[:9]),
+    "ready rows are locked": lambda c: ready.lock(c, KEYS),
     "ready rows are deleted": lambda c: ready.delete(c, KEYS),
     "ready rows are moved": lambda c: ready.move(c, READY),
     "claims are read back": lambda c: attempts.claimed(c, CLAIM, KEYS),
-    "due attempts are claimed": lambda c: attempts.claim_due(c, CLAIM, LANES, 64, MINUTE),
+    "due attempts are claimed": lambda c: attempts.claim_due(
+        c, CLAIM, LANES, 64, MINUTE, {"d1": 3, "d2": 0}, 16
+    ),
     "references of dealers are found": lambda c: attempts.find_reference(c, 1, "d", "r"),
-    "an attempt is asked about": lambda c: attempts.ask_now(c, 1, "d", "r"),
+    "an attempt is asked about": lambda c: attempts.ask_now(c, 1, "d", "r", 60.0),
     "orders are locked": lambda c: orders.lock(c, KEYS),
     "attempts are locked": lambda c: attempts.lock(c, KEYS),
     "attempts are written": lambda c: attempts.update(c, ATTEMPT_CHANGES),
     "orders are written": lambda c: orders.update(c, ORDER_CHANGES),
     "endpoints are found": lambda c: endpoints.of_resellers(c, KEYS),
     "reviews are closed": lambda c: reviews.close_reviews(c, KEYS, "done"),
-    "deliveries are claimed": lambda c: deliveries.claim_due(c, CLAIM, LANES, 64, MINUTE, [CLAIM]),
+    "deliveries are claimed": lambda c: deliveries.claim_due(
+        c, CLAIM, LANES, 64, MINUTE, {CLAIM: 0}, 16
+    ),
     "tries are recorded": lambda c: deliveries.record(c, TRIES),
     "callbacks that wait are found": lambda c: callbacks.waiting(c, LANES, 1.0, 100),
     "callbacks are concluded": lambda c: callbacks.conclude(c, CALLBACK, "applied"),

@@ -4,7 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
+
+import asyncpg
 
 from app.lifecycle.settle import Patience
 from app.metrics import Metrics
@@ -14,15 +17,23 @@ from app.workers.engine import EngineSettings, start_engine
 from tests.lifecycle.counters import Asked, Reply, always, asked, counter
 from tests.lifecycle.test_deliver import read, receiver
 from tests.outbound.peers import Peer
-from tests.shops import ALFA, LOOPBACK, OPENING_RUPIAH, PRICE, SECRET_KEY, Shop, enrol, furnish
+from tests.shops import (
+    ALFA,
+    LOOPBACK,
+    OPENING_RUPIAH,
+    PRICE,
+    SECRET_KEY,
+    Shop,
+    enrol,
+    furnish,
+    until,
+)
 
 QUICK = Patience(check_schedule=((1, 0.05),))
 
 
 @asynccontextmanager
-async def working(
-    dsn: str, reply: Reply, **settings: Any
-) -> AsyncIterator[tuple[Shop, Peer]]:
+async def working(dsn: str, reply: Reply, **settings: Any) -> AsyncIterator[tuple[Shop, Peer]]:
     """An engine at work and its one dealer; afterwards everything must add up."""
     async with counter(reply) as alfa:
         await furnish(dsn, [replace(ALFA, base_url=alfa.url)])
@@ -51,18 +62,16 @@ def _settings(dsn: str, **settings: Any) -> EngineSettings:
     )
 
 
-async def until(shop: Shop, query: str) -> None:
+async def becomes(shop: Shop, query: str) -> None:
     """Wait until a query says true."""
-    async with asyncio.timeout(10):
-        while not await shop.value(query):
-            await asyncio.sleep(0.01)
+    await until(lambda: shop.value(query))
 
 
 async def test_orders_are_bought_settled_and_told(database_dsn: str):
     async with working(database_dsn, always(Asked.sukses)) as (shop, alfa):
         async with receiver(shop) as peer:
             await asyncio.gather(*(shop.order(f"A{number}") for number in range(20)))
-            await until(shop, "select count(*) = 20 from deliveries where state = 'delivered'")
+            await becomes(shop, "select count(*) = 20 from deliveries where state = 'delivered'")
             told = {read(raw)["data"]["ref_id"] for raw in peer.requests}
         assert len(alfa.requests) == 20
         assert told == {f"A{number}" for number in range(20)}
@@ -75,7 +84,7 @@ async def test_cut_connection_is_asked_about_until_the_dealer_tells(database_dsn
 
     async with working(database_dsn, reply) as (shop, alfa):
         await shop.order()
-        await until(shop, "select status = 'succeeded' from orders")
+        await becomes(shop, "select status = 'succeeded' from orders")
         assert [question.is_check for question in asked(alfa)] == [False, True]
 
 
@@ -92,8 +101,6 @@ async def test_stopping_loses_no_purchase_on_its_way(database_dsn: str):
         await arrived.wait()
         asyncio.get_running_loop().call_later(0.1, answering.set)
     assert len(alfa.requests) == 1
-    import asyncpg
-
     connection = await asyncpg.connect(database_dsn)
     status = await connection.fetchval("select status from orders where order_id = $1", order_id)
     await connection.close()
@@ -111,8 +118,6 @@ async def test_stopping_hands_a_purchase_over_that_takes_too_long(database_dsn: 
     async with working(database_dsn, silent, grace_seconds=0.05) as (shop, _):
         await shop.order()
         await arrived.wait()
-    import asyncpg
-
     connection = await asyncpg.connect(database_dsn)
     row = await connection.fetchrow("select state, claim_id from attempts")
     await connection.close()
@@ -124,8 +129,10 @@ async def test_new_table_is_taken_up_without_a_restart(database_dsn: str):
     async with working(database_dsn, always(Asked.sukses)) as (shop, _):
         await shop.execute("update routes set cost = 5500")
         await shop.execute("update routing_policy set revision = revision + 1")
-        async with asyncio.timeout(5):
-            while shop.engine.router.trade.revision == 2:
-                await asyncio.sleep(0.02)
+        await until(partial(_taken_up, shop, 3))
         await shop.order()
-        await until(shop, "select count(*) = 1 from attempts where cost = 5500")
+        await becomes(shop, "select count(*) = 1 from attempts where cost = 5500")
+
+
+async def _taken_up(shop: Shop, revision: int) -> bool:
+    return shop.engine.router.trade.revision == revision

@@ -1,4 +1,4 @@
-"""The loop that every worker has: claims under a bound, survives trouble, hands over when stopped."""
+"""The loop that every worker has: it claims under a bound, survives trouble, hands over."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -31,6 +31,13 @@ class Work:
             raise self.troubles.pop(0)
         claimed, self.left = self.left[:free], self.left[free:]
         return claimed
+
+    async def busy_with(self, count: int) -> None:
+        """Wait until so many pieces are being done."""
+        for _ in range(10_000):
+            if self.acting >= count:
+                return
+            await asyncio.sleep(0.001)
 
     async def act(self, piece: int) -> None:
         self.acting += 1
@@ -78,8 +85,7 @@ async def running(
 async def test_no_more_is_done_at_once_than_allowed():
     work = Work(10)
     async with running(work):
-        while work.acting < 3:
-            await asyncio.sleep(0.001)
+        await work.busy_with(3)
         work.gate.set()
         await work.empty.wait()
     assert sorted(work.done) == list(range(10))
@@ -116,8 +122,7 @@ async def test_failed_claim_is_tried_again(trouble: Exception):
 async def test_stopping_sees_through_what_is_in_flight():
     work = Work(2)
     async with running(work):
-        while work.acting < 2:
-            await asyncio.sleep(0.001)
+        await work.busy_with(2)
         asyncio.get_running_loop().call_later(0.05, work.gate.set)
     assert sorted(work.done) == [0, 1]
     assert work.cancelled == []
@@ -126,8 +131,7 @@ async def test_stopping_sees_through_what_is_in_flight():
 async def test_stopping_hands_over_what_takes_too_long():
     work = Work(2)
     async with running(work, grace_seconds=0.02):
-        while work.acting < 2:
-            await asyncio.sleep(0.001)
+        await work.busy_with(2)
     assert sorted(work.cancelled) == [0, 1]
 
 

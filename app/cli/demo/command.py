@@ -113,7 +113,6 @@ def _settings(stage: Stage) -> Settings:
         redis_url=stage.redis_url,
         secret_key=stage.secret_key,
         lease_seconds=30,
-        lease_margin_seconds=15,
         review_after_seconds=REVIEW_AFTER_SECONDS,
         check_schedule="1",
         webhook_allow="127.0.0.0/8",
