@@ -261,10 +261,14 @@ def test_absence_is_proved_by_two_answers_far_enough_apart():
     first = hear(order("processing", attempt("unknown")), ABSENT, Source.CHECK, fence=1)
     assert first.attempt == AttemptState.UNKNOWN
     assert first.absent_since == NOON
-    stands = order("processing", attempt("unknown", absent_since=NOON))
-    soon = hear(stands, ABSENT, Source.CHECK, fence=1, now=NOON + timedelta(seconds=59))
+    late = NOON + timedelta(hours=1)
+    soon_asked = attempt("unknown", absent_since=NOON, asked_at=NOON + timedelta(seconds=59))
+    soon = hear(order("processing", soon_asked), ABSENT, Source.CHECK, fence=1, now=late)
     assert soon.attempt == AttemptState.UNKNOWN
-    proved = hear(stands, ABSENT, Source.CHECK, fence=1, now=NOON + timedelta(seconds=60))
+    later_asked = attempt("unknown", absent_since=NOON, asked_at=NOON + timedelta(seconds=60))
+    stands = order("processing", later_asked)
+    late = NOON + timedelta(minutes=2)
+    proved = hear(stands, ABSENT, Source.CHECK, fence=1, now=late)
     assert proved.attempt == AttemptState.REJECTED
     assert proved.another_dealer
 

@@ -39,6 +39,7 @@ _MOST_SECRETS = 4096
 _WHILE_DISABLED = timedelta(days=1)
 _LEASE_MARGIN_SECONDS = 5.0
 _SOON = timedelta(seconds=1)
+_OUR_FAULT = timedelta(minutes=1)
 _LONGEST_ERROR = 200
 
 
@@ -156,7 +157,8 @@ class Deliverer:
         except AddressRefused as refused:
             return self._failed(delivery, now, refused.reason)
         except CannotOpen as closed:
-            return self._failed(delivery, now, str(closed))
+            # Our own key is missing: that is no try of the reseller's.
+            return _result(delivery, "pending", now + _OUR_FAULT, error=str(closed), charged=False)
         return await self._read(delivery, answer, now)
 
     def _signed(self, delivery: DueDelivery, now: datetime) -> tuple[Mapping[str, str], bytes]:

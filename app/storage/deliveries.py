@@ -74,11 +74,10 @@ async def claim_due(
                 order by d.due_at
                 limit $3 * 4
             ) d
-            where not exists (
-                select from deliveries earlier
-                where earlier.order_id = d.order_id and earlier.endpoint_id = d.endpoint_id
-                  and earlier.event_seq < d.event_seq and earlier.lane = d.lane
-                  and earlier.state = 'pending'
+            where d.order_id is null or d.event_seq = (
+                select min(first.event_seq) from deliveries first
+                where first.order_id = d.order_id and first.endpoint_id = d.endpoint_id
+                  and first.lane = d.lane and first.state = 'pending'
             )
         ), due as materialized (
             select d.lane, d.delivery_id

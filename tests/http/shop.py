@@ -176,7 +176,7 @@ async def open_shop(
     sealer = Sealer([generate_key()])
     await stock(owner, sealer)
     metrics, hints = Metrics(), Hints(None)
-    router = Router(sealer, time.monotonic)
+    router = Router(sealer, time.monotonic, 45.0)
     await router.refresh(pool)
     acceptor = Acceptor(pool, GROUPS, hints, metrics)
     settler = Settler(pool, router, hints, metrics, Patience(), GROUPS)

@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import pytest
 
+from app.lifecycle.call import boottime_seconds
 from app.lifecycle.execute import Lease
 from app.references import lane_of_reference
 from app.storage import installation, statements
@@ -133,9 +135,9 @@ async def test_refusal_is_served_by_the_next_dealer(database_dsn: str):
 
 
 async def test_nothing_is_sent_past_the_lease(database_dsn: str):
-    lease = Lease(seconds=0.5)
+    lease = Lease(seconds=14)
     async with shop_at(database_dsn, always(Asked.sukses), lease=lease) as (shop, alfa):
-        purchase = await shop.bought()
+        purchase = replace(await shop.bought(), send_before=boottime_seconds())
         await shop.engine.executor.send(purchase)
         assert alfa.requests == []
         assert await shop.states(purchase.order_id) == ["rejected"]
@@ -169,7 +171,7 @@ async def test_claim_takes_no_more_than_the_places(database_dsn: str):
         shop = Shop(engine, await enrol(engine))
         for number in range(8):
             await shop.order(f"A{number}")
-        claimed = await shop.claim()
+        claimed = await engine.executor.claim(datetime.now(UTC), 10)
         assert await shop.value("select count(*) from attempts") == 3
         assert await shop.claim() == []
         engine.executor.leave(claimed[0])
@@ -260,6 +262,7 @@ async def test_order_waits_a_little_where_no_dealer_may_serve_now(shop: Shop):
 async def test_expired_order_is_given_up_unsent(shop: Shop):
     order_id = await shop.order(retry_seconds=0.5)
     assert await shop.claim() == []
+    await shop.engine.executor.give_up_expired()
     assert await shop.status(order_id) == "failed"
     assert await shop.value("select failure_code from orders") == "expired"
     assert await shop.money() == (OPENING_RUPIAH, 0)

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -19,7 +18,6 @@ from tests.outbound.peers import Peer
 from tests.shops import (
     ALFA,
     BRAVO,
-    NOBODY,
     OPENING_RUPIAH,
     PRICE,
     Seller,
@@ -193,7 +191,9 @@ async def test_absence_of_what_was_acknowledged_is_never_proved(database_dsn: st
 
 
 async def test_dealer_that_is_gone_leaves_its_purchases_to_people(shop: Shop):
+    """Once our patience is over; until then, and after, it is asked in case it comes back."""
     purchase = await lost(shop)
+    await shop.execute("update attempts set sent_at = now() - interval '1 day'")
     await shop.execute("update dealers set protocol = 'gone' where dealer_id = 'alfa'")
     await shop.execute("update routing_policy set revision = revision + 1")
     await shop.engine.router.refresh(shop.engine.pool)
@@ -201,19 +201,18 @@ async def test_dealer_that_is_gone_leaves_its_purchases_to_people(shop: Shop):
     assert await shop.states(purchase.order_id) == ["unknown"]
     assert await shop.value("select reason from reviews") == "unresolved"
     assert await shop.value("select needs_review from orders")
-    assert await shop.engine.reconciler.claim(10) == []
+    assert await shop.value("select due_at > now() from attempts")
 
 
-async def test_question_that_cannot_be_built_ends_with_people(database_dsn: str):
+async def test_question_that_cannot_be_built_ends_with_people(shop: Shop):
     """The order is open for longer than we are patient, and every check fails on our side."""
-    broken = replace(ALFA, base_url=NOBODY, credentials='{"memberID": "YUSUF"}')
-    await furnish(database_dsn, [broken, BRAVO])
-    patience = Patience(review_after=timedelta(0))
-    async with engine_on(database_dsn, patience=patience) as engine:
-        shop = Shop(engine, await enrol(engine))
-        await shop.bought()
-        await ask(shop)
-        assert await shop.value("select needs_review from orders")
+    await lost(shop)
+    await shop.execute("update attempts set sent_at = now() - interval '1 day'")
+    check = await shop.claim_check()
+    nameless = replace(check, due=replace(check.due, customer_number=None))
+    await shop.engine.reconciler.check(nameless)
+    assert await shop.value("select needs_review from orders")
+    assert await shop.value("select code from attempts") == "not-built"
 
 
 # ------------------------------------------------------------------ where asking is buying

@@ -19,7 +19,7 @@ TERMS = Terms(Capabilities(Recovery.STATUS_CALL), timedelta(minutes=30))
 def _order(status: OrderStatus, *states: AttemptState) -> Order:
     sent = NOW - timedelta(hours=2)
     tries = [
-        Attempt(number, f"d{number}", state, 2, in_flight=True, sent_at=sent)
+        Attempt(number, f"d{number}", state, 2, in_flight=True, sent_at=sent, asked_at=sent)
         for number, state in enumerate(states, 1)
     ]
     return Order(status, False, None, 0, sent, tries, ready=False)
