@@ -1,4 +1,4 @@
-"""A shop with three dealers and one reseller, without a final audit: these tests look for gaps."""
+"""A shop with three dealers and one reseller, without a final audit: tests of what nearly broke."""
 
 from collections.abc import AsyncIterator
 

@@ -123,7 +123,10 @@ async def test_questions_never_take_the_places_of_purchases(database_dsn: str) -
         for task in [*checks, sending]:
             task.cancel()
         await asyncio.gather(*checks, sending, return_exceptions=True)
-        server.close()
+    # The engine closed its connections: the silent dealer's handlers end, and so may it.
+    server.close()
+    await server.wait_closed()
+    await asyncio.sleep(0.05)
     assert (state, code) == ("sent", None)
 
 
