@@ -92,17 +92,18 @@ class Settings(BaseSettings):
 
     # Servers.
     database_url: str | None = Field(default=None, validation_alias="DATABASE_URL", repr=False)
-    """PostgreSQL to use; none: an embedded one in `data_dir`."""
+    """PostgreSQL to use. The demo brings its own."""
     redis_url: str | None = Field(default=None, validation_alias="REDIS_URL", repr=False)
-    """Redis or Valkey to use; none: an embedded one beside an embedded PostgreSQL, else none."""
+    """Redis or Valkey to use; none: processes do not wake each other and poll instead."""
     database_role: str = "jalur_service"
-    """The role taken on after connecting; it may not rewrite history. Empty: the login's own."""
+    """The role taken on after connecting; it may not rewrite history. The login's own name keeps
+    the login as it is."""
     statement_cache_size: Annotated[int, Field(ge=0)] = 256
     """Prepared statements kept a connection; 0 behind a pooler that shares connections."""
     lane_groups: Annotated[int, Field(ge=1, le=64)] = 1
     """Into how many groups the 64 lanes are split; one statement serves one group. 64 on Citus."""
-    data_dir: Path = Path("jalur-data")
-    """Where embedded servers keep their data."""
+    data_dir: Path | None = None
+    """Where the demo keeps everything; none: `.jalur` in the current folder."""
     postgres_bin: Path | None = None
     """The folder of `postgres` and `initdb`; none: those of the wheel or of the machine."""
     valkey_bin: Path | None = None

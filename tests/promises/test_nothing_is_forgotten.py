@@ -1,6 +1,7 @@
 """Orders and words that nobody would ever come back to."""
 
 import asyncio
+import contextlib
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -95,9 +96,10 @@ async def test_order_is_claimable_although_the_application_s_clock_is_ahead(shop
 
 
 async def test_questions_never_take_the_places_of_purchases(database_dsn: str) -> None:
+    writers: list[asyncio.StreamWriter] = []
+
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
+        writers.append(writer)
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -123,10 +125,11 @@ async def test_questions_never_take_the_places_of_purchases(database_dsn: str) -
         for task in [*checks, sending]:
             task.cancel()
         await asyncio.gather(*checks, sending, return_exceptions=True)
-    # The engine closed its connections: the silent dealer's handlers end, and so may it.
     server.close()
-    await server.wait_closed()
-    await asyncio.sleep(0.05)
+    for writer in writers:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
     assert (state, code) == ("sent", None)
 
 

@@ -30,6 +30,7 @@ from app.cli.demo import report, seed
 from app.cli.demo.orders import Sent, send_orders
 from app.cli.demo.stage import (
     Handout,
+    Programs,
     Stage,
     choose_ports,
     read_handout,
@@ -45,6 +46,7 @@ from app.storage.lanes import lane_of
 from app.storage.lives import Outcome, Step, Unfinished
 from app.storage.migrate import migrate
 from app.storage.pool import Pool, PoolSettings, open_pool
+from routing.numbering import mask
 
 DEALER_TIMEOUT_SECONDS = 12.0
 REVIEW_AFTER_SECONDS = 30.0
@@ -89,7 +91,9 @@ def demo(
     ] = None,
 ) -> None:
     """Show an order's whole life on one machine, with simulated dealers."""
-    folder = prepare(usable_folder(data_dir))
+    given = read_settings()
+    folder = prepare(usable_folder(data_dir or given.data_dir))
+    programs = Programs(given.postgres_bin, given.valkey_bin)
     listener = listen("127.0.0.1", port)
     base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     wish = None if no_orders else Wish(orders, once, as_json)
@@ -98,7 +102,7 @@ def demo(
     config = seed.simulator_config(base_url, SIMULATOR_SECONDS)
     with (
         (folder / "jalur.log").open("a") as log,
-        set_stage(folder, config, choose_ports(folder)) as stage,
+        set_stage(folder, config, choose_ports(folder), programs) as stage,
     ):
         logs.configure("json", "info", log)
         faults = uvloop.run(_play(stage, listener, base_url, wish, screen))
@@ -106,9 +110,10 @@ def demo(
         raise typer.Exit(1)
 
 
-def _settings(stage: Stage) -> Settings:
+def _settings(stage: Stage, admin_token: str) -> Settings:
     """Short times, so that everything that can happen is seen within a minute."""
     return read_settings(
+        admin_token=admin_token,
         database_url=stage.database_url,
         redis_url=stage.redis_url,
         secret_key=stage.secret_key,
@@ -127,12 +132,12 @@ async def _play(
     stage: Stage, listener: socket.socket, base_url: str, wish: Wish | None, screen: Console
 ) -> list[str]:
     """Run the service and, beside it, the show. Returns what went wrong."""
-    settings = _settings(stage)
     await migrate(stage.database_url)
     running = Running()
     with stopping_on_signals(running.stop):
         async with _pool(stage) as pool:
             handout = await _prepare_shop(pool, stage, base_url)
+            settings = _settings(stage, handout.admin_token)
             async with asyncio.TaskGroup() as group:
                 group.create_task(run(settings, Role(), listener, running))
                 await running.ready.wait()
@@ -293,10 +298,10 @@ def _what_is_left(left: Unfinished, *, simulator_is_done: bool) -> str:
 
 
 def _life(told: Outcome, steps: list[Step]) -> Table:
-    title = f"The life of order {told.order_id} for {told.customer_number[:4]}****"
+    title = f"The life of order {told.order_id} for {mask(told.customer_number)}"
     table = Table("ms", "what", "detail", title=title)
     first = steps[0].at
     for step in steps:
         milliseconds = (step.at - first).total_seconds() * 1000
-        table.add_row(f"{milliseconds:,.0f}", step.what, step.detail)
+        table.add_row(f"{milliseconds:,.0f}", step.what, logs.mask_numbers(step.detail))
     return table

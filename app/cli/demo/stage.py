@@ -78,15 +78,18 @@ def usable_folder(wanted: Path | None) -> Path:
 
 @contextmanager
 def set_stage(
-    folder: Path, simulator_config: "dict[str, object]", ports: "Ports"
+    folder: Path,
+    simulator_config: "dict[str, object]",
+    ports: "Ports",
+    programs: "Programs",
 ) -> Generator[Stage]:
     """Start everything that is not Jalur itself; stop it all on leaving.
 
     Must be called in the main thread. Raises EmbeddedServerError, with what to do.
     """
     with ExitStack() as running:
-        postgres = running.enter_context(start_postgres(folder))
-        valkey = running.enter_context(start_valkey(folder))
+        postgres = running.enter_context(start_postgres(folder, bin_dir=programs.postgres))
+        valkey = running.enter_context(start_valkey(folder, bin_dir=programs.valkey))
         config = folder / "simulator.json"
         keep(config, json.dumps(simulator_config))
         simulator = ["dealers.simulator", "--config", str(config), "--state-dir", str(folder)]
@@ -99,6 +102,14 @@ def set_stage(
             running.enter_context(_helper(simulator, ports.simulator, folder)),
             running.enter_context(_helper(receiver, ports.receiver, folder)),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """Folders of the servers' programs; None: those of the wheels or of the machine."""
+
+    postgres: Path | None
+    valkey: Path | None
 
 
 @dataclass(frozen=True, slots=True)
