@@ -34,6 +34,9 @@ def migrated_template(postgres: RunningPostgres) -> str:
     """The name of a database at the newest revision that nobody is connected to."""
 
     async def build() -> None:
+        # Processes die here, the machine's power does not: each test's database is made faster.
+        await _execute(postgres.dsn, "alter system set fsync = off")
+        await _execute(postgres.dsn, "select pg_reload_conf()")
         await _execute(postgres.dsn, f"create database {TEMPLATE}")
         await migrate(_named(postgres.dsn, TEMPLATE))
 
