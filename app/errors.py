@@ -3,7 +3,7 @@
     JalurError
     ├── ConfigurationError            a setting is missing or wrong; the message names it
     ├── DatabaseUnavailable     503   PostgreSQL cannot be reached or used
-    ├── Overloaded              503   a bounded queue is full: shed before acceptance
+    ├── Overloaded              503   a bounded queue is full, or rows stay locked
     └── Problem                       a refusal that a caller is told about (RFC 9457)
         ├── BadRequest          400
         ├── Unauthorized        401
@@ -39,7 +39,7 @@ class DatabaseUnavailable(JalurError):
 
 
 class Overloaded(JalurError):
-    """A bounded queue is full; nothing was accepted."""
+    """A bounded queue is full, or rows stay locked; the same again later is safe."""
 
 
 @dataclass(frozen=True, slots=True)

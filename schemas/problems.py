@@ -29,7 +29,7 @@ CATALOGUE = {
     "idempotency-mismatch": "The reference stands for another order: send that order again "
     "unchanged, or take a new reference.",
     "invalid-url": "Webhooks cannot be sent to this address.",
-    "overloaded": "Too much is waiting. Nothing was accepted; send the same again later.",
+    "overloaded": "Too much is waiting. The same request with the same reference is safe, later.",
     "unavailable": "The service cannot tell now whether it was done. The same request with the "
     "same reference is safe, and tells.",
     "not-ready": "This process is starting, stopping, or without its database.",

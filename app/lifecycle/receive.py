@@ -55,9 +55,17 @@ class Receiver:
         """Store a callback and apply it. Returns the acknowledgement's content type and body.
 
         Raises NotFound for an unknown dealer or a wrong token, Forbidden for a callback that is
-        not signed as agreed or cannot be read, Unavailable when it could not be stored.
+        not signed as agreed or cannot be read, Unavailable when it could not be stored, or while
+        the dealer is left out of the table.
         """
         access = self._router.trade.dealers.get(dealer_id)
+        if dealer_id in self._router.trade.left_out:
+            # It cannot be read now, but the dealer will say it again.
+            raise Unavailable(
+                "unavailable",
+                "Callbacks of this dealer cannot be read now.",
+                retry_after_seconds=60,
+            )
         if access is None or not _token_matches(access.row.callback_token, token):
             raise NotFound("not-found", "There is no such callback address.")
         read, lane = _read(access, callback)

@@ -70,6 +70,7 @@ class Router:
         longest_call_seconds: float,
         breaker_rules: BreakerRules | None = None,
     ) -> None:
+        self._dialects = load()
         self._sealer = sealer
         self._monotonic = monotonic
         self._longest_call_seconds = longest_call_seconds
@@ -101,9 +102,8 @@ class Router:
             if self._trade is not None and revision == self._trade.revision:
                 return False
             rows = await reference.load(connection)
-        self._trade = await asyncio.to_thread(
-            compile_trade, rows, self._sealer, self._longest_call_seconds
-        )
+        limits = DealerLimits(self._dialects, self._sealer, self._longest_call_seconds)
+        self._trade = await asyncio.to_thread(compile_trade, rows, limits)
         return True
 
     async def rebuild_shares(self, pool: Pool, now: datetime) -> None:
@@ -186,13 +186,22 @@ class Router:
 # ------------------------------------------------------------------ compiling a revision
 
 
-def compile_trade(rows: Reference, sealer: Sealer, longest_call_seconds: float) -> Trade:
+@dataclass(frozen=True, slots=True)
+class DealerLimits:
+    """What a dealer must fit to be called at all."""
+
+    dialects: Mapping[str, Dialect]
+    sealer: Sealer
+    longest_call_seconds: float
+
+
+def compile_trade(rows: Reference, limits: DealerLimits) -> Trade:
     """Compile reference rows. Raises BadTable for rows that contradict each other.
 
     A dealer that cannot be called is left out with its faults; the others stay.
     """
     faults: list[str] = []
-    access = _dealers(rows.dealers, sealer, longest_call_seconds, faults)
+    access = _dealers(rows.dealers, limits, faults)
     try:
         snapshot = compile_table(
             [_dealer(row) for row in rows.dealers if row.dealer_id in access],
@@ -223,28 +232,29 @@ def compile_trade(rows: Reference, sealer: Sealer, longest_call_seconds: float) 
 
 
 def _dealers(
-    rows: list[DealerRow], sealer: Sealer, longest_call_seconds: float, faults: list[str]
+    rows: list[DealerRow], limits: DealerLimits, faults: list[str]
 ) -> dict[str, DealerAccess]:
     access: dict[str, DealerAccess] = {}
     for row in rows:
         try:
-            access[row.dealer_id] = _access(row, sealer, longest_call_seconds)
+            access[row.dealer_id] = _access(row, limits)
         except Exception as error:  # noqa: BLE001 - one dealer's settings leave out that dealer only
             faults.append(f"dealer {row.dealer_id}: {error}")
     return access
 
 
-def _access(row: DealerRow, sealer: Sealer, longest_call_seconds: float) -> DealerAccess:
+def _access(row: DealerRow, limits: DealerLimits) -> DealerAccess:
     """All that calling the dealer needs. Raises ConfigurationError naming every fault."""
-    dialect = load().get(row.protocol)
+    dialect = limits.dialects.get(row.protocol)
     if dialect is None:
         raise ConfigurationError(f"no protocol is called {row.protocol}")
-    account = _account(row, sealer)
+    account = _account(row, limits.sealer)
     faults = dialect.validate(account)
     seconds = row.timeout_seconds + row.connect_timeout_seconds
-    if seconds > longest_call_seconds:
+    if seconds > limits.longest_call_seconds:
         faults.append(
-            f"its time-outs add up to {seconds:g} s; at most {longest_call_seconds:g} s, half of "
+            f"its time-outs add up to {seconds:g} s; at most "
+            f"{limits.longest_call_seconds:g} s, half of "
             "the lease, keep two processes from buying the same order"
         )
     if faults:

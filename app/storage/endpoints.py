@@ -109,26 +109,19 @@ async def count(connection: Connection, lane: int, reseller_id: UUID) -> int:
 
 
 async def delete(connection: Connection, lane: int, reseller_id: UUID, endpoint_id: UUID) -> bool:
-    """Delete a reseller's endpoint and give up what is still to be sent there.
+    """Delete a reseller's endpoint. Returns whether there was one.
 
-    Returns whether there was one.
+    What is still to be sent there is given up when it is claimed next.
     """
-    return await connection.fetchval(
-        """
-        with gone as (
+    return (
+        await connection.execute(
+            """
             update webhook_endpoints set status = 'deleted'
             where lane = $1 and reseller_id = $2 and endpoint_id = $3 and status <> 'deleted'
-            returning lane, endpoint_id
-        ), given_up as (
-            update deliveries d
-            set state = 'failed', claim_id = null, due_at = null,
-                last_error = 'the endpoint was deleted'
-            from gone
-            where d.lane = gone.lane and d.endpoint_id = gone.endpoint_id and d.state = 'pending'
+            """,
+            lane,
+            reseller_id,
+            endpoint_id,
         )
-        select exists (select from gone)
-        """,
-        lane,
-        reseller_id,
-        endpoint_id,
+        == "UPDATE 1"
     )

@@ -194,7 +194,7 @@ async def start_engine(settings: EngineSettings, metrics: Metrics) -> Engine:
     engine = Engine(settings, pool, metrics)
     try:
         await engine.upkeep.look_at_installation()
-        await engine.router.refresh(pool)
+        await engine.upkeep.take_up_table()
         await engine.router.rebuild_shares(pool, datetime.now(UTC))
     except BaseException:
         await engine.close()

@@ -65,7 +65,7 @@ class Upkeep:
 
     async def _round(self, *, inbox: bool) -> None:
         """Each duty by itself: what one trips over must not hold up the others."""
-        duties = [self.look_at_installation, self._take_up_table, self._measure]
+        duties = [self.look_at_installation, self.take_up_table, self._measure]
         if inbox:
             duties.append(self._sweep)
         for duty in duties:
@@ -77,7 +77,8 @@ class Upkeep:
             except Exception:
                 log.exception("upkeep.failed", duty=duty.__name__)
 
-    async def _take_up_table(self) -> None:
+    async def take_up_table(self) -> None:
+        """Take up a newer routing table, and say what had to be left out of it."""
         if await self._router.refresh(self._pool):
             trade = self._router.trade
             log.info("table.taken", version=trade.snapshot.version, faults=list(trade.faults))

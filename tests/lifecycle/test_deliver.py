@@ -220,6 +220,16 @@ async def test_refused_address_is_a_failed_try(shop: Shop, database_dsn: str):
     assert "loopback" in row["last_error"]
 
 
+async def test_what_was_to_go_to_a_deleted_endpoint_is_given_up_unsent(shop: Shop):
+    async with receiver(shop) as peer:
+        await succeeded(shop)
+        await shop.execute("update webhook_endpoints set status = 'deleted'")
+        await deliver(shop)
+        assert peer.requests == []
+    row = await the_delivery(shop)
+    assert (row["state"], row["tries"], row["due_at"]) == ("failed", 0, None)
+
+
 async def test_secret_that_cannot_be_opened_costs_no_try(shop: Shop):
     async with receiver(shop) as peer:
         await shop.execute("update webhook_endpoints set secret_sealed = 'x'")
