@@ -161,7 +161,7 @@ class Settings(BaseSettings):
     )
     """The delay before each try of a delivery, counted from the try before."""
     webhook_timeout_seconds: Seconds = 15.0
-    endpoint_concurrency: Count = 16
+    endpoint_concurrency: Count = 32
     """Deliveries under way to one endpoint at once."""
 
     # Logs.

@@ -5,6 +5,7 @@ claimed, sent and its try recorded; holding no connection while sending. Every t
 `webhook-id` and the same body, so that a receiver can tell a repetition.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ _MOST_DIGITS = 6
 _MOST_SECRETS = 4096
 _WHILE_DISABLED = timedelta(days=1)
 _LEASE_MARGIN_SECONDS = 5.0
+_LOOK_EVERY_SECONDS = 0.2
 _SOON = timedelta(seconds=1)
 _OUR_FAULT = timedelta(minutes=1)
 _LONGEST_ERROR = 200
@@ -55,7 +57,8 @@ class Persistence:
         0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400,
     )  # fmt: skip
     timeout_seconds: float = 15.0
-    endpoint_concurrency: int = 16
+    endpoint_concurrency: int = 32
+    most_in_flight: int = 256
 
     @property
     def lease(self) -> timedelta:
@@ -96,12 +99,49 @@ class Deliverer:
         self._random_fraction = random_fraction
         self._in_flight: Counter[UUID] = Counter()
         self._secrets: dict[bytes, str] = {}
+        self._handed: list[DueDelivery] = []
+        self._taking = False
+        self._look_again_at = 0.0
         self.results: LanedBatcher[TryResult, None] = LanedBatcher(
             self._record, lambda result: result.lane, lane_groups
         )
 
+    @property
+    def lease(self) -> timedelta:
+        """How long a claimed try belongs to this process."""
+        return self._persistence.lease
+
+    def take_over(self, *, taking: bool) -> None:
+        """Whether settling may hand deliveries over at once: while this process's loop runs."""
+        self._taking = taking
+
+    def reserve(self, endpoint_id: UUID) -> UUID | None:
+        """A claim for a delivery that is being written, or None where there is no room here."""
+        room = self._in_flight.total() < self._persistence.most_in_flight
+        free = self._in_flight[endpoint_id] < self._persistence.endpoint_concurrency
+        if not (self._taking and room and free):
+            return None
+        self._in_flight[endpoint_id] += 1
+        return uuid7()
+
+    def hand_over(self, delivery: DueDelivery) -> None:
+        """Take a reserved delivery that is committed."""
+        self._handed.append(delivery)
+
     async def claim(self, limit: int) -> list[DueDelivery]:
-        """Claim up to `limit` due deliveries a lane group, each counted at its endpoint."""
+        """What was handed over, and by turns up to `limit` due deliveries a lane group.
+
+        Each is counted at its endpoint until `leave`.
+        """
+        handed, self._handed = self._handed, []
+        now = asyncio.get_running_loop().time()
+        # However much is handed over, what is due in the database gets its turn.
+        if handed and now < self._look_again_at:
+            return handed
+        self._look_again_at = now + _LOOK_EVERY_SECONDS
+        return handed + await self._claim(limit)
+
+    async def _claim(self, limit: int) -> list[DueDelivery]:
         claimed: list[DueDelivery] = []
         for lanes in self._lane_groups:
             async with self._pool.acquire() as connection, connection.transaction():
@@ -119,11 +159,11 @@ class Deliverer:
             claimed += taken
         return claimed
 
-    def leave(self, delivery: DueDelivery) -> None:
-        """The try is over."""
-        self._in_flight[delivery.endpoint_id] -= 1
-        if self._in_flight[delivery.endpoint_id] <= 0:
-            del self._in_flight[delivery.endpoint_id]
+    def leave(self, endpoint_id: UUID) -> None:
+        """A try is over, or what was reserved is not made here: the endpoint's place is free."""
+        self._in_flight[endpoint_id] -= 1
+        if self._in_flight[endpoint_id] <= 0:
+            del self._in_flight[endpoint_id]
 
     async def deliver(self, delivery: DueDelivery, now: datetime) -> None:
         """Make one try and record it. Never raises: what fails is tried again."""

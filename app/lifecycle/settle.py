@@ -17,12 +17,14 @@ import structlog
 from uuid_utils.compat import uuid7
 
 from app import postings
+from app.lifecycle.deliver import Deliverer
 from app.lifecycle.route import Router
 from app.metrics import Metrics
 from app.postings import Posting
 from app.storage import attempts, endpoints, ledger, orders, ready, reviews
 from app.storage.attempts import AttemptChange, LockedAttempt
 from app.storage.batches import BatchLimits, LanedBatcher
+from app.storage.deliveries import DueDelivery
 from app.storage.endpoints import Endpoint
 from app.storage.hints import Hints, Topic
 from app.storage.ledger import Errand, News
@@ -124,6 +126,7 @@ class Settler:
         self,
         pool: Pool,
         router: Router,
+        deliverer: Deliverer,
         hints: Hints,
         metrics: Metrics,
         patience: Patience,
@@ -132,6 +135,7 @@ class Settler:
     ) -> None:
         self._pool = pool
         self._router = router
+        self._deliverer = deliverer
         self._hints = hints
         self._metrics = metrics
         self._patience = patience
@@ -153,10 +157,21 @@ class Settler:
         return settled.withdrawn
 
     async def _apply(self, batch: list[Heard]) -> list[Settled]:
+        settlement = _Settlement(self._router, self._deliverer, self._patience)
+        try:
+            settled = await self._settle(batch, settlement)
+        except BaseException:
+            # Whether it was committed or not, nothing is handed over: the leases tell in the end.
+            for delivery in settlement.handed:
+                self._deliverer.leave(delivery.endpoint_id)
+            raise
+        self._tell(settlement)
+        return settled
+
+    async def _settle(self, batch: list[Heard], settlement: "_Settlement") -> list[Settled]:
         async with self._pool.acquire() as connection, connection.transaction():
             keys = sorted({(heard.lane, heard.order_id) for heard in batch})
             locked = {order.order_id: order for order in await orders.lock(connection, keys)}
-            settlement = _Settlement(self._router, self._patience)
             # Each a statement behind the lock before it, so that it sees what the holder wrote.
             settlement.waiting = {
                 row.order_id: row.dealer_id for row in await ready.lock(connection, keys)
@@ -164,16 +179,19 @@ class Settler:
             settlement.tries = _by_order(await attempts.lock(connection, keys))
             settled = [settlement.apply(heard, locked.get(heard.order_id)) for heard in batch]
             await settlement.write(connection)
-        self._tell(settlement)
         return settled
 
     def _tell(self, settlement: "_Settlement") -> None:
-        """What follows from the commit in this process: hints, shares, metrics, logs."""
+        """What follows from the commit in this process."""
+        for delivery in settlement.handed:
+            self._deliverer.hand_over(delivery)
+        if settlement.handed:
+            self._hints.wake(Topic.DELIVER)
         topics = [
             topic
             for topic, rows in (
                 (Topic.READY, settlement.next_attempts),
-                (Topic.DELIVER, settlement.new_deliveries),
+                (Topic.DELIVER, len(settlement.new_deliveries) > len(settlement.handed)),
                 (Topic.CHECK, settlement.to_check),
             )
             if rows
@@ -202,8 +220,9 @@ def _by_order(rows: Sequence[LockedAttempt]) -> dict[UUID, list[LockedAttempt]]:
 class _Settlement:
     """One batch's rulings turned into rows. Pure but for the router's choice of a next dealer."""
 
-    def __init__(self, router: Router, patience: Patience) -> None:
+    def __init__(self, router: Router, deliverer: Deliverer, patience: Patience) -> None:
         self._router = router
+        self._deliverer = deliverer
         self._patience = patience
         self.tries: dict[UUID, list[LockedAttempt]] = {}
         self.waiting: dict[UUID, str] = {}
@@ -219,6 +238,8 @@ class _Settlement:
         self.new_disputes: list[NewDispute] = []
         self.ended_disputes: list[tuple[int, UUID, int]] = []
         self.new_deliveries: list[Errand] = []
+        self.handed: list[DueDelivery] = []
+        """Deliveries that this process makes at once, claimed as they are written."""
         self.to_check: list[UUID] = []
         self.shares: list[tuple[Market, str, int, datetime, int]] = []
         self.outcomes: list[tuple[str, str]] = []
@@ -481,8 +502,41 @@ class _Settlement:
         if told:
             keys = sorted({(each.lane, each.reseller_id) for each in told})
             wanted = await endpoints.of_resellers(connection, keys)
-            self.new_deliveries = _errands(told, wanted)
-        await ledger.write(connection, movements, told, self.new_deliveries)
+            self._write_errands(told, wanted)
+        lease = self._deliverer.lease
+        await ledger.write(connection, movements, told, self.new_deliveries, lease)
+
+    def _write_errands(self, told: Sequence[News], wanted: Sequence[Endpoint]) -> None:
+        """Each event to each endpoint that wants it; an order's first event here and at once."""
+        by_reseller: dict[UUID, list[Endpoint]] = {}
+        for endpoint in wanted:
+            by_reseller.setdefault(endpoint.reseller_id, []).append(endpoint)
+        first = {order.order_id for order, _, _ in self.news if order.finished_at is None}
+        for each in told:
+            for endpoint in by_reseller.get(each.reseller_id, ()):
+                if endpoint.wants(each.type):
+                    self._write_errand(each, endpoint, at_once=each.order_id in first)
+
+    def _write_errand(self, news: News, endpoint: Endpoint, *, at_once: bool) -> None:
+        ready_here = at_once and endpoint.status == "active"
+        claim_id = self._deliverer.reserve(endpoint.endpoint_id) if ready_here else None
+        errand = Errand(news.lane, uuid7(), endpoint.endpoint_id, news.event_id, claim_id)
+        self.new_deliveries.append(errand)
+        if claim_id is not None:
+            self.handed.append(
+                DueDelivery(
+                    news.lane,
+                    errand.delivery_id,
+                    endpoint.endpoint_id,
+                    claim_id,
+                    0,
+                    news.event_id,
+                    news.payload,
+                    endpoint.url,
+                    endpoint.secret_sealed,
+                    endpoint_deleted=False,
+                )
+            )
 
 
 def too_old_to_resend(capabilities: Capabilities, age: timedelta) -> bool:
@@ -603,15 +657,3 @@ def _payload(order: LockedOrder, change: OrderChange, kind: EventType) -> str:
     )
     body = {"type": kind, "timestamp": order.now.isoformat(), "data": document}
     return orjson.dumps(body).decode()
-
-
-def _errands(told: Sequence[News], wanted: Sequence[Endpoint]) -> list[Errand]:
-    by_reseller: dict[UUID, list[Endpoint]] = {}
-    for endpoint in wanted:
-        by_reseller.setdefault(endpoint.reseller_id, []).append(endpoint)
-    return [
-        Errand(each.lane, uuid7(), endpoint.endpoint_id, each.event_id, None)
-        for each in told
-        for endpoint in by_reseller.get(each.reseller_id, ())
-        if endpoint.wants(each.type)
-    ]

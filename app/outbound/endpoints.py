@@ -34,7 +34,7 @@ from dealers.contract import Answer, Request
 TIMEOUT_SECONDS = 15.0
 PIN_SECONDS = 60.0
 MAX_ANSWER_BYTES = 16_384
-MAX_IN_FLIGHT_PER_HOST = 64
+MAX_IN_FLIGHT_PER_HOST = 256
 MAX_HOSTS = 256
 """A pool costs some 150 kB and 4 ms to build; the host used longest ago gives way."""
 RESOLVER_THREADS = 16

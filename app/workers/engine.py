@@ -55,7 +55,6 @@ class EngineSettings:
     grace_seconds: float = 20.0
     poll_seconds: tuple[float, float] = (0.05, 0.2)
     most_checks: int = 64
-    most_deliveries: int = 256
     most_purchases: int = 1024
 
 
@@ -73,16 +72,18 @@ class Engine:
         self.calls = DealerCalls(metrics)
         self.clients = EndpointClients(settings.address_policy)
         self.acceptor = Acceptor(pool, groups, self.hints, metrics, settings.accept_limits)
-        self.settler = Settler(pool, self.router, self.hints, metrics, settings.patience, groups)
+        self.deliverer = Deliverer(
+            pool, self.clients, self.sealer, metrics, settings.persistence, groups, random.random
+        )
+        self.settler = Settler(
+            pool, self.router, self.deliverer, self.hints, metrics, settings.patience, groups
+        )
         self.receiver = Receiver(pool, self.router, self.settler, self.hints, groups)
         self.executor = Executor(
             pool, self.router, self.settler, self.calls, settings.lease, groups
         )
         self.reconciler = Reconciler(
             pool, self.router, self.settler, self.calls, settings.lease, groups
-        )
-        self.deliverer = Deliverer(
-            pool, self.clients, self.sealer, metrics, settings.persistence, groups, random.random
         )
         self.upkeep = Upkeep(pool, self.router, self.receiver, self.calls, self.hints, metrics)
 
@@ -102,12 +103,14 @@ class Engine:
             upkeep = group.create_task(self.upkeep.run(inbox=work))
             async with asyncio.TaskGroup() as acting:
                 if work:
+                    self.deliverer.take_over(taking=True)
                     acting.create_task(self._give_up_expired(stop))
                     for loop in self._loops():
                         acting.create_task(loop.run(stop))
                 if serve is not None:
                     acting.create_task(_serve_until_done(serve, stop))
-                acting.create_task(_wait(stop))
+                await stop.wait()
+                self.deliverer.take_over(taking=False)
             upkeep.cancel()
             hints.cancel()
             for flusher in flushers:
@@ -153,7 +156,7 @@ class Engine:
                 self._deliver,
                 hints=self.hints,
                 rhythm=rhythm,
-                most_in_flight=settings.most_deliveries,
+                most_in_flight=settings.persistence.most_in_flight,
             ),
         )
 
@@ -182,7 +185,7 @@ class Engine:
         try:
             await self.deliverer.deliver(delivery, datetime.now(UTC))
         finally:
-            self.deliverer.leave(delivery)
+            self.deliverer.leave(delivery.endpoint_id)
 
 
 async def start_engine(settings: EngineSettings, metrics: Metrics) -> Engine:
@@ -208,7 +211,3 @@ async def _serve_until_done(serve: Callable[[], Awaitable[None]], stop: asyncio.
         await serve()
     finally:
         stop.set()
-
-
-async def _wait(stop: asyncio.Event) -> None:
-    await stop.wait()

@@ -15,12 +15,14 @@ import orjson
 
 from app.http.server import Api, ApiLimits, build_app
 from app.lifecycle.accept import Acceptor
+from app.lifecycle.deliver import Deliverer, Persistence
 from app.lifecycle.deposit import deposit
 from app.lifecycle.receive import Receiver
 from app.lifecycle.route import Router, credentials_context
 from app.lifecycle.settle import Patience, Settler
 from app.metrics import Metrics
 from app.outbound.addresses import AddressPolicy
+from app.outbound.endpoints import EndpointClients
 from app.references import dealer_reference
 from app.sealing import Sealer, generate_key
 from app.storage import api_keys, attempts, ready, resellers
@@ -179,7 +181,11 @@ async def open_shop(
     router = Router(sealer, time.monotonic, 45.0)
     await router.refresh(pool)
     acceptor = Acceptor(pool, GROUPS, hints, metrics)
-    settler = Settler(pool, router, hints, metrics, Patience(), GROUPS)
+    clients = EndpointClients(AddressPolicy())
+    deliverer = Deliverer(
+        pool, clients, sealer, metrics, Persistence(), GROUPS, random_fraction=lambda: 0.5
+    )
+    settler = Settler(pool, router, deliverer, hints, metrics, Patience(), GROUPS)
     api = Api(
         pool,
         router,

@@ -1,6 +1,7 @@
 """Deliver: signed, repeated under one id until heard, and nobody's slowness is another's."""
 
 import asyncio
+import json
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -20,7 +21,7 @@ from app.storage.endpoints import NewEndpoint
 from app.words import Source
 from dealers.contract import Outcome
 from tests.outbound.peers import Conversation, Peer, answer_forever, hang, listening
-from tests.shops import RESELLER, Shop, engine_on
+from tests.shops import RESELLER, Owner, Shop, engine_on
 
 SECRET = new_secret(lambda count: b"s" * count)
 
@@ -60,7 +61,7 @@ async def deliver(shop: Shop, limit: int = 100) -> int:
     claimed = await deliverer.claim(limit)
     await asyncio.gather(*(deliverer.deliver(each, datetime.now(UTC)) for each in claimed))
     for delivery in claimed:
-        deliverer.leave(delivery)
+        deliverer.leave(delivery.endpoint_id)
     return len(claimed)
 
 
@@ -272,7 +273,7 @@ async def test_slow_endpoint_takes_no_more_than_its_places(shop: Shop, database_
         claimed = await engine.deliverer.claim(100)
         assert len(claimed) <= 4
         assert await engine.deliverer.claim(100) == []
-        engine.deliverer.leave(claimed[0])
+        engine.deliverer.leave(claimed[0].endpoint_id)
         assert len(await engine.deliverer.claim(100)) <= 1
 
 
@@ -298,3 +299,56 @@ async def test_process_that_dies_while_delivering_leaves_it_to_another(shop: Sho
         assert len(peer.requests) == 2
     row = await the_delivery(shop)
     assert (row["state"], row["tries"]) == ("delivered", 1)
+
+
+# ------------------------------------------------------------------ handed over by settling
+
+
+async def test_first_event_is_handed_over_claimed_and_made_once(shop: Shop, database_dsn: str):
+    async with receiver(shop) as peer, engine_on(database_dsn) as elsewhere:
+        shop.engine.deliverer.take_over(taking=True)
+        await succeeded(shop)
+        assert await elsewhere.deliverer.claim(100) == []
+        assert await deliver(shop) == 1
+        assert len(peer.requests) == 1
+        assert await deliver(shop) == 0
+    assert (await the_delivery(shop))["state"] == "delivered"
+
+
+async def test_later_event_of_an_order_waits_its_turn_in_the_database(shop: Shop):
+    async with receiver(shop) as peer:
+        shop.engine.deliverer.take_over(taking=True)
+        purchase = await shop.bought()
+        await shop.succeed(purchase)
+        await shop.hear(purchase, Outcome.FAILED, Source.CALLBACK, reversal=True)
+        claims = await shop.fetch("select claim_id from deliveries order by event_seq")
+        assert [row["claim_id"] is None for row in claims] == [False, True]
+        while await deliver(shop):
+            pass
+        kinds = [json.loads(raw.partition(b"\r\n\r\n")[2])["type"] for raw in peer.requests]
+    assert kinds == ["order.succeeded", "order.reversed"]
+
+
+async def test_handing_over_stops_at_the_endpoints_places(shop: Shop, database_dsn: str):
+    few = Persistence(endpoint_concurrency=2)
+    async with engine_on(database_dsn, persistence=few) as engine, receiver(shop):
+        engine.deliverer.take_over(taking=True)
+        await succeeded(Shop(engine, shop.lane), 3)
+        assert await shop.value("select count(*) from deliveries where claim_id is null") == 1
+
+
+async def test_settling_that_fails_gives_its_places_back(
+    shop: Shop, owner: Owner, database_dsn: str
+):
+    one = Persistence(endpoint_concurrency=1)
+    async with engine_on(database_dsn, persistence=one) as engine, receiver(shop):
+        busy = Shop(engine, shop.lane)
+        engine.deliverer.take_over(taking=True)
+        first, second = await busy.bought("A1"), await busy.bought("A2")
+        await owner.execute("alter table events add constraint never check (false) not valid")
+        with pytest.raises(Exception, match="never"):
+            await busy.succeed(first)
+        await owner.execute("alter table events drop constraint never")
+        await busy.succeed(second)
+        assert await shop.value("select count(*) from deliveries where claim_id is not null") == 1
+        await busy.succeed(first)
