@@ -7,7 +7,10 @@ import signal
 from tests.faults.shop import LEASE_SECONDS, Shop, load, order, place
 
 _SEED = 20261121
-_ORDINARY = [number for number in range(100) if number != 88]
+# 88 is never resolved. A refusal for stock or price (73, 87) whose answer died with the process is
+# asked about by sending the same purchase again, and refused again: that may have been drawn before
+# the dealer looked the reference up, so it proves nothing and people decide.
+_RESOLVED = [number for number in range(100) if number not in (73, 87, 88)]
 
 
 async def test_service_killed_under_load_keeps_every_promise(shop: Shop) -> None:
@@ -16,7 +19,7 @@ async def test_service_killed_under_load_keeps_every_promise(shop: Shop) -> None
     service = shop.start()
     await shop.until_ready()
     await shop.register_receiver()
-    bodies = [order(number, _ORDINARY[number % 99]) for number in range(198)]
+    bodies = [order(number, _RESOLVED[number % len(_RESOLVED)]) for number in range(198)]
     async with shop.client() as client:
         loading = asyncio.ensure_future(load(client, bodies, accepted))
         for _ in range(3):
