@@ -15,7 +15,6 @@
         ├── TooLarge            413
         ├── UnsupportedMedia    415
         ├── Unprocessable       422   `invalid-request`, `unknown-sku`, `invalid-number`, …
-        ├── TooManyRequests     429
         └── Unavailable         503
 
 The HTTP status and the problem's title stand on the class; the stable `code` on the instance.
@@ -139,13 +138,6 @@ class Unprocessable(Problem):
 
     status = 422
     title = "Unprocessable request"
-
-
-class TooManyRequests(Problem):
-    """The caller is over its limit."""
-
-    status = 429
-    title = "Too many requests"
 
 
 class Unavailable(Problem):

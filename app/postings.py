@@ -76,30 +76,16 @@ def correction(price_rupiah: int, correction_no: int) -> Posting:
 
 @dataclass(frozen=True, slots=True)
 class Wallet:
-    """A reseller's money and the two sequences that are drawn under its lock."""
+    """A reseller's money, in rupiah."""
 
     available: int
     reserved: int
     credit_limit: int
-    entry_seq: int = 0
-    event_seq: int = 0
-
-    def affords(self, price_rupiah: int) -> bool:
-        """Whether the price can be reserved without exceeding the credit limit."""
-        return self.available + self.credit_limit >= price_rupiah
 
     def after(self, posting: Posting) -> "Wallet":
-        """The wallet with the posting applied and the entry sequence advanced."""
+        """The wallet with the posting applied."""
         return Wallet(
             self.available + posting.available_delta,
             self.reserved + posting.reserved_delta,
             self.credit_limit,
-            self.entry_seq + 1,
-            self.event_seq,
-        )
-
-    def after_event(self) -> "Wallet":
-        """The wallet with the event sequence advanced by one."""
-        return Wallet(
-            self.available, self.reserved, self.credit_limit, self.entry_seq, self.event_seq + 1
         )

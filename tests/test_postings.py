@@ -41,14 +41,6 @@ def test_a_wallet_is_the_sum_of_its_postings(moved: list[Posting]):
     assert wallet.reserved == sum(posting.reserved_delta for posting in moved)
     outside = sum(posting.outside_delta for posting in moved)
     assert wallet.available + wallet.reserved + outside == 0
-    assert wallet.entry_seq == len(moved)
-
-
-@given(rupiah, st.integers(0, 10**12), st.integers(0, 10**12))
-def test_what_is_afforded_never_exceeds_the_credit(price: int, available: int, credit: int):
-    wallet = Wallet(available, 0, credit)
-    after = wallet.after(reserve(price))
-    assert wallet.affords(price) == (after.available >= -credit)
 
 
 @pytest.mark.parametrize(
@@ -77,11 +69,6 @@ def test_capture_and_release_share_the_leg_that_exists_once():
 def test_a_deposit_is_positive(amount: int):
     with pytest.raises(ValueError, match="positive"):
         deposit(amount)
-
-
-def test_an_event_draws_its_number_without_moving_money():
-    wallet = Wallet(5, 3, 2, 7, 1)
-    assert wallet.after_event() == Wallet(5, 3, 2, 7, 2)
 
 
 def test_a_deposit_has_no_order_to_be_a_leg_of():

@@ -4,8 +4,7 @@ Every function replaces rows of the same key. `publish` ends a change: it raises
 each process takes up the new table. Call it in the same transaction.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from app.storage.pool import Connection, columns, transposed
 from app.storage.reference import DealerRow, PriceRow, ProductRow, RouteRow
@@ -16,11 +15,6 @@ async def publish(connection: Connection) -> int:
     return await connection.fetchval(
         "update routing_policy set revision = revision + 1 returning revision"
     )
-
-
-async def set_policy(connection: Connection, policy: Mapping[str, object]) -> None:
-    """Replace the routing policy; the fields are those of `routing.table.Policy`."""
-    await connection.execute("update routing_policy set policy = $1::json", json.dumps(policy))
 
 
 async def put_dealers(connection: Connection, dealers: Sequence[DealerRow]) -> None:

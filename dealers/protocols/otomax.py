@@ -85,8 +85,10 @@ _FAULTS: Mapping[str, Fault] = {
 }
 
 _UNDECIDED = r"belum|bukan|menunggu|(?:di)?proses|pending|dobel|time ?out|tidak ada data|R#\w+"
-_DENIES_SUCCESS = re.compile(rf"\b(?:{_UNDECIDED}|gagal|(?:di)?batal\w*|\w*refund|tidak)\b", re.I)
-_DENIES_FAILURE = re.compile(rf"\b(?:{_UNDECIDED}|sukses|berhasil)\b", re.I)
+_DENIES_SUCCESS = re.compile(
+    rf"\b(?:{_UNDECIDED}|gagal|(?:di)?batal\w*|\w*refund|tidak)\b|\?", re.I
+)
+_DENIES_FAILURE = re.compile(rf"\b(?:{_UNDECIDED}|sukses|berhasil)\b|\?", re.I)
 
 
 @dataclass(frozen=True, slots=True)

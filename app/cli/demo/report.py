@@ -49,6 +49,8 @@ class Evidence:
     verified: Counter[str]
     """Verified webhooks by order id."""
     discrepancies: Sequence[Discrepancy]
+    difference_rupiah: int
+    """By how much wallets and entries disagree."""
 
     @property
     def double(self) -> list[Outcome]:
@@ -89,6 +91,7 @@ async def gather(
         Counter(str(row["dealer_ref"]) for row in book if row["reversed_at"] is None),
         Counter(str(item["data"].get("id")) for item in received),
         await statements.verify(connection),
+        await statements.difference(connection),
     )
 
 
@@ -109,8 +112,7 @@ def counts(evidence: Evidence, seconds: float) -> dict[str, int | float]:
         "lost": len(evidence.lost),
         "webhooks_due": sum(each.events for each in outcomes),
         "webhooks_verified": evidence.verified_events,
-        "ledger_difference": evidence.wrong_rupiah
-        + sum(each.count for each in evidence.discrepancies),
+        "ledger_difference": evidence.wrong_rupiah + evidence.difference_rupiah,
         "seconds": round(seconds, 2),
         "orders_per_second": round(len(sent.accepted) / span, 1),
         "p50_ms": _percentile(lived, 0.50),
