@@ -238,7 +238,9 @@ terms = st.sampled_from([ASKABLE, ASKABLE, RESENDING, MUTE])
 @settings(max_examples=400, deadline=None)
 @given(terms, lives)
 def test_money_and_purchases_agree_after_any_sequence_of_words(terms: Terms, taken: list[object]):
-    lived(terms, taken)
+    life = lived(terms, taken)  # checks both after every step
+    check_money(life)
+    check_purchases(life)
 
 
 @settings(max_examples=400, deadline=None)

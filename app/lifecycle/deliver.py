@@ -25,7 +25,7 @@ from app.signatures import sign
 from app.storage import deliveries, endpoints
 from app.storage.batches import LanedBatcher
 from app.storage.deliveries import DueDelivery, TryResult
-from app.storage.pool import Pool
+from app.storage.pool import DATABASE_ERRORS, Pool
 from dealers.contract import Answer
 from schemas.events import webhook_id
 
@@ -144,20 +144,28 @@ class Deliverer:
     async def _claim(self, limit: int) -> list[DueDelivery]:
         claimed: list[DueDelivery] = []
         for lanes in self._lane_groups:
-            async with self._pool.acquire() as connection, connection.transaction():
-                taken = await deliveries.claim_due(
-                    connection,
-                    uuid7(),
-                    lanes,
-                    limit,
-                    self._persistence.lease,
-                    self._places(),
-                    self._persistence.endpoint_concurrency,
-                )
+            try:
+                taken = await self._claim_group(lanes, limit)
+            except DATABASE_ERRORS as error:
+                # What was handed over, or claimed by another group, is sent all the same.
+                log.warning("claim.failed", reason=f"{type(error).__name__}: {error}")
+                continue
             for delivery in taken:
                 self._in_flight[delivery.endpoint_id] += 1
             claimed += taken
         return claimed
+
+    async def _claim_group(self, lanes: Sequence[int], limit: int) -> list[DueDelivery]:
+        async with self._pool.acquire() as connection, connection.transaction():
+            return await deliveries.claim_due(
+                connection,
+                uuid7(),
+                lanes,
+                limit,
+                self._persistence.lease,
+                self._places(),
+                self._persistence.endpoint_concurrency,
+            )
 
     def leave(self, endpoint_id: UUID) -> None:
         """A try is over, or what was reserved is not made here: the endpoint's place is free."""

@@ -18,7 +18,7 @@ from app.lifecycle.route import DealerAccess, Router
 from app.lifecycle.settle import Settler, too_old_to_resend
 from app.storage import attempts
 from app.storage.attempts import DueAttempt
-from app.storage.pool import Pool
+from app.storage.pool import DATABASE_ERRORS, Pool
 from app.words import OPEN_ATTEMPT, AttemptState, Source, Word
 from dealers.contract import Outcome, Recovery, Report, TopUp
 
@@ -61,20 +61,22 @@ class Reconciler:
         checks: list[Check] = []
         for lanes in self._lane_groups:
             started = boottime_seconds()
-            async with self._pool.acquire() as connection, connection.transaction():
-                due = await attempts.claim_due(
-                    connection,
-                    uuid7(),
-                    lanes,
-                    limit,
-                    self._lease.duration,
-                    self._places(),
-                    _PLACES,
-                )
+            try:
+                due = await self._claim_group(lanes, limit)
+            except DATABASE_ERRORS as error:
+                # What another group claimed is committed: it is asked all the same.
+                log.warning("claim.failed", reason=f"{type(error).__name__}: {error}")
+                continue
             for each in due:
                 self._calls.enter(each.dealer_id, Kind.QUESTION)
             checks += [Check(each, started) for each in due]
         return checks
+
+    async def _claim_group(self, lanes: Sequence[int], limit: int) -> list[DueAttempt]:
+        async with self._pool.acquire() as connection, connection.transaction():
+            return await attempts.claim_due(
+                connection, uuid7(), lanes, limit, self._lease.duration, self._places(), _PLACES
+            )
 
     def leave(self, check: Check) -> None:
         """The check is over: its place is free."""

@@ -329,6 +329,20 @@ async def test_later_event_of_an_order_waits_its_turn_in_the_database(shop: Shop
     assert kinds == ["order.succeeded", "order.reversed"]
 
 
+async def test_what_was_handed_over_is_sent_although_the_database_cannot_be_asked(
+    shop: Shop, owner: Owner
+):
+    async with receiver(shop) as peer:
+        shop.engine.deliverer.take_over(taking=True)
+        await succeeded(shop)
+        await owner.execute("revoke select on events from jalur_service")
+        (handed,) = await shop.engine.deliverer.claim(100)
+        await owner.execute("grant select on events to jalur_service")
+        await shop.engine.deliverer.deliver(handed, datetime.now(UTC))
+        assert len(peer.requests) == 1
+    assert (await the_delivery(shop))["state"] == "delivered"
+
+
 async def test_handing_over_stops_at_the_endpoints_places(shop: Shop, database_dsn: str):
     few = Persistence(endpoint_concurrency=2)
     async with engine_on(database_dsn, persistence=few) as engine, receiver(shop):

@@ -140,5 +140,5 @@ async def test_hint_wakes_the_loop_before_its_next_poll():
     waiting = asyncio.ensure_future(hints.wait(Topic.READY, 60))
     await asyncio.sleep(0)
     hints.tell([Topic.READY])
-    async with asyncio.timeout(1):
-        await waiting
+    await asyncio.wait([waiting], timeout=1)
+    assert waiting.done()
