@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.faults.shop import free_port
+from tests.ports import free_port
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ from app.storage import api_keys, lives, statements
 from app.storage.lanes import lane_of
 from app.storage.lives import Outcome
 from app.storage.pool import PoolSettings, open_pool
+from tests.ports import free_port
 
 LEASE_SECONDS = 5.0
 _SIMULATOR_SECONDS = {
@@ -41,12 +41,6 @@ _SIMULATOR_SECONDS = {
 }
 _DEALER_TIMEOUT_SECONDS = 1.5
 _START_SECONDS = 20.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @dataclass

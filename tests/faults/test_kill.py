@@ -5,6 +5,7 @@ import random
 import signal
 
 from tests.faults.shop import LEASE_SECONDS, Shop, load, order, place
+from tests.ports import free_port
 
 _SEED = 20261121
 # 88 is never resolved. A refusal for stock or price (73, 87) whose answer died with the process is
@@ -61,7 +62,7 @@ async def test_process_stopped_past_its_leases_buys_nothing_twice(shop: Shop) ->
         loading = asyncio.ensure_future(load(client, first, accepted, pause_seconds=0.005))
         await asyncio.sleep(0.4)
         stopped.send(signal.SIGSTOP)
-        shop.port, old = shop.port + 1, shop.port
+        shop.port, old = free_port(), shop.port
         shop.start(port=shop.port)
         await shop.until_ready()
         await asyncio.sleep(LEASE_SECONDS + 1.5)

@@ -104,12 +104,6 @@ async def listening(
         await server.wait_closed()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 async def answer_forever(conversation: Conversation) -> None:
     while True:
         await conversation.read_request()

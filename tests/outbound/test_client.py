@@ -12,7 +12,8 @@ import pytest
 from app.outbound.client import FailureKind, OutboundClient, Pin, TransportFailure
 from dealers.contract import Answer, Request
 from tests.outbound.certificates import HOST, write_certificates
-from tests.outbound.peers import Conversation, answer_forever, free_port, hang, listening
+from tests.outbound.peers import Conversation, answer_forever, hang, listening
+from tests.ports import free_port
 
 
 @pytest.fixture
