@@ -46,6 +46,20 @@ CREATE TABLE public.attempts (
 )
 WITH (fillfactor='70');
 
+CREATE TABLE public.audit_log (
+    audit_id uuid NOT NULL,
+    acted_at timestamp with time zone DEFAULT now() NOT NULL,
+    operator text NOT NULL,
+    origin text NOT NULL,
+    action text NOT NULL,
+    subject text NOT NULL,
+    before json,
+    after json,
+    reason text DEFAULT ''::text NOT NULL,
+    CONSTRAINT audit_log_action_check CHECK ((action ~ '^[a-z_]+\.[a-z_]+$'::text)),
+    CONSTRAINT audit_log_operator_check CHECK ((operator <> ''::text))
+);
+
 CREATE TABLE public.brand_prefixes (
     prefix text NOT NULL,
     brand text NOT NULL,
@@ -177,6 +191,17 @@ END),
     CONSTRAINT entry_names_its_order CHECK (((order_id IS NULL) = (leg IS NULL))),
     CONSTRAINT entry_sums_to_zero CHECK ((((available_delta + reserved_delta) + outside_delta) = 0)),
     CONSTRAINT ledger_entries_reserved_after_check CHECK ((reserved_after >= 0))
+);
+
+CREATE TABLE public.operator_tokens (
+    token_id text NOT NULL,
+    name text NOT NULL,
+    scopes text[] NOT NULL,
+    secret_sha256 bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    revoked_at timestamp with time zone,
+    CONSTRAINT operator_tokens_name_check CHECK ((name <> ''::text)),
+    CONSTRAINT operator_tokens_scopes_check CHECK ((cardinality(scopes) > 0))
 );
 
 CREATE TABLE public.order_references (
@@ -336,6 +361,9 @@ ALTER TABLE ONLY public.attempts
 ALTER TABLE ONLY public.attempts
     ADD CONSTRAINT attempts_pkey PRIMARY KEY (lane, order_id, attempt_no);
 
+ALTER TABLE ONLY public.audit_log
+    ADD CONSTRAINT audit_log_pkey PRIMARY KEY (audit_id);
+
 ALTER TABLE ONLY public.brand_prefixes
     ADD CONSTRAINT brand_prefixes_pkey PRIMARY KEY (prefix);
 
@@ -359,6 +387,9 @@ ALTER TABLE ONLY public.installation
 
 ALTER TABLE ONLY public.ledger_entries
     ADD CONSTRAINT ledger_entries_pkey PRIMARY KEY (lane, reseller_id, seq);
+
+ALTER TABLE ONLY public.operator_tokens
+    ADD CONSTRAINT operator_tokens_pkey PRIMARY KEY (token_id);
 
 ALTER TABLE ONLY public.order_references
     ADD CONSTRAINT order_references_pkey PRIMARY KEY (lane, reseller_id, ref_id);
@@ -401,6 +432,8 @@ ALTER TABLE ONLY public.webhook_endpoints
 
 CREATE INDEX attempts_due ON public.attempts USING btree (due_at) WHERE (due_at IS NOT NULL);
 
+CREATE INDEX audit_log_of_a_subject ON public.audit_log USING btree (subject, audit_id);
+
 CREATE INDEX callbacks_waiting ON public.callbacks USING btree (last_received_at) WHERE (verdict = 'waiting'::text);
 
 CREATE INDEX deliveries_due ON public.deliveries USING btree (due_at) WHERE (due_at IS NOT NULL);
@@ -438,6 +471,8 @@ GRANT SELECT,INSERT,UPDATE ON TABLE public.api_keys TO jalur_service;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.attempts TO jalur_service;
 
+GRANT SELECT,INSERT ON TABLE public.audit_log TO jalur_service;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.brand_prefixes TO jalur_service;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.callbacks TO jalur_service;
@@ -455,6 +490,8 @@ GRANT SELECT,INSERT ON TABLE public.events TO jalur_service;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.installation TO jalur_service;
 
 GRANT SELECT,INSERT ON TABLE public.ledger_entries TO jalur_service;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.operator_tokens TO jalur_service;
 
 GRANT SELECT,INSERT ON TABLE public.order_references TO jalur_service;
 

@@ -15,6 +15,7 @@ CATALOGUE = {
     "insufficient-balance": "The balance and the credit do not cover the price.",
     "callback-refused": "The callback is not signed as agreed, or names a foreign reference.",
     "forbidden": "This is not open to you.",
+    "missing-scope": "The operator's token does not open this.",
     "not-found": "There is no such thing here, or it is not yours.",
     "method-not-allowed": "The address exists, but not for this method; `Allow` lists them.",
     "no-route": "No dealer can serve the order now. The reference stays free.",

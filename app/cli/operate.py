@@ -1,58 +1,26 @@
 """Operators' commands on a database: migrate, resume after a restore, verify the ledger."""
 
 import asyncio
-import json
-import sys
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 
+from app.cli.terminal import Json, database_url, print_json, with_connection
 from app.errors import ConfigurationError
-from app.settings import read_settings
 from app.storage import installation, reviews, statements
 from app.storage.migrate import migrate
-from app.storage.pool import Connection, PoolSettings, open_pool
 from app.storage.statements import Discrepancy
-
-T = TypeVar("T")
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 ledger_app = typer.Typer(help="The ledger.", no_args_is_help=True)
 review_app = typer.Typer(help="The review queue.", no_args_is_help=True)
 
 
-def _database_url() -> str:
-    url = read_settings().database_url
-    if url is None:
-        raise ConfigurationError(
-            "DATABASE_URL is missing: the PostgreSQL to use, postgresql://user:password@host/name"
-        )
-    return url
-
-
-def _print_json(content: object) -> None:
-    sys.stdout.write(json.dumps(content, default=str) + "\n")
-
-
-async def _with_connection(work: Callable[[Connection], Awaitable[T]]) -> T:
-    """Run `work` on one connection, under the service's role."""
-    settings = PoolSettings(_database_url(), read_settings().database_role, max_size=2)
-    pool = await open_pool(settings)
-    try:
-        async with pool.acquire() as connection:
-            return await work(connection)
-    finally:
-        await pool.close()
-
-
 def migrate_command(as_json: Json = False) -> None:
     """Bring the database to the newest revision; DATABASE_URL must be its owner's."""
-    done = asyncio.run(migrate(_database_url()))
+    done = asyncio.run(migrate(database_url()))
     if as_json:
-        _print_json(asdict(done))
+        print_json(asdict(done))
     elif done.before == done.after:
         typer.echo(f"The database is at revision {done.after} already.")
     else:
@@ -72,9 +40,9 @@ def resume_command(
             "after a restore, what this database calls unsent may have been bought: compare it "
             "with the dealers' statements first, then run `jalur resume --reconciled`"
         )
-    ended = asyncio.run(_with_connection(installation.resume))
+    ended = asyncio.run(with_connection(installation.resume))
     if as_json:
-        _print_json({"resumed": ended})
+        print_json({"resumed": ended})
     else:
         typer.echo("Purchases and checks go on." if ended else "There was no hold.")
 
@@ -82,9 +50,9 @@ def resume_command(
 @ledger_app.command("verify")
 def verify_command(as_json: Json = False) -> None:
     """Prove in SQL that entries add up to balances and orders agree with them; 1 if they do not."""
-    found = asyncio.run(_with_connection(statements.verify))
+    found = asyncio.run(with_connection(statements.verify))
     if as_json:
-        _print_json({"ok": not found, "discrepancies": [asdict(each) for each in found]})
+        print_json({"ok": not found, "discrepancies": [asdict(each) for each in found]})
     else:
         _print_findings(found)
     if found:
@@ -97,9 +65,9 @@ def list_reviews_command(
     as_json: Json = False,
 ) -> None:
     """What people must look at, the oldest first."""
-    found = asyncio.run(_with_connection(lambda connection: reviews.list_open(connection, limit)))
+    found = asyncio.run(with_connection(lambda connection: reviews.list_open(connection, limit)))
     if as_json:
-        _print_json({"reviews": [asdict(each) for each in found]})
+        print_json({"reviews": [asdict(each) for each in found]})
         return
     for each in found:
         typer.echo(

@@ -1,0 +1,64 @@
+"""What operators' commands share: the database they work on, who they are, how they print."""
+
+import getpass
+import json
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
+
+import typer
+
+from app.administration.operator import Operator
+from app.errors import ConfigurationError
+from app.settings import read_settings
+from app.storage.pool import Connection, Pool, PoolSettings, open_pool
+
+T = TypeVar("T")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept in the audit log.")]
+
+
+def database_url() -> str:
+    """DATABASE_URL. Raises ConfigurationError."""
+    url = read_settings().database_url
+    if url is None:
+        raise ConfigurationError(
+            "DATABASE_URL is missing: the PostgreSQL to use, postgresql://user:password@host/name"
+        )
+    return url
+
+
+def operator() -> Operator:
+    """Who runs this command, for the audit log: the login and the machine."""
+    try:
+        login = getpass.getuser()
+    except (KeyError, OSError):
+        login = "unknown"
+    return Operator(f"cli:{login}", socket.gethostname())
+
+
+async def with_pool(work: Callable[[Pool], Awaitable[T]]) -> T:
+    """Run `work` on a small pool, under the service's role."""
+    settings = PoolSettings(database_url(), read_settings().database_role, max_size=2)
+    pool = await open_pool(settings)
+    try:
+        return await work(pool)
+    finally:
+        await pool.close()
+
+
+async def with_connection(work: Callable[[Connection], Awaitable[T]]) -> T:
+    """Run `work` on one connection, under the service's role."""
+
+    async def on_pool(pool: Pool) -> T:
+        async with pool.acquire() as connection:
+            return await work(connection)
+
+    return await with_pool(on_pool)
+
+
+def print_json(content: object) -> None:
+    """Print one JSON object on a line of its own."""
+    sys.stdout.write(json.dumps(content, default=str) + "\n")
