@@ -4,8 +4,24 @@ import sys
 
 import typer
 
+from app.cli.audit import audit_app
+from app.cli.dealers import dealers_app
 from app.cli.demo.command import demo
-from app.cli.operate import ledger_app, migrate_command, resume_command, review_app
+from app.cli.keys import keys_app
+from app.cli.money import adjust_command, deposit_command
+from app.cli.operate import (
+    hold_command,
+    ledger_app,
+    migrate_command,
+    resume_command,
+    review_app,
+)
+from app.cli.operators import operators_app
+from app.cli.prefixes import prefixes_app
+from app.cli.prices import prices_app
+from app.cli.products import products_app
+from app.cli.regions import regions_app
+from app.cli.resellers import resellers_app
 from app.cli.serve import api_command, serve_command, worker_command
 from app.cli.simulate import simulator_command
 from app.errors import JalurError
@@ -22,8 +38,20 @@ cli.command("serve")(serve_command)
 cli.command("api")(api_command)
 cli.command("worker")(worker_command)
 cli.command("migrate")(migrate_command)
+cli.command("hold")(hold_command)
 cli.command("resume")(resume_command)
+cli.command("deposit")(deposit_command)
+cli.command("adjust")(adjust_command)
 cli.command("simulator")(simulator_command)
+cli.add_typer(resellers_app, name="resellers")
+cli.add_typer(keys_app, name="keys")
+cli.add_typer(products_app, name="products")
+cli.add_typer(prices_app, name="prices")
+cli.add_typer(regions_app, name="regions")
+cli.add_typer(prefixes_app, name="prefixes")
+cli.add_typer(dealers_app, name="dealers")
+cli.add_typer(operators_app, name="operators")
+cli.add_typer(audit_app, name="audit")
 cli.add_typer(ledger_app, name="ledger")
 cli.add_typer(review_app, name="review")
 

@@ -49,6 +49,13 @@ def deposit(amount_rupiah: int) -> Posting:
     return Posting(Kind.DEPOSIT, amount_rupiah, 0)
 
 
+def adjustment(amount_rupiah: int) -> Posting:
+    """An operator's correction: added, or taken where negative. Raises ValueError for nothing."""
+    if amount_rupiah == 0:
+        raise ValueError("an adjustment must add or take something")
+    return Posting(Kind.ADJUSTMENT, amount_rupiah, 0)
+
+
 def reserve(price_rupiah: int) -> Posting:
     """Set the price of an accepted order aside."""
     return Posting(Kind.RESERVE, -price_rupiah, price_rupiah, RESERVE_LEG)

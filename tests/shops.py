@@ -18,8 +18,9 @@ from uuid import UUID
 import asyncpg
 from uuid_utils.compat import uuid7
 
+from app.administration.money import deposit
+from app.administration.operator import Operator
 from app.lifecycle.accept import Submission
-from app.lifecycle.deposit import deposit
 from app.lifecycle.execute import Purchase
 from app.lifecycle.reconcile import Check
 from app.lifecycle.route import credentials_context
@@ -44,6 +45,7 @@ OPENING_RUPIAH = 1_000_000
 LOOPBACK = AddressPolicy(allow=(ip_network("127.0.0.0/8"),), allow_http=True)
 OTOMAX = {"memberID": "YUSUF", "pin": "1144", "password": "abcd"}
 DIGIFLAZZ = {"username": "toko", "api_key": "kunci", "webhook_secret": "rahasia"}
+OPERATOR = Operator("test", "here")
 Owner = asyncpg.Connection
 """A connection that may see and do everything, unlike the service's."""
 NOBODY = "http://127.0.0.1:9"
@@ -139,7 +141,7 @@ async def enrol(
     async with engine.pool.acquire() as connection:
         lane = await resellers.create(connection, new)
     if rupiah:
-        await deposit(engine.pool, reseller_id, rupiah, "opening")
+        await deposit(engine.pool, OPERATOR, str(reseller_id), rupiah, "opening")
     return lane
 
 

@@ -1,4 +1,4 @@
-"""Operators' commands on a database: migrate, resume after a restore, verify the ledger."""
+"""Operators' commands on a database: migrate, hold and resume, verify the ledger."""
 
 import asyncio
 from dataclasses import asdict
@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from app.cli.terminal import Json, database_url, print_json, with_connection
-from app.errors import ConfigurationError
-from app.storage import installation, reviews, statements
+from app.administration import installation
+from app.cli.terminal import Json, Reason, act, database_url, print_json, tell, with_connection
+from app.storage import reviews, statements
 from app.storage.migrate import migrate
 from app.storage.statements import Discrepancy
 
@@ -27,24 +27,25 @@ def migrate_command(as_json: Json = False) -> None:
         typer.echo(f"Migrated from {done.before or 'nothing'} to {done.after}. Next: jalur serve")
 
 
+def hold_command(reason: Reason = "", as_json: Json = False) -> None:
+    """Hold purchases and checks, before a restore for example; orders are still accepted."""
+    held = act(lambda pool, by: installation.hold(pool, by, reason))
+    told = "Purchases and checks hold." if held else "There is a hold already."
+    tell({"held": held}, [told, "`jalur resume --reconciled` ends it."], as_json=as_json)
+
+
 def resume_command(
     reconciled: Annotated[
         bool,
         typer.Option("--reconciled", help="Every dealer's book was held against this database."),
     ] = False,
+    reason: Reason = "",
     as_json: Json = False,
 ) -> None:
     """End the hold after a restore or a failover."""
-    if not reconciled:
-        raise ConfigurationError(
-            "after a restore, what this database calls unsent may have been bought: compare it "
-            "with the dealers' statements first, then run `jalur resume --reconciled`"
-        )
-    ended = asyncio.run(with_connection(installation.resume))
-    if as_json:
-        print_json({"resumed": ended})
-    else:
-        typer.echo("Purchases and checks go on." if ended else "There was no hold.")
+    resumed = act(lambda pool, by: installation.resume(pool, by, reason, reconciled=reconciled))
+    told = "Purchases and checks go on." if resumed else "There was no hold."
+    tell({"resumed": resumed}, [told], as_json=as_json)
 
 
 @ledger_app.command("verify")

@@ -1,22 +1,25 @@
 """What operators' commands share: the database they work on, who they are, how they print."""
 
+import asyncio
 import getpass
 import json
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
 
 from app.administration.operator import Operator
-from app.errors import ConfigurationError
+from app.errors import ConfigurationError, DatabaseUnavailable
 from app.settings import read_settings
-from app.storage.pool import Connection, Pool, PoolSettings, open_pool
+from app.storage.pool import DATABASE_ERRORS, Connection, Pool, PoolSettings, open_pool
 
 T = TypeVar("T")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+File = Annotated[str, typer.Argument(help="A CSV file with a header; - is standard input.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept in the audit log.")]
 
 
@@ -45,8 +48,20 @@ async def with_pool(work: Callable[[Pool], Awaitable[T]]) -> T:
     pool = await open_pool(settings)
     try:
         return await work(pool)
+    except DATABASE_ERRORS as error:
+        raise DatabaseUnavailable(f"the database refused: {error}") from error
     finally:
         await pool.close()
+
+
+def act(work: Callable[[Pool, Operator], Awaitable[T]]) -> T:
+    """Carry out an act as whoever runs this command."""
+    return asyncio.run(with_pool(lambda pool: work(pool, operator())))
+
+
+def look(work: Callable[[Connection], Awaitable[T]]) -> T:
+    """Read something."""
+    return asyncio.run(with_connection(work))
 
 
 async def with_connection(work: Callable[[Connection], Awaitable[T]]) -> T:
@@ -57,6 +72,23 @@ async def with_connection(work: Callable[[Connection], Awaitable[T]]) -> T:
             return await work(connection)
 
     return await with_pool(on_pool)
+
+
+def read_file(path: str) -> bytes:
+    """What a file holds; `-` is standard input. Raises ConfigurationError."""
+    try:
+        return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"cannot read {path}: {error}") from error
+
+
+def tell(document: object, lines: Iterable[str], *, as_json: bool) -> None:
+    """Print the document as JSON where that is wanted, else the lines."""
+    if as_json:
+        print_json(document)
+    else:
+        for line in lines:
+            typer.echo(line)
 
 
 def print_json(content: object) -> None:

@@ -17,3 +17,8 @@ def json_answer(
 def list_answer(data: Sequence[Any], next_cursor: str | None, *, has_more: bool) -> Response:
     """An answer with a page of a list."""
     return json_answer({"data": data, "next_cursor": next_cursor, "has_more": has_more})
+
+
+def secret_answer(content: object, location: str) -> Response:
+    """A new thing with a secret in it that is shown this once."""
+    return json_answer(content, 201, {"location": location, "cache-control": "no-store"})

@@ -16,7 +16,9 @@ from app.lifecycle.settle import Settler
 from app.metrics import Metrics
 from app.outbound.addresses import AddressPolicy
 from app.sealing import Sealer
+from app.storage import api_keys, operator_tokens
 from app.storage.api_keys import KeyHolder
+from app.storage.operator_tokens import TokenHolder
 from app.storage.pool import Pool
 
 
@@ -52,13 +54,16 @@ class Api:
     backlog: Callable[[], int] = field(default=lambda: 0)
     """How many accepted orders wait for a dealer."""
     draining: asyncio.Event = field(default_factory=asyncio.Event)
-    authenticator: Authenticator = field(init=False)
+    authenticator: Authenticator[KeyHolder] = field(init=False)
+    operators: Authenticator[TokenHolder] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Give the keys' cache the pool it reads from."""
-        object.__setattr__(
-            self, "authenticator", Authenticator(self.pool, self.limits.connection_seconds)
-        )
+        """Give the caches of keys and tokens the pool that they read from."""
+        seconds = self.limits.connection_seconds
+        keys = Authenticator(self.pool, seconds, api_keys.parse, api_keys.find)
+        tokens = Authenticator(self.pool, seconds, operator_tokens.parse, operator_tokens.find)
+        object.__setattr__(self, "authenticator", keys)
+        object.__setattr__(self, "operators", tokens)
 
 
 def api_of(request: Request) -> Api:

@@ -1,6 +1,6 @@
 """Request bodies: read to a limit, then to a model; a larger one is refused before it is read."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
@@ -11,6 +11,12 @@ from app.http.problems import unreadable_body
 _Model = TypeVar("_Model", bound=BaseModel)
 
 _MOST_DIGITS = 12
+
+
+def takes(model: type[BaseModel]) -> dict[str, Any]:
+    """How a route that reads its body by hand says in the documentation what it takes."""
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:

@@ -1,13 +1,13 @@
 """For those who run it: is the process alive, may it be sent requests, how is it doing."""
 
 import asyncio
-import hmac
 from functools import cache
 from ipaddress import ip_address
 
 from fastapi import APIRouter, Request, Response
 
-from app.errors import DatabaseUnavailable, Forbidden
+from app.errors import DatabaseUnavailable, Forbidden, Unauthorized
+from app.http.admin.identity import identify_operator
 from app.http.answers import json_answer
 from app.http.api import Api, Parts
 from app.metrics import CONTENT_TYPE
@@ -65,10 +65,10 @@ async def metrics(request: Request, api: Parts) -> Response:
     """The process's metrics, for Prometheus.
 
     They name dealers, which resellers must not learn: they are for callers on this machine, not
-    through a proxy, and for those with the operators' token.
+    through a proxy, and for those with an operator's token.
     """
-    if not (_is_local(request) or _has_token(request, api.admin_token)):
-        raise Forbidden("forbidden", "Metrics need the operators' token.")
+    if not _is_local(request):
+        await _require_operator(request)
     return Response(api.metrics.exposition(), headers={"content-type": CONTENT_TYPE})
 
 
@@ -81,6 +81,8 @@ def _is_local(request: Request) -> bool:
         return False
 
 
-def _has_token(request: Request, token: str | None) -> bool:
-    given = request.headers.get("authorization", "").encode()
-    return token is not None and hmac.compare_digest(given, b"Bearer " + token.encode())
+async def _require_operator(request: Request) -> None:
+    try:
+        await identify_operator(request)
+    except Unauthorized:
+        raise Forbidden("forbidden", "Metrics need an operator's token.") from None

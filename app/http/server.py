@@ -19,8 +19,10 @@ from app.http import (
     products,
     webhook_endpoints,
 )
+from app.http.admin import catalogue, dealers, operators, resellers
 from app.http.api import Api, ApiLimits
 from app.http.edge import Edge
+from schemas.admin import OPERATORS_BODIES
 from schemas.events import Webhook
 from schemas.orders import NewOrder, Order
 from schemas.problems import MEDIA_TYPE, ProblemDocument
@@ -60,6 +62,10 @@ def build_app(api: Api) -> FastAPI:
         callbacks,
         health,
         problems,
+        resellers,
+        catalogue,
+        dealers,
+        operators,
     ):
         app.include_router(part.routes)
     problems.register(app)
@@ -98,7 +104,7 @@ def _documentation(app: FastAPI) -> dict[str, Any]:
 
 
 def _add_models(document: dict[str, Any]) -> None:
-    models = (NewOrder, NewWebhookEndpoint, ProblemDocument, Order, Webhook)
+    models = (NewOrder, NewWebhookEndpoint, ProblemDocument, Order, Webhook, *OPERATORS_BODIES)
     _, schemas = models_json_schema(
         [(model, "validation") for model in models],
         ref_template="#/components/schemas/{model}",

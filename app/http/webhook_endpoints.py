@@ -7,9 +7,9 @@ from fastapi import APIRouter, Request, Response
 from uuid_utils.compat import uuid7
 
 from app.errors import Conflict, FieldError, NotFound, Unprocessable
-from app.http.answers import json_answer, list_answer
+from app.http.answers import list_answer, secret_answer
 from app.http.api import Api, Caller, Parts
-from app.http.bodies import read_json
+from app.http.bodies import read_json, takes
 from app.lifecycle.deliver import secret_context
 from app.outbound.addresses import AddressRefused, parse_endpoint_url
 from app.signatures import new_secret
@@ -24,22 +24,13 @@ from schemas.webhook_endpoints import (
 
 routes = APIRouter(prefix="/v1/webhook-endpoints", tags=["webhooks"])
 
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {"schema": {"$ref": "#/components/schemas/NewWebhookEndpoint"}}
-        },
-    }
-}
-
 
 @routes.post(
     "",
     response_model=None,
     status_code=201,
     responses={201: {"model": CreatedWebhookEndpoint}},
-    openapi_extra=_BODY,
+    openapi_extra=takes(NewWebhookEndpoint),
 )
 async def create_endpoint(request: Request, api: Parts, caller: Caller) -> Response:
     """Add an endpoint. The secret that signs what is sent there is shown this once."""
@@ -56,8 +47,7 @@ async def create_endpoint(request: Request, api: Parts, caller: Caller) -> Respo
     )
     created_at = await _create(api, caller, new)
     document = _document(new.endpoint_id, new.url, new.event_types, "active", created_at)
-    headers = {"location": f"/v1/webhook-endpoints/{endpoint_id}", "cache-control": "no-store"}
-    return json_answer({**document, "secret": secret}, 201, headers)
+    return secret_answer({**document, "secret": secret}, f"/v1/webhook-endpoints/{endpoint_id}")
 
 
 async def _create(api: Api, caller: KeyHolder, new: NewEndpoint) -> datetime:

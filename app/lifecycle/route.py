@@ -6,6 +6,7 @@ One `Router` a process holds what was compiled from the newest revision of the r
 
 import asyncio
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
@@ -70,10 +71,8 @@ class Router:
         longest_call_seconds: float,
         breaker_rules: BreakerRules | None = None,
     ) -> None:
-        self._dialects = load()
-        self._sealer = sealer
         self._monotonic = monotonic
-        self._longest_call_seconds = longest_call_seconds
+        self.limits = DealerLimits(load(), sealer, longest_call_seconds)
         self._breaker_rules = breaker_rules or BreakerRules()
         self._breakers: dict[str, Breaker] = {}
         self._trade: Trade | None = None
@@ -102,8 +101,7 @@ class Router:
             if self._trade is not None and revision == self._trade.revision:
                 return False
             rows = await reference.load(connection)
-        limits = DealerLimits(self._dialects, self._sealer, self._longest_call_seconds)
-        self._trade = await asyncio.to_thread(compile_trade, rows, limits)
+        self._trade = await asyncio.to_thread(compile_trade, rows, self.limits)
         return True
 
     async def rebuild_shares(self, pool: Pool, now: datetime) -> None:
@@ -267,21 +265,34 @@ def credentials_context(dealer_id: str) -> bytes:
     return b"dealer-credentials:" + dealer_id.encode()
 
 
+def open_credentials(row: DealerRow, sealer: Sealer) -> dict[str, str]:
+    """Our account at a dealer, by name. Raises CannotOpen."""
+    return json.loads(sealer.open(row.credentials_sealed, credentials_context(row.dealer_id)))
+
+
 def _account(row: DealerRow, sealer: Sealer) -> Account:
-    credentials = json.loads(
-        sealer.open(row.credentials_sealed, credentials_context(row.dealer_id))
-    )
+    credentials = open_credentials(row, sealer)
     options = {str(name): str(value) for name, value in json.loads(row.options).items()}
     return Account(row.dealer_id, row.base_url, credentials, options)
 
 
 def _capabilities(dialect: Dialect, account: Account) -> Capabilities:
     stated = {
-        field: float(account.options[option])
+        field: _seconds(option, account.options[option])
         for option, field in _OVERRIDES.items()
         if option in account.options
     }
     return replace(dialect.capabilities, **stated) if stated else dialect.capabilities
+
+
+def _seconds(option: str, text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise ConfigurationError(f"option {option} must be a number of seconds, not {text}")
+    return seconds
 
 
 def _dealer(row: DealerRow) -> Dealer:

@@ -2,48 +2,20 @@
 
 api_keys(key_id, lane, reseller_id, mode, secret_sha256, revoked_at)
     unique (key_id)
-
-The secret is 160 random bits, so a plain SHA-256 is as good as a slow hash. The checksum tells a
-mistyped or cut key, and most invented ones, without asking the database.
 """
 
-import base64
-import hashlib
 import hmac
-import re
 import secrets
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
+from app.storage import tokens
 from app.storage.pool import Connection
+from app.storage.tokens import GeneratedKey, PresentedKey
 
 MODES = ("live", "test")
-
-_SECRET_BYTES = 20
-_KEY_ID_LENGTH = 12
-_CHECKSUM_LENGTH = 7
-_SHAPE = re.compile(r"(jalur_(live|test)_([a-z2-7]{12})_([a-z2-7]{32}))([a-z2-7]{7})")
-
-
-@dataclass(frozen=True, slots=True)
-class PresentedKey:
-    """A key as a caller shows it, its checksum right."""
-
-    key_id: str
-    mode: str
-    secret_sha256: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class GeneratedKey:
-    """A new key. `token` is shown once; only the hash is kept."""
-
-    key_id: str
-    mode: str
-    secret_sha256: bytes = field(repr=False)
-    token: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +35,30 @@ class KeyHolder:
         return same_secret and self.mode == presented.mode
 
 
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """A key as operators see it, alive or revoked."""
+
+    key_id: str
+    lane: int
+    reseller_id: UUID
+    mode: str
+    created_at: datetime
+    revoked_at: datetime | None
+
+
 def generate(
     mode: str = "live", random_bytes: Callable[[int], bytes] = secrets.token_bytes
 ) -> GeneratedKey:
     """A fresh key of a mode, `live` or `test`."""
     if mode not in MODES:
         raise ValueError(f"a key is {' or '.join(MODES)}, not {mode}")
-    key_id = _base32(random_bytes(_KEY_ID_LENGTH))[:_KEY_ID_LENGTH]
-    secret = _base32(random_bytes(_SECRET_BYTES))
-    body = f"jalur_{mode}_{key_id}_{secret}"
-    return GeneratedKey(key_id, mode, _hash(secret), body + _checksum(body))
+    return tokens.generate(mode, random_bytes)
 
 
 def parse(token: str) -> PresentedKey | None:
     """Read a key. None where it is none, or mistyped."""
-    shape = _SHAPE.fullmatch(token)
-    if shape is None or _checksum(shape[1]) != shape[5]:
-        return None
-    return PresentedKey(shape[3], shape[2], _hash(shape[4]))
+    return tokens.parse(token, MODES)
 
 
 async def create(connection: Connection, key: GeneratedKey, lane: int, reseller_id: UUID) -> None:
@@ -112,21 +90,34 @@ async def find(connection: Connection, key_id: str) -> KeyHolder | None:
     return KeyHolder(*row) if row else None
 
 
+async def lock(connection: Connection, key_id: str) -> KeyRecord | None:
+    """Lock a key, alive or revoked, and read it."""
+    row = await connection.fetchrow(
+        """
+        select key_id, lane, reseller_id, mode, created_at, revoked_at from api_keys
+        where key_id = $1 for update
+        """,
+        key_id,
+    )
+    return KeyRecord(*row) if row else None
+
+
+async def list_of(connection: Connection, lane: int, reseller_id: UUID) -> list[KeyRecord]:
+    """All keys that a reseller ever had, the oldest first."""
+    rows = await connection.fetch(
+        """
+        select key_id, lane, reseller_id, mode, created_at, revoked_at from api_keys
+        where lane = $1 and reseller_id = $2 order by created_at, key_id
+        """,
+        lane,
+        reseller_id,
+    )
+    return [KeyRecord(*row) for row in rows]
+
+
 async def revoke(connection: Connection, key_id: str) -> bool:
     """Revoke a key for good. Returns whether it was alive."""
     done = await connection.execute(
         "update api_keys set revoked_at = now() where key_id = $1 and revoked_at is null", key_id
     )
     return done == "UPDATE 1"
-
-
-def _hash(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode()).digest()
-
-
-def _checksum(body: str) -> str:
-    return _base32(zlib.crc32(body.encode()).to_bytes(4))[:_CHECKSUM_LENGTH]
-
-
-def _base32(raw: bytes) -> str:
-    return base64.b32encode(raw).decode().rstrip("=").lower()

@@ -10,6 +10,11 @@ from app.storage.pool import Connection, columns, transposed
 from app.storage.reference import DealerRow, PriceRow, ProductRow, RouteRow
 
 
+async def lock(connection: Connection) -> None:
+    """Keep other changes of the catalogue waiting until this transaction ends."""
+    await connection.execute("select from routing_policy for update")
+
+
 async def publish(connection: Connection) -> int:
     """Make the changes of this transaction the new revision. Returns its number."""
     return await connection.fetchval(
@@ -45,11 +50,12 @@ async def put_products(connection: Connection, products: Sequence[ProductRow]) -
     """Insert or replace products."""
     await connection.execute(
         """
-        insert into products (sku, name, brand, kind, denomination)
-        select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[])
+        insert into products (sku, name, brand, kind, denomination, enabled)
+        select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[],
+                             $6::boolean[])
         on conflict (sku) do update
         set name = excluded.name, brand = excluded.brand, kind = excluded.kind,
-            denomination = excluded.denomination, enabled = true
+            denomination = excluded.denomination, enabled = excluded.enabled
         """,
         *columns(products, *ProductRow.__slots__),
     )

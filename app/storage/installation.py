@@ -50,3 +50,13 @@ async def resume(connection: Connection) -> bool:
         )
         == "UPDATE 1"
     )
+
+
+async def hold(connection: Connection) -> bool:
+    """Hold purchases and checks. Returns whether they were going on."""
+    return (
+        await connection.execute(
+            "update installation set hold = true, changed_at = now() where not hold"
+        )
+        == "UPDATE 1"
+    )

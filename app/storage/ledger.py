@@ -24,7 +24,7 @@ WalletKey = tuple[int, UUID]
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """A posting to a reseller's wallet. `reference` is a deposit's."""
+    """A posting to a reseller's wallet. `reference` is a deposit's or an adjustment's."""
 
     lane: int
     reseller_id: UUID
@@ -188,13 +188,16 @@ async def lock(connection: Connection, key: WalletKey) -> Wallet | None:
     return Wallet(row[0], row[1], row[2]) if row else None
 
 
-async def find_reference(connection: Connection, key: WalletKey, reference: str) -> int | None:
-    """The amount that was booked under a deposit's reference, in rupiah."""
-    return await connection.fetchval(
+async def find_reference(
+    connection: Connection, key: WalletKey, reference: str
+) -> tuple[str, int] | None:
+    """What was booked under a reference: its kind, and what it added in rupiah."""
+    row = await connection.fetchrow(
         """
-        select available_delta from ledger_entries
+        select kind, available_delta from ledger_entries
         where lane = $1 and reseller_id = $2 and reference = $3
         """,
         *key,
         reference,
     )
+    return (row[0], row[1]) if row else None

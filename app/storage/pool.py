@@ -33,6 +33,9 @@ DISCONNECTED = (
 )
 """The connection is gone; whether a commit under way took effect is not known."""
 
+LOCKED = (asyncpg.LockNotAvailableError,)
+"""Somebody else holds the rows for longer than this session waits."""
+
 DATABASE_ERRORS = (*DISCONNECTED, asyncpg.PostgresError)
 """Whatever can go wrong with a statement, for loops that try again later."""
 
@@ -88,6 +91,13 @@ async def open_pool(settings: PoolSettings) -> Pool:
         )
     except (*DISCONNECTED, asyncpg.PostgresError) as error:
         raise DatabaseUnavailable(f"cannot use the database: {error}") from error
+
+
+async def wait_longer(connection: Connection) -> None:
+    """Let this transaction wait for locks and for its own process: an operator's act is patient."""
+    await connection.execute(
+        "set local lock_timeout = '5s'; set local idle_in_transaction_session_timeout = '30s'"
+    )
 
 
 def columns(rows: Iterable[object], *names: str) -> list[list[Any]]:

@@ -39,6 +39,7 @@ class ProductRow:
     brand: str
     kind: str
     denomination: int
+    enabled: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,37 +89,71 @@ async def revision(connection: Connection) -> int:
 async def load(connection: Connection) -> Reference:
     """Read every reference table in one consistent snapshot."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        policy = await connection.fetchrow("select revision, policy from routing_policy")
-        dealers = await connection.fetch(
-            """
-            select dealer_id, name, owner_group, protocol, base_url, credentials_sealed, options,
-                   callback_token, concurrency, timeout_seconds, connect_timeout_seconds, enabled,
-                   drained, muted_until
-            from dealers
-            """
-        )
-        products = await connection.fetch(
-            "select sku, name, brand, kind, denomination from products where enabled"
-        )
-        prices = await connection.fetch("select tier, sku, price from prices")
-        routes = await connection.fetch(
-            """
-            select route_id, sku, cluster, dealer_id, dealer_sku, cost, enabled, hours, valid_from,
-                   valid_until
-            from routes
-            """
-        )
-        prefixes = await connection.fetch("select prefix, brand from brand_prefixes")
-        regions = await connection.fetch("select region, cluster from regions")
+        return await read(connection)
+
+
+async def read(connection: Connection) -> Reference:
+    """Read every reference table as this transaction sees it; of products only those on sale."""
+    policy = await connection.fetchrow("select revision, policy from routing_policy")
     if policy is None:
         raise RuntimeError("the routing policy row is missing: run `jalur migrate`")
     return Reference(
         policy[0],
         policy[1],
-        [DealerRow(*row) for row in dealers],
-        [ProductRow(*row) for row in products],
-        [PriceRow(*row) for row in prices],
-        [RouteRow(*row) for row in routes],
-        [(row[0], row[1]) for row in prefixes],
-        [(row[0], row[1]) for row in regions],
+        await dealers(connection),
+        [product for product in await products(connection) if product.enabled],
+        await prices(connection),
+        await _routes(connection),
+        await prefixes(connection),
+        await regions(connection),
     )
+
+
+async def dealers(connection: Connection) -> list[DealerRow]:
+    """Every dealer, by id."""
+    rows = await connection.fetch(
+        """
+        select dealer_id, name, owner_group, protocol, base_url, credentials_sealed, options,
+               callback_token, concurrency, timeout_seconds, connect_timeout_seconds, enabled,
+               drained, muted_until
+        from dealers order by dealer_id
+        """
+    )
+    return [DealerRow(*row) for row in rows]
+
+
+async def products(connection: Connection) -> list[ProductRow]:
+    """Every product by SKU, those off sale too."""
+    rows = await connection.fetch(
+        "select sku, name, brand, kind, denomination, enabled from products order by sku"
+    )
+    return [ProductRow(*row) for row in rows]
+
+
+async def prices(connection: Connection) -> list[PriceRow]:
+    """Every price, by tier and SKU."""
+    rows = await connection.fetch("select tier, sku, price from prices order by tier, sku")
+    return [PriceRow(*row) for row in rows]
+
+
+async def prefixes(connection: Connection) -> list[tuple[str, str]]:
+    """Every number prefix with its brand, by prefix."""
+    rows = await connection.fetch("select prefix, brand from brand_prefixes order by prefix")
+    return [(row[0], row[1]) for row in rows]
+
+
+async def regions(connection: Connection) -> list[tuple[str, str]]:
+    """Every region with its cluster, by region."""
+    rows = await connection.fetch("select region, cluster from regions order by region")
+    return [(row[0], row[1]) for row in rows]
+
+
+async def _routes(connection: Connection) -> list[RouteRow]:
+    rows = await connection.fetch(
+        """
+        select route_id, sku, cluster, dealer_id, dealer_sku, cost, enabled, hours, valid_from,
+               valid_until
+        from routes
+        """
+    )
+    return [RouteRow(*row) for row in rows]

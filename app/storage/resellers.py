@@ -1,6 +1,6 @@
 """Resellers: who may order, at which prices; each has one wallet from the first moment on.
 
-resellers(lane, reseller_id, name, tier, status)
+resellers(lane, reseller_id, name, tier, status); wallets(lane, reseller_id, credit_limit, …)
     unique (lane, reseller_id)
 """
 
@@ -10,6 +10,8 @@ from uuid import UUID
 
 from app.storage.lanes import lane_of
 from app.storage.pool import Connection
+
+_NAMES_LOCK = 0x6E616D6573  # "names"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +25,8 @@ class NewReseller:
 
 
 @dataclass(frozen=True, slots=True)
-class Reseller:
-    """A reseller as it stands."""
+class Account:
+    """A reseller as it stands, with its money in rupiah."""
 
     lane: int
     reseller_id: UUID
@@ -32,6 +34,9 @@ class Reseller:
     tier: str
     status: str
     created_at: datetime
+    available: int
+    reserved: int
+    credit_limit: int
 
 
 async def create(connection: Connection, new: NewReseller) -> int:
@@ -53,17 +58,58 @@ async def create(connection: Connection, new: NewReseller) -> int:
     return lane
 
 
-async def find(connection: Connection, reseller_id: UUID) -> Reseller | None:
-    """The reseller, or None."""
-    row = await connection.fetchrow(
+async def accounts(
+    connection: Connection,
+    *,
+    reseller_id: UUID | None = None,
+    name: str | None = None,
+    after: UUID | None = None,
+    limit: int | None = None,
+) -> list[Account]:
+    """Resellers by id: the one with this id, those with this name, or those behind another one."""
+    rows = await connection.fetch(
         """
-        select lane, reseller_id, name, tier, status, created_at from resellers
+        select r.lane, r.reseller_id, r.name, r.tier, r.status, r.created_at,
+               w.available, w.reserved, w.credit_limit
+        from resellers r
+        join wallets w on w.lane = r.lane and w.reseller_id = r.reseller_id
+        where ($1::uuid is null or r.reseller_id = $1)
+          and ($2::text is null or r.name = $2)
+          and ($3::uuid is null or r.reseller_id > $3)
+        order by r.reseller_id
+        limit $4
+        """,
+        reseller_id,
+        name,
+        after,
+        limit,
+    )
+    return [Account(*row) for row in rows]
+
+
+async def update(connection: Connection, account: Account) -> None:
+    """Write a reseller's name, tier, status and credit limit."""
+    await connection.execute(
+        """
+        with limited as (
+            update wallets set credit_limit = $6
+            where lane = $1 and reseller_id = $2 and credit_limit <> $6
+        )
+        update resellers set name = $3, tier = $4, status = $5
         where lane = $1 and reseller_id = $2
         """,
-        lane_of(reseller_id),
-        reseller_id,
+        account.lane,
+        account.reseller_id,
+        account.name,
+        account.tier,
+        account.status,
+        account.credit_limit,
     )
-    return Reseller(*row) if row else None
+
+
+async def lock_names(connection: Connection) -> None:
+    """Have names given one after the other until the transaction ends."""
+    await connection.execute("select pg_advisory_xact_lock($1)", _NAMES_LOCK)
 
 
 async def lock(connection: Connection, lane: int, reseller_id: UUID) -> None:

@@ -13,10 +13,10 @@ import asyncpg
 import httpx
 import orjson
 
+from app.administration.money import deposit
 from app.http.server import Api, ApiLimits, build_app
 from app.lifecycle.accept import Acceptor
 from app.lifecycle.deliver import Deliverer, Persistence
-from app.lifecycle.deposit import deposit
 from app.lifecycle.receive import Receiver
 from app.lifecycle.route import Router, credentials_context
 from app.lifecycle.settle import Patience, Settler
@@ -33,7 +33,7 @@ from app.storage.pool import Connection, Pool
 from app.storage.resellers import NewReseller
 from app.words import Source, Word
 from dealers.contract import Outcome, ReferenceRules, Report
-from routing.numbering import INDONESIAN_PREFIXES
+from tests.shops import OPERATOR
 
 TELKOMSEL = "081234567800"
 XL = "087712345600"
@@ -82,7 +82,7 @@ class Shop:
         lane = await resellers.create(self.owner, NewReseller(reseller_id, "Toko"))
         await api_keys.create(self.owner, key, lane, reseller_id)
         if money:
-            await deposit(self.api.pool, reseller_id, money, "first")
+            await deposit(self.api.pool, OPERATOR, str(reseller_id), money, "first")
         http = self.client(key.token)
         return Customer(reseller_id, lane, key.key_id, http)
 
@@ -135,7 +135,6 @@ class Shop:
 
 async def stock(owner: Connection, sealer: Sealer) -> None:
     """Brands, products, prices, regions, dealers and routes."""
-    await owner.executemany("insert into brand_prefixes values ($1, $2)", INDONESIAN_PREFIXES)
     await owner.execute("insert into regions values ('surabaya', 'east-java')")
     await owner.execute(
         """

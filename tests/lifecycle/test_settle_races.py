@@ -2,11 +2,11 @@
 
 import asyncio
 
-from app.lifecycle.deposit import deposit
+from app.administration.money import deposit
 from app.lifecycle.execute import Purchase
 from app.words import Source
 from dealers.contract import Outcome
-from tests.shops import RESELLER, Owner, Shop, engine_on, until
+from tests.shops import OPERATOR, RESELLER, Owner, Shop, engine_on, until
 
 
 async def test_success_behind_a_refusal_elsewhere_withdraws_the_next_attempt(
@@ -88,7 +88,7 @@ def _named(*shops: Shop) -> list[tuple[str, Shop]]:
 
 async def live(shop: Shop, ref_id: str) -> None:
     await shop.order(ref_id)
-    await deposit(shop.engine.pool, RESELLER, 1, ref_id)
+    await deposit(shop.engine.pool, OPERATOR, str(RESELLER), 1, ref_id)
 
 
 async def _buy_all(shop: Shop) -> None:

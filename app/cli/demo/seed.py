@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from app.lifecycle.deposit import deposit
+from app.administration.money import deposit
+from app.administration.operator import Operator
 from app.lifecycle.route import credentials_context
 from app.sealing import Sealer
 from app.storage import api_keys, catalogue, resellers
@@ -17,7 +18,6 @@ from app.storage.api_keys import GeneratedKey
 from app.storage.pool import Pool
 from app.storage.reference import DealerRow, PriceRow, ProductRow, RouteRow
 from app.storage.resellers import NewReseller
-from routing.numbering import INDONESIAN_PREFIXES
 
 FIRST_DEPOSIT_RUPIAH = 10_000_000_000
 CALLBACK_TOKEN = "demo-path"  # noqa: S105 - part of a loopback address
@@ -128,7 +128,6 @@ async def seed_catalogue(
     """Write products, prices, dealers and routes, and publish them."""
     shop = products()
     async with pool.acquire() as connection, connection.transaction():
-        await catalogue.put_prefixes(connection, INDONESIAN_PREFIXES)
         await catalogue.put_regions(connection, REGIONS)
         await catalogue.put_products(connection, shop)
         await catalogue.put_prices(
@@ -191,4 +190,5 @@ async def seed_reseller(pool: Pool, reseller_id: UUID, key: GeneratedKey) -> Non
     async with pool.acquire() as connection, connection.transaction():
         lane = await resellers.create(connection, NewReseller(reseller_id, "Agen Demo"))
         await api_keys.create(connection, key, lane, reseller_id)
-    await deposit(pool, reseller_id, FIRST_DEPOSIT_RUPIAH, "first deposit")
+    by = Operator("demo", "localhost")
+    await deposit(pool, by, str(reseller_id), FIRST_DEPOSIT_RUPIAH, "first deposit")

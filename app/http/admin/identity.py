@@ -1,18 +1,17 @@
-"""Which operator calls: by the installation's own token."""
+"""Which operator calls: by the installation's own token, or by one that an operator gave out."""
 
 import hmac
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
 from app.administration.operator import Operator, Scope
-from app.errors import Unauthorized
 from app.http.api import api_of
 
 
 def operator_with(scope: Scope) -> Any:  # noqa: ANN401 (FastAPI's own type)
-    """The operator who calls, as a dependency: `by: Operator = operator_with(Scope.DEALERS)`.
+    """The operator who calls, as a dependency: `Annotated[Operator, operator_with(…)]`.
 
     Raises Unauthorized, or Forbidden where the scope is missing.
     """
@@ -28,12 +27,24 @@ def operator_with(scope: Scope) -> Any:  # noqa: ANN401 (FastAPI's own type)
 
 async def identify_operator(request: Request) -> Operator:
     """The operator whose token comes with the request. Raises Unauthorized."""
-    given = request.headers.get("authorization", "").encode()
-    token = api_of(request).admin_token
+    api = api_of(request)
+    authorization = request.headers.get("authorization")
+    given = (authorization or "").encode()
+    token = api.admin_token
     if token is not None and hmac.compare_digest(given, b"Bearer " + token.encode()):
         return Operator("admin-token", _origin(request))
-    raise Unauthorized("invalid-key", "An operator's token is needed.")
+    holder = await api.operators.identify(authorization)
+    known = frozenset(scope for scope in Scope if scope in holder.scopes)
+    return Operator(f"{holder.name} ({holder.token_id})", _origin(request), known)
 
 
 def _origin(request: Request) -> str:
     return request.client.host if request.client else ""
+
+
+AnyOperator = Annotated[Operator, operator_with(Scope.READ)]
+ResellersOperator = Annotated[Operator, operator_with(Scope.RESELLERS)]
+MoneyOperator = Annotated[Operator, operator_with(Scope.MONEY)]
+CatalogueOperator = Annotated[Operator, operator_with(Scope.CATALOGUE)]
+DealersOperator = Annotated[Operator, operator_with(Scope.DEALERS)]
+OperatorsOperator = Annotated[Operator, operator_with(Scope.OPERATORS)]

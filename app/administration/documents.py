@@ -1,0 +1,66 @@
+"""What the acts' results look like to operators, on a terminal's `--json` and over HTTP alike."""
+
+import json
+from typing import Any
+
+from app.administration.dealers import callback_path
+from app.administration.money import Receipt
+from app.storage.audit import Line
+from app.storage.reference import DealerRow
+from app.storage.resellers import Account
+from app.storage.tokens import GeneratedKey
+from schemas.admin.dealers import ConfiguredDealer, Dealer
+from schemas.admin.operators import AuditLine, CreatedOperatorToken
+from schemas.admin.resellers import Booking, CreatedKey
+
+
+def created_key(account: Account, key: GeneratedKey) -> dict[str, Any]:
+    """A new key with its secret."""
+    return CreatedKey.of(
+        {
+            "id": key.key_id,
+            "mode": key.mode,
+            "reseller_id": account.reseller_id,
+            "key": key.token,
+        }
+    )
+
+
+def created_token(name: str, scopes: list[str], token: GeneratedKey) -> dict[str, Any]:
+    """A new operator's token with its secret."""
+    return CreatedOperatorToken.of(
+        {"id": token.key_id, "name": name, "scopes": scopes, "token": token.token}
+    )
+
+
+def booking(receipt: Receipt) -> dict[str, Any]:
+    """What stands booked."""
+    return Booking.of(
+        {
+            "reseller_id": receipt.account.reseller_id,
+            "amount": receipt.amount,
+            "reference": receipt.reference,
+            "available": receipt.available,
+            "repeated": receipt.repeated,
+        }
+    )
+
+
+def dealer(row: DealerRow, *, with_callback: bool = False) -> dict[str, Any]:
+    """A dealer, on demand with its callback address, which is a secret."""
+    fields = {name: getattr(row, name) for name in DealerRow.__slots__}
+    stated = {
+        **fields,
+        "options": {str(name): str(value) for name, value in json.loads(row.options).items()},
+        "timeout_seconds": round(row.timeout_seconds, 3),
+        "connect_timeout_seconds": round(row.connect_timeout_seconds, 3),
+    }
+    if with_callback:
+        return ConfiguredDealer.of({**stated, "callback_path": callback_path(row)})
+    return Dealer.of(stated)
+
+
+def audit_line(line: Line) -> dict[str, Any]:
+    """A line of the audit log."""
+    act = {name: getattr(line.act, name) for name in line.act.__slots__}
+    return AuditLine.of({"id": line.audit_id, "acted_at": line.acted_at, **act})

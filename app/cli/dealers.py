@@ -1,0 +1,269 @@
+"""`jalur dealers`: where is bought."""
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, cast
+
+import typer
+
+from app.administration import dealers, documents
+from app.administration.dealers import (
+    DEFAULT_CONCURRENCY,
+    DEFAULT_CONNECT_TIMEOUT_SECONDS,
+    DEFAULT_TIMEOUT_SECONDS,
+    Changed,
+    Edit,
+    NewDealer,
+    callback_path,
+)
+from app.administration.operator import Operator
+from app.cli.terminal import Json, Reason, act, look, read_file, tell
+from app.errors import ConfigurationError
+from app.lifecycle.execute import Lease
+from app.lifecycle.route import DealerLimits
+from app.sealing import Sealer
+from app.settings import read_settings
+from app.storage import reference
+from app.storage.pool import Pool
+from app.storage.reference import DealerRow
+from dealers.registry import load
+
+dealers_app = typer.Typer(help="Dealers: where is bought.", no_args_is_help=True)
+
+_DURATION = re.compile(r"([1-9][0-9]{0,5})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+DealerId = Annotated[str, typer.Argument(metavar="DEALER", help="Its id.")]
+Credential = Annotated[
+    list[str] | None,
+    typer.Option(help="NAME=VALUE of our account there; --credentials-file keeps it off the list."),
+]
+CredentialsFile = Annotated[
+    str | None,
+    typer.Option(help="A JSON object of credentials; - is standard input."),
+]
+Option = Annotated[list[str] | None, typer.Option(help="NAME=VALUE of a setting, not secret.")]
+
+
+@dealers_app.command("add")
+def add_command(
+    dealer: DealerId,
+    name: Annotated[str, typer.Option(help="What people call it.")],
+    owner_group: Annotated[
+        str, typer.Option(help="Its owner; the monopoly rule counts dealers of one owner as one.")
+    ],
+    protocol: Annotated[str, typer.Option(help="What it speaks, such as otomax or digiflazz.")],
+    base_url: Annotated[str, typer.Option(help="Where it is called.")],
+    credential: Credential = None,
+    credentials_file: CredentialsFile = None,
+    option: Option = None,
+    concurrency: Annotated[
+        int, typer.Option(help="Purchases in flight at once, a process.")
+    ] = DEFAULT_CONCURRENCY,
+    timeout_seconds: Annotated[float, typer.Option()] = DEFAULT_TIMEOUT_SECONDS,
+    connect_timeout_seconds: Annotated[float, typer.Option()] = DEFAULT_CONNECT_TIMEOUT_SECONDS,
+    reason: Reason = "",
+    as_json: Json = False,
+) -> None:
+    """Add a dealer; refused where it could not be called like this."""
+    new = NewDealer(
+        dealer,
+        name,
+        owner_group,
+        protocol,
+        base_url,
+        _credentials(credential, credentials_file),
+        _pairs(option, "option"),
+        concurrency,
+        timeout_seconds,
+        connect_timeout_seconds,
+    )
+    row = act(lambda pool, by: dealers.add(pool, by, new, _limits(), reason))
+    lines = [
+        f"{row.dealer_id} is added and gets no orders without routes.",
+        f"Its callbacks go to your address and {callback_path(row)}, which is shown this once.",
+        "Next: jalur routes import FILE",
+    ]
+    tell(documents.dealer(row, with_callback=True), lines, as_json=as_json)
+
+
+@dealers_app.command("set")
+def set_command(
+    dealer: DealerId,
+    name: Annotated[str | None, typer.Option()] = None,
+    owner_group: Annotated[str | None, typer.Option()] = None,
+    protocol: Annotated[str | None, typer.Option()] = None,
+    base_url: Annotated[str | None, typer.Option()] = None,
+    credential: Credential = None,
+    credentials_file: CredentialsFile = None,
+    replace_credentials: Annotated[
+        bool, typer.Option("--replace-credentials", help="Forget all others.")
+    ] = False,
+    option: Option = None,
+    concurrency: Annotated[int | None, typer.Option()] = None,
+    timeout_seconds: Annotated[float | None, typer.Option()] = None,
+    connect_timeout_seconds: Annotated[float | None, typer.Option()] = None,
+    renew_callback_token: Annotated[
+        bool, typer.Option("--renew-callback-token", help="Have a new callback address.")
+    ] = False,
+    reason: Reason = "",
+    as_json: Json = False,
+) -> None:
+    """Change a dealer. Credentials and options are merged; NAME= takes one away."""
+    edit = Edit(
+        name,
+        owner_group,
+        protocol,
+        base_url,
+        _credentials(credential, credentials_file),
+        replace_credentials,
+        _pairs(option, "option"),
+        concurrency,
+        timeout_seconds,
+        connect_timeout_seconds,
+        renew_callback_token,
+    )
+    done = act(lambda pool, by: dealers.change(pool, by, dealer, edit, _limits(), reason))
+    _tell(done, as_json=as_json, with_callback=renew_callback_token)
+
+
+@dealers_app.command("list")
+def list_command(as_json: Json = False) -> None:
+    """All dealers, and whether is bought there."""
+    found = look(reference.dealers)
+    empty = ["There are no dealers. Next: jalur dealers add --help"]
+    shown = {"dealers": [documents.dealer(row) for row in found]}
+    tell(shown, [_line(row) for row in found] or empty, as_json=as_json)
+
+
+@dealers_app.command("show")
+def show_command(dealer: DealerId, as_json: Json = False) -> None:
+    """One dealer, without its credentials."""
+    row = look(lambda connection: dealers.find(connection, dealer))
+    document = documents.dealer(row)
+    tell(document, [f"{name}: {value}" for name, value in document.items()], as_json=as_json)
+
+
+@dealers_app.command("pause")
+def pause_command(dealer: DealerId, reason: Reason = "", as_json: Json = False) -> None:
+    """Buy nothing there until `resume`; checks and callbacks go on."""
+    _steer(lambda pool, by: dealers.pause(pool, by, dealer, reason), as_json=as_json)
+
+
+@dealers_app.command("drain")
+def drain_command(dealer: DealerId, reason: Reason = "", as_json: Json = False) -> None:
+    """Buy nothing there any more and see through what is open, before leaving the dealer."""
+    _steer(lambda pool, by: dealers.drain(pool, by, dealer, reason), as_json=as_json)
+
+
+@dealers_app.command("resume")
+def resume_command(dealer: DealerId, reason: Reason = "", as_json: Json = False) -> None:
+    """End a pause or a draining; a mute goes on."""
+    _steer(lambda pool, by: dealers.resume(pool, by, dealer, reason), as_json=as_json)
+
+
+@dealers_app.command("mute")
+def mute_command(
+    dealer: DealerId,
+    for_: Annotated[str | None, typer.Option("--for", help="How long: 90s, 30m, 2h, 1d.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Until when, with its offset: 2027-01-31T18:00+07:00.")
+    ] = None,
+    reason: Reason = "",
+    as_json: Json = False,
+) -> None:
+    """Buy nothing there for a while; it goes on by itself afterwards."""
+    now = datetime.now(UTC)
+    end = _end(for_, until, now)
+    _steer(lambda pool, by: dealers.mute(pool, by, dealer, end, now, reason), as_json=as_json)
+
+
+@dealers_app.command("unmute")
+def unmute_command(dealer: DealerId, reason: Reason = "", as_json: Json = False) -> None:
+    """End a mute."""
+    _steer(lambda pool, by: dealers.unmute(pool, by, dealer, reason), as_json=as_json)
+
+
+# ------------------------------------------------------------------ telling
+
+
+def _steer(work: Callable[[Pool, Operator], Awaitable[Changed]], *, as_json: bool) -> None:
+    _tell(act(work), as_json=as_json)
+
+
+def _tell(done: Changed, *, as_json: bool, with_callback: bool = False) -> None:
+    document = documents.dealer(done.dealer, with_callback=with_callback)
+    lines = [_line(done.dealer)] if done.changed else ["Nothing changed.", _line(done.dealer)]
+    if with_callback:
+        lines.append(f"Its callbacks go to {callback_path(done.dealer)} from now on.")
+    tell({**document, "changed": done.changed}, lines, as_json=as_json)
+
+
+def _line(row: DealerRow) -> str:
+    return f"{row.dealer_id}  {row.name}: {row.protocol}, {_state(row)}"
+
+
+def _state(row: DealerRow) -> str:
+    states = [] if row.enabled else ["paused"]
+    if row.drained:
+        states.append("drained")
+    if row.muted_until is not None and row.muted_until > datetime.now(UTC):
+        states.append(f"muted until {row.muted_until.isoformat(timespec='seconds')}")
+    return ", ".join(states) or "in use"
+
+
+# ------------------------------------------------------------------ what was typed
+
+
+def _limits() -> DealerLimits:
+    settings = read_settings()
+    longest_call_seconds = Lease(settings.lease_seconds).longest_call_seconds
+    return DealerLimits(load(), Sealer(settings.require_secret_keys()), longest_call_seconds)
+
+
+def _end(for_: str | None, until: str | None, now: datetime) -> datetime:
+    if (for_ is None) == (until is None):
+        raise ConfigurationError("give either --for 30m or --until 2027-01-31T18:00+07:00")
+    if until is not None:
+        try:
+            return datetime.fromisoformat(until)
+        except ValueError:
+            raise ConfigurationError("--until must be like 2027-01-31T18:00+07:00") from None
+    duration = _DURATION.fullmatch(for_ or "")
+    if duration is None:
+        raise ConfigurationError("--for must be a number and s, m, h or d, like 30m")
+    return now + timedelta(**{_UNITS[duration[2]]: int(duration[1])})
+
+
+def _credentials(given: Sequence[str] | None, file: str | None) -> dict[str, str]:
+    return {**({} if file is None else _from_file(file)), **_pairs(given, "credential")}
+
+
+def _from_file(path: str) -> dict[str, str]:
+    refusal = ConfigurationError(
+        "--credentials-file must hold one JSON object of texts, such as "
+        '{"memberID": "…", "pin": "…", "password": "…"}'
+    )
+    try:
+        content: Any = json.loads(read_file(path))
+    except ValueError:
+        raise refusal from None
+    if not isinstance(content, dict):
+        raise refusal
+    values = cast("dict[str, Any]", content)
+    if not all(isinstance(value, str) for value in values.values()):
+        raise refusal
+    return values
+
+
+def _pairs(given: Sequence[str] | None, what: str) -> dict[str, str]:
+    """Read NAME=VALUE texts. What stands behind the name is never quoted: it may be a secret."""
+    pairs: dict[str, str] = {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ConfigurationError(f"--{what} must be NAME=VALUE")
+        pairs[name] = value
+    return pairs

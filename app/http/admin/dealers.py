@@ -1,0 +1,165 @@
+"""Dealers, for operators: what they are, and whether is bought there."""
+
+from datetime import UTC, datetime
+
+from fastapi import APIRouter, Request, Response
+
+from app.administration import dealers, documents
+from app.administration.dealers import Edit, NewDealer
+from app.http.admin.identity import AnyOperator, DealersOperator
+from app.http.answers import json_answer, list_answer, secret_answer
+from app.http.api import Parts
+from app.http.bodies import read_json, takes
+from app.storage import reference
+from schemas.admin import dealers as shapes
+from schemas.admin.shapes import Because
+
+routes = APIRouter(prefix="/admin/v1/dealers", tags=["admin"])
+
+
+@routes.post(
+    "",
+    response_model=None,
+    status_code=201,
+    responses={201: {"model": shapes.ConfiguredDealer}},
+    openapi_extra=takes(shapes.NewDealer),
+)
+async def add_dealer(request: Request, api: Parts, by: DealersOperator) -> Response:
+    """Add a dealer. Its callback address is shown this once; it gets no orders without routes."""
+    new = await read_json(request, shapes.NewDealer, api.limits.body_bytes)
+    wanted = NewDealer(
+        new.id,
+        new.name,
+        new.owner_group,
+        new.protocol,
+        new.base_url,
+        new.credentials,
+        new.options,
+        new.concurrency,
+        new.timeout_seconds,
+        new.connect_timeout_seconds,
+    )
+    row = await dealers.add(api.pool, by, wanted, api.router.limits, new.reason)
+    return secret_answer(
+        documents.dealer(row, with_callback=True), f"/admin/v1/dealers/{row.dealer_id}"
+    )
+
+
+@routes.get("", response_model=None, responses={200: {"model": shapes.DealerList}})
+async def list_dealers(api: Parts, by: AnyOperator) -> Response:
+    """All dealers, by id, without their credentials."""
+    async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
+        rows = await reference.dealers(connection)
+    return list_answer([documents.dealer(row) for row in rows], None, has_more=False)
+
+
+@routes.get("/{dealer_id}", response_model=None, responses={200: {"model": shapes.Dealer}})
+async def read_dealer(dealer_id: str, api: Parts, by: AnyOperator) -> Response:
+    """One dealer."""
+    async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
+        return json_answer(documents.dealer(await dealers.find(connection, dealer_id)))
+
+
+@routes.patch(
+    "/{dealer_id}",
+    response_model=None,
+    responses={200: {"model": shapes.Dealer, "description": "With `callback_path` if renewed."}},
+    openapi_extra=takes(shapes.DealerEdit),
+)
+async def change_dealer(
+    dealer_id: str, request: Request, api: Parts, by: DealersOperator
+) -> Response:
+    """Change a dealer; refused where it could not be called afterwards."""
+    wanted = await read_json(request, shapes.DealerEdit, api.limits.body_bytes)
+    edit = Edit(
+        wanted.name,
+        wanted.owner_group,
+        wanted.protocol,
+        wanted.base_url,
+        wanted.credentials,
+        wanted.replace_credentials,
+        wanted.options,
+        wanted.concurrency,
+        wanted.timeout_seconds,
+        wanted.connect_timeout_seconds,
+        wanted.renew_callback_token,
+    )
+    done = await dealers.change(api.pool, by, dealer_id, edit, api.router.limits, wanted.reason)
+    document = documents.dealer(done.dealer, with_callback=wanted.renew_callback_token)
+    return json_answer(document, headers={"cache-control": "no-store"})
+
+
+@routes.post(
+    "/{dealer_id}/pause",
+    response_model=None,
+    responses={200: {"model": shapes.Dealer}},
+    openapi_extra=takes(Because),
+)
+async def pause_dealer(
+    dealer_id: str, request: Request, api: Parts, by: DealersOperator
+) -> Response:
+    """Buy nothing there until it is resumed; checks and callbacks go on."""
+    because = await read_json(request, Because, api.limits.body_bytes)
+    done = await dealers.pause(api.pool, by, dealer_id, because.reason)
+    return json_answer(documents.dealer(done.dealer))
+
+
+@routes.post(
+    "/{dealer_id}/drain",
+    response_model=None,
+    responses={200: {"model": shapes.Dealer}},
+    openapi_extra=takes(Because),
+)
+async def drain_dealer(
+    dealer_id: str, request: Request, api: Parts, by: DealersOperator
+) -> Response:
+    """Buy nothing there any more and see through what is open."""
+    because = await read_json(request, Because, api.limits.body_bytes)
+    done = await dealers.drain(api.pool, by, dealer_id, because.reason)
+    return json_answer(documents.dealer(done.dealer))
+
+
+@routes.post(
+    "/{dealer_id}/resume",
+    response_model=None,
+    responses={200: {"model": shapes.Dealer}},
+    openapi_extra=takes(Because),
+)
+async def resume_dealer(
+    dealer_id: str, request: Request, api: Parts, by: DealersOperator
+) -> Response:
+    """End a pause or a draining; a mute goes on."""
+    because = await read_json(request, Because, api.limits.body_bytes)
+    done = await dealers.resume(api.pool, by, dealer_id, because.reason)
+    return json_answer(documents.dealer(done.dealer))
+
+
+@routes.post(
+    "/{dealer_id}/mute",
+    response_model=None,
+    responses={200: {"model": shapes.Dealer}},
+    openapi_extra=takes(shapes.Mute),
+)
+async def mute_dealer(
+    dealer_id: str, request: Request, api: Parts, by: DealersOperator
+) -> Response:
+    """Buy nothing there until a moment."""
+    wanted = await read_json(request, shapes.Mute, api.limits.body_bytes)
+    now = datetime.now(UTC)
+    done = await dealers.mute(api.pool, by, dealer_id, wanted.until, now, wanted.reason)
+    return json_answer(documents.dealer(done.dealer))
+
+
+@routes.post(
+    "/{dealer_id}/unmute",
+    response_model=None,
+    responses={200: {"model": shapes.Dealer}},
+    openapi_extra=takes(Because),
+)
+async def unmute_dealer(
+    dealer_id: str, request: Request, api: Parts, by: DealersOperator
+) -> Response:
+    """End a mute."""
+    because = await read_json(request, Because, api.limits.body_bytes)
+    done = await dealers.unmute(api.pool, by, dealer_id, because.reason)
+    return json_answer(documents.dealer(done.dealer))

@@ -1,0 +1,24 @@
+"""What operators send and see under `/admin/v1`."""
+
+from schemas.admin.catalogue import PriceLines, ProductLines
+from schemas.admin.dealers import DealerEdit, Mute, NewDealer
+from schemas.admin.operators import NewOperator, Resume
+from schemas.admin.resellers import NewAdjustment, NewDeposit, NewKey, NewReseller, ResellerEdit
+from schemas.admin.shapes import Because
+
+OPERATORS_BODIES = (
+    Because,
+    DealerEdit,
+    Mute,
+    NewAdjustment,
+    NewDealer,
+    NewDeposit,
+    NewKey,
+    NewOperator,
+    NewReseller,
+    PriceLines,
+    ProductLines,
+    ResellerEdit,
+    Resume,
+)
+"""Everything that is sent, for the documentation."""

@@ -1,0 +1,89 @@
+"""Dealers as operators see and change them. Credentials go in and never come out."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field
+
+from schemas.admin.shapes import Given, Line, Page, Reason, Shown
+
+Values = Annotated[dict[str, str], Field(max_length=50)]
+Address = Annotated[str, Field(min_length=1, max_length=2048)]
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+Concurrency = Annotated[int, Field(ge=1, le=10_000)]
+
+
+class NewDealer(Given):
+    """A dealer to add."""
+
+    id: Line
+    name: Line
+    owner_group: Line
+    """Dealers of one owner share it; the monopoly rule counts by it."""
+    protocol: Line
+    base_url: Address
+    credentials: Annotated[Values, Field(repr=False)]
+    options: Values = Field(default_factory=dict)
+    concurrency: Concurrency = 32
+    """Purchases in flight at once, a process."""
+    timeout_seconds: Seconds = 30
+    connect_timeout_seconds: Seconds = 5
+    reason: Reason = ""
+
+
+class DealerEdit(Given):
+    """What to change of a dealer; what is not given stays.
+
+    Credentials and options are merged into those that stand; an empty value takes one away.
+    """
+
+    name: Line | None = None
+    owner_group: Line | None = None
+    protocol: Line | None = None
+    base_url: Address | None = None
+    credentials: Values = Field(default_factory=dict, repr=False)
+    replace_credentials: bool = False
+    """Forget all credentials that stand."""
+    options: Values = Field(default_factory=dict)
+    concurrency: Concurrency | None = None
+    timeout_seconds: Seconds | None = None
+    connect_timeout_seconds: Seconds | None = None
+    renew_callback_token: bool = False
+    """Have a new callback address; the old one is refused from then on."""
+    reason: Reason = ""
+
+
+class Mute(Given):
+    """Until when nothing is bought at a dealer, and why."""
+
+    until: datetime
+    reason: Reason
+
+
+class Dealer(Shown):
+    """A dealer. Nothing is bought there unless it is enabled, not drained and not muted."""
+
+    id: str = Field(validation_alias="dealer_id")
+    name: str
+    owner_group: str
+    protocol: str
+    base_url: str
+    options: dict[str, str]
+    concurrency: int
+    timeout_seconds: float
+    connect_timeout_seconds: float
+    enabled: bool
+    drained: bool
+    muted_until: datetime | None
+
+
+class ConfiguredDealer(Dealer):
+    """A dealer with its callback address, which is told only where it is new."""
+
+    callback_path: str
+
+
+class DealerList(Page):
+    """All dealers, by id."""
+
+    data: list[Dealer]

@@ -1,0 +1,107 @@
+"""Resellers, their keys and their money, as operators see and change them."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from schemas.admin.shapes import Given, Line, Page, Reason, Rupiah, Shown
+
+CreditLimit = Annotated[int, Field(ge=0, lt=10**15)]
+
+
+class NewReseller(Given):
+    """A reseller to add."""
+
+    name: Line
+    tier: Line = "standard"
+    """Which prices it pays."""
+    credit_limit: CreditLimit = 0
+    reason: Reason = ""
+
+
+class ResellerEdit(Given):
+    """What to change of a reseller; what is not given stays."""
+
+    name: Line | None = None
+    tier: Line | None = None
+    credit_limit: CreditLimit | None = None
+    reason: Reason = ""
+
+
+class Reseller(Shown):
+    """A reseller with its money in whole rupiah."""
+
+    id: UUID = Field(validation_alias="reseller_id")
+    name: str
+    tier: str
+    status: Literal["active", "suspended"]
+    available: int
+    reserved: int
+    credit_limit: int
+    created_at: datetime
+
+
+class ResellerList(Page):
+    """A page of resellers, the oldest first."""
+
+    data: list[Reseller]
+
+
+class NewKey(Given):
+    """A key to give out."""
+
+    mode: Literal["live", "test"] = "live"
+    reason: Reason = ""
+
+
+class Key(Shown):
+    """A key without its secret."""
+
+    id: str = Field(validation_alias="key_id")
+    mode: Literal["live", "test"]
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+class KeyList(Page):
+    """All keys of a reseller, the oldest first."""
+
+    data: list[Key]
+
+
+class CreatedKey(Shown):
+    """A new key. `key` is what its holder sends, and is shown this once."""
+
+    id: str
+    mode: str
+    reseller_id: UUID
+    key: str
+
+
+class NewDeposit(Given):
+    """Money paid in, in rupiah. The same reference and amount again change nothing."""
+
+    amount: Rupiah
+    reference: Line
+    reason: Reason = ""
+
+
+class NewAdjustment(Given):
+    """What to add to a balance or, where negative, to take from it, in rupiah."""
+
+    amount: Annotated[int, Field(gt=-(10**15), lt=10**15)]
+    reference: Line
+    reason: Reason
+
+
+class Booking(Shown):
+    """What stands booked. `repeated` says that it had been before."""
+
+    reseller_id: UUID
+    amount: int
+    reference: str
+    available: int
+    """Afterwards."""
+    repeated: bool
