@@ -11,7 +11,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 from app.administration.acting import acting
@@ -178,7 +178,8 @@ async def mute(
     if not now < until <= now + LONGEST_MUTE:
         checks.wrong("until", f"must lie ahead, and at most {LONGEST_MUTE.days} days")
     checks.done()
-    return await _flag(pool, by, "dealer.muted", dealer_id, {"muted_until": until}, reason)
+    flags = {"muted_until": until.astimezone(UTC)}
+    return await _flag(pool, by, "dealer.muted", dealer_id, flags, reason)
 
 
 async def unmute(pool: Pool, by: Operator, dealer_id: str, reason: str = "") -> Changed:

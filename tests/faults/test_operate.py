@@ -27,7 +27,7 @@ def test_commands_say_what_they_did_and_what_to_do_next(database_dsn: str):
     unsure = jalur(database_dsn, "resume")
     assert unsure.returncode == 2
     assert "--reconciled" in unsure.stderr
-    resumed = jalur(database_dsn, "resume", "--reconciled", "--json")
+    resumed = jalur(database_dsn, "resume", "--reconciled", "--reason", "compared", "--json")
     assert json.loads(resumed.stdout) == {"resumed": False}
 
 
