@@ -119,7 +119,9 @@ async def run(
                 return
             async with asyncio.TaskGroup() as group:
                 group.create_task(_stop_serving(server, api, running.stop))
+                refreshing = group.create_task(api.authenticator.run())
                 await server.serve(sockets=[listener])
+                refreshing.cancel()
                 running.stop.set()
 
         log.info("service.started", http=role.http, work=role.work)
