@@ -67,8 +67,8 @@ async def prepare(dsn: str, secret_key: str) -> str:
     return _SCRIPT.format(price=price(10_000), decision=json.dumps(decision))
 
 
-def insert(dsn: str, script: Path, seconds: float) -> Inserts:
-    """Insert rows for so long. Raises LoadTestFailure."""
+def insert(dsn: str, script: Path, seconds: float, most_rows: int | None) -> Inserts:
+    """Insert rows for so long, or about so many. Raises LoadTestFailure."""
     address = urlsplit(dsn)
     environment = {
         "PATH": os.defpath,
@@ -78,7 +78,11 @@ def insert(dsn: str, script: Path, seconds: float) -> Inserts:
         "PGPASSWORD": address.password or "",
     }
     how = ["-M", "prepared", "-n", "-c", str(CLIENTS), "-j", str(_THREADS)]
-    what = ["-T", str(max(1, round(seconds))), "-f", str(script), address.path[1:]]
+    if most_rows is None:
+        until = ["-T", str(max(1, round(seconds)))]
+    else:
+        until = ["-t", str(-(-most_rows // CLIENTS))]
+    what = [*until, "-f", str(script), address.path[1:]]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [str(_find_program()), *how, *what],

@@ -85,7 +85,7 @@ def _measure_inserts(stage: Stage, load: Load) -> Measured:
     with shop.copy(stage.postgres.dsn) as dsn:
         script.write_text(uvloop.run(pgbench.prepare(dsn, stage.secret_key)))
         before = cpu_seconds(postgres_id)
-        done = pgbench.insert(dsn, script, load.seconds)
+        done = pgbench.insert(dsn, script, load.seconds, load.most_orders)
         used = cpu_seconds(postgres_id) - before
         stored = uvloop.run(pgbench.rows_written(dsn))
     faults = [] if stored == done.rows else [f"{done.rows} rows inserted, {stored} stored"]

@@ -9,6 +9,7 @@ between them mean something on a machine whose absolute speed comes and goes.
 
 import argparse
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -45,6 +46,8 @@ class Wish:
 def main() -> None:
     """Measure, report, and end with status 1 if any witness disagrees."""
     wish = _read_arguments()
+    # Ended politely, it removes what it made.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(1))
     try:
         with data_folder(wish.data_dir) as folder, set_stage(folder) as stage:
             report = _measure_all(stage, wish)

@@ -67,14 +67,14 @@ async def examine_delivered(
     return [
         *([] if left.nothing else [f"left undone: {left}"]),
         *_differing("orders accepted", accepted, "succeeded", succeeded),
-        *_book_faults(book, {(row[0], row[1]) for row in purchases}, accepted),
+        *book_faults(book, {(row[0], row[1]) for row in purchases}, accepted),
         *_differing("orders accepted", accepted, "reported", counts["orders"]),
         *(f"{count} webhooks rejected: {why}" for why, count in counts["rejected"].items()),
         *ledger_faults,
     ]
 
 
-def _book_faults(
+def book_faults(
     book: list[dict[str, Any]], purchases: set[tuple[str, str]], accepted: int
 ) -> list[str]:
     """The dealers' own book: each customer served once, by the purchase that is on record here."""
