@@ -167,9 +167,10 @@ class Engine:
 
     async def _buy(self, purchase: Purchase) -> None:
         try:
-            await self.executor.send(purchase)
+            word = await self.executor.buy(purchase)
         finally:
             self.executor.leave(purchase)
+        await self.executor.tell(purchase, word)
 
     async def _check(self, check: Check) -> None:
         try:
