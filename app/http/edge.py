@@ -1,5 +1,6 @@
 """The outermost layer: every request gets a trace, a place in the metrics and an answer."""
 
+import asyncio
 import re
 import secrets
 import time
@@ -26,9 +27,10 @@ _UNANSWERED = 500
 class Edge:
     """ASGI middleware around everything."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, draining: asyncio.Event) -> None:
         self._app = app
         self._metrics = metrics
+        self._draining = draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -39,7 +41,7 @@ class Edge:
         trace_id = trace_of(scope["headers"])
         scope.setdefault("state", {})["trace_id"] = trace_id
         bind_contextvars(trace_id=trace_id)
-        exchange = _Exchange(send, trace_id)
+        exchange = _Exchange(send, trace_id, self._draining)
         try:
             await self._app(scope, receive, exchange.send)
         except ClientDisconnect:
@@ -56,19 +58,23 @@ class Edge:
 
 
 class _Exchange:
-    """The way back to the caller: notes the status and adds the trace."""
+    """The way back to the caller: notes the status, adds the trace, ends the connection when the
+    process stops."""
 
-    __slots__ = ("_send", "_trace_id", "status")
+    __slots__ = ("_draining", "_send", "_trace_id", "status")
 
-    def __init__(self, send: Send, trace_id: str) -> None:
+    def __init__(self, send: Send, trace_id: str, draining: asyncio.Event) -> None:
         self._send = send
         self._trace_id = trace_id
+        self._draining = draining
         self.status = 0
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"].append((b"x-request-id", self._trace_id.encode()))
+            if self._draining.is_set():
+                message["headers"].append((b"connection", b"close"))
         await self._send(message)
 
 

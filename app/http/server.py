@@ -63,7 +63,7 @@ def build_app(api: Api) -> FastAPI:
     ):
         app.include_router(part.routes)
     problems.register(app)
-    app.add_middleware(Edge, metrics=api.metrics)
+    app.add_middleware(Edge, metrics=api.metrics, draining=api.draining)
     app.openapi = lambda: _documentation(app)
     return app
 

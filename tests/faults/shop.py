@@ -48,6 +48,7 @@ class Process:
     """One of our programs, to be ended by its id."""
 
     popen: "subprocess.Popen[bytes]"
+    log: Path | None = None
 
     def send(self, number: signal.Signals) -> None:
         self.popen.send_signal(number)
@@ -59,6 +60,11 @@ class Process:
     def terminate(self, seconds: float = 30.0) -> int:
         self.popen.terminate()
         return self.popen.wait(seconds)
+
+    def settled(self) -> int:
+        """How many words this service has settled."""
+        assert self.log is not None
+        return self.log.read_bytes().count(b'"event":"attempt.settled"')
 
 
 @dataclass
@@ -118,10 +124,11 @@ class Shop:
             **({"REDIS_URL": self.redis_url} if self.redis_url else {}),
             **settings,
         }
-        with (self.folder / "service.log").open("ab") as log:
+        path = self.folder / f"{role}-{len(self.processes)}.log"
+        with path.open("wb") as log:
             command = [sys.executable, "-m", "app", role]
             popen = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-        process = Process(popen)
+        process = Process(popen, path)
         self.processes.append(process)
         return process
 
@@ -136,7 +143,8 @@ class Shop:
                 except httpx.TransportError:
                     pass
                 await asyncio.sleep(0.05)
-        raise AssertionError(f"not ready: {(self.folder / 'service.log').read_text()[-2000:]}")
+        logs = [each.log.read_text()[-2000:] for each in self.processes if each.log]
+        raise AssertionError("\n".join(["not ready:", *logs]))
 
     def end(self) -> None:
         for process in self.processes:
@@ -265,7 +273,7 @@ async def place(
         if answer.is_success:
             accepted[str(body["ref_id"])] = answer.json()["id"]
             return
-        assert answer.status_code in {409, 429, 503}, answer.text
+        assert answer.status_code in {409, 429, 502, 503}, answer.text
         await asyncio.sleep(0.1)
     raise AssertionError(f"never accepted: {body}")
 

@@ -125,6 +125,7 @@ def _settings(stage: Stage, admin_token: str) -> Settings:
         webhook_schedule_seconds="0,1,2,3,5,5,10,10,30,30,60,60,60",
         webhook_timeout_seconds=5,
         grace_seconds=20,
+        drain_seconds=0,
     )
 
 
