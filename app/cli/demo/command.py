@@ -139,8 +139,9 @@ async def _play(
                 try:
                     return await show.perform(wish)
                 finally:
+                    if running.stop.is_set():
+                        screen.print(_STOPPING)
                     running.stop.set()
-                    screen.print(_STOPPING)
 
 
 @contextlib.asynccontextmanager
