@@ -2,6 +2,7 @@
 that say they are ready, and sends again only where no byte of the request had left."""
 
 import asyncio
+import contextlib
 from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -28,11 +29,11 @@ class Backend:
     async def look(self) -> None:
         """Ask whether it may be sent requests."""
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            with contextlib.closing(writer):
                 writer.write(_PROBE)
-                self.ready = (await _read_message(reader)).startswith(b"HTTP/1.1 200")
-                writer.close()
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    self.ready = (await _read_message(reader)).startswith(b"HTTP/1.1 200")
         except (OSError, EOFError):
             self.ready = False
         if not self.ready:
@@ -102,19 +103,20 @@ class Balancer:
 
     async def _exchange(self, backend: Backend, wire: Wire, request: bytes) -> bytes:
         reader, writer = wire
-        try:
-            writer.write(request)
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                answer = await _read_message(reader)
-        except (OSError, EOFError):
-            writer.close()
-            self.failed += 1
-            return _BAD_GATEWAY
-        self.answers[backend.port] += 1
-        if b"\r\nconnection: close\r\n" in answer.lower():
-            writer.close()
-            # The hop to the client is another connection; it goes on.
-            return answer.replace(b"connection: close\r\n", b"", 1)
+        with contextlib.ExitStack() as closing:
+            closing.callback(writer.close)
+            try:
+                writer.write(request)
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    answer = await _read_message(reader)
+            except (OSError, EOFError):
+                self.failed += 1
+                return _BAD_GATEWAY
+            self.answers[backend.port] += 1
+            if b"\r\nconnection: close\r\n" in answer.lower():
+                # The hop to the client is another connection; it goes on.
+                return answer.replace(b"connection: close\r\n", b"", 1)
+            closing.pop_all()
         backend.idle.append(wire)
         return answer
 

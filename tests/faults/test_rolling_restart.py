@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import httpx
+import pytest
 
 from tests.balancer import balancer
 from tests.faults.shop import Process, Shop, load, order
@@ -95,6 +96,7 @@ async def until_not_ready(client: httpx.AsyncClient) -> list[str]:
     raise AssertionError("it went on saying that it is ready")
 
 
+@pytest.mark.timeout(240)
 async def test_restarts_in_turn_are_seen_by_no_reseller(shop: Shop) -> None:
     ports = [free_port(), free_port()]
     running = await start_each(shop, ports)
@@ -153,13 +155,15 @@ async def test_two_workers_behind_an_api_share_the_work_and_one_takes_over_all(s
 async def test_stop_with_purchases_in_doubt_ends_in_time_and_another_asks(shop: Shop) -> None:
     # 77: delivered, answered too late; 71: pending, and the callback never comes.
     accepted: dict[str, str] = {}
-    stopped = shop.start(JALUR_GRACE_SECONDS="2", **_DRAIN)
+    stopped = shop.start(JALUR_GRACE_SECONDS="0.6", JALUR_DRAIN_SECONDS="0.2")
     await shop.until_ready()
     await shop.register_receiver()
-    bodies = [order(number, (77, 71)[number % 2]) for number in range(20)]
+    bodies = [order(number, (77, 71)[number % 2]) for number in range(40)]
     async with shop.client() as client:
         await load(client, bodies, accepted)
-    assert await asyncio.to_thread(stopped.terminate, 2 + _AND_EXIT_SECONDS) == 0
+    assert await ended(stopped) == 0
+    assert stopped.log is not None
+    assert '"code":"stopped"' in stopped.log.read_text(), "nothing was in flight"
     shop.start()
     verdict = await shop.verdict()
     verdict.assert_every_promise_kept(accepted)
