@@ -40,7 +40,7 @@ _OPEN_PATHS = ("/livez", "/readyz", "/metrics", "/problems/", "/v1/callbacks/")
 def build_app(api: Api) -> ASGIApp:
     """The application. It starts and stops nothing: the parts are running already."""
     order_door = place.OrderDoor(api)
-    return Edge(_build_fastapi(api, order_door), order_door, api.metrics)
+    return Edge(_build_fastapi(api, order_door), order_door, api.metrics, api.draining)
 
 
 def _build_fastapi(api: Api, order_door: ASGIApp) -> FastAPI:
