@@ -10,7 +10,6 @@ from statistics import median
 
 from loadtests.job import Percentiles
 
-
 _HOT, _SPREAD = "-hot", "-spread"
 
 
@@ -43,7 +42,7 @@ def ratios(runs: Sequence[Run]) -> dict[str, float]:
     found: dict[str, list[float]] = {}
     for run in runs:
         for above, below in _pairs(run):
-            if above in run and below in run:
+            if above in run and below in run and run[below].per_second:
                 ratio = run[above].per_second / run[below].per_second
                 found.setdefault(f"{above}/{below}", []).append(ratio)
     return {name: round(median(values), 3) for name, values in found.items()}
