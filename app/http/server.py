@@ -19,11 +19,14 @@ from app.http import (
     products,
     webhook_endpoints,
 )
+from app.http.admin import reviews as admin_reviews
+from app.http.admin import routes as admin_routes
 from app.http.api import Api, ApiLimits
 from app.http.edge import Edge
 from schemas.events import Webhook
 from schemas.orders import NewOrder, Order
 from schemas.problems import MEDIA_TYPE, ProblemDocument
+from schemas.reviews import DisputeEnd, ReviewDecision
 from schemas.webhook_endpoints import NewWebhookEndpoint
 
 __all__ = ["Api", "ApiLimits", "build_app"]
@@ -60,6 +63,8 @@ def build_app(api: Api) -> FastAPI:
         callbacks,
         health,
         problems,
+        admin_routes,
+        admin_reviews,
     ):
         app.include_router(part.routes)
     problems.register(app)
@@ -98,7 +103,15 @@ def _documentation(app: FastAPI) -> dict[str, Any]:
 
 
 def _add_models(document: dict[str, Any]) -> None:
-    models = (NewOrder, NewWebhookEndpoint, ProblemDocument, Order, Webhook)
+    models = (
+        NewOrder,
+        NewWebhookEndpoint,
+        ReviewDecision,
+        DisputeEnd,
+        ProblemDocument,
+        Order,
+        Webhook,
+    )
     _, schemas = models_json_schema(
         [(model, "validation") for model in models],
         ref_template="#/components/schemas/{model}",

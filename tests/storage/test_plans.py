@@ -34,6 +34,7 @@ from app.storage.ledger import Errand, News
 from app.storage.orders import OrderChange
 from app.storage.pool import Connection, PoolSettings, open_pool
 from app.storage.ready import Ready
+from app.storage.reviews import EndedReview
 from tests.shops import submission
 from tests.storage_fixtures import fresh_database
 
@@ -129,6 +130,7 @@ ORDER_CHANGES = [
 TRIES = [
     TryResult(lane, each, each, CLAIM, "delivered", True, None, 200, None) for lane, each in KEYS
 ]
+ENDED = [EndedReview(lane, each, None, "done") for lane, each in KEYS]
 READY = [Ready(lane, each, 1, "d1", NOON) for lane, each in KEYS]
 CALLBACK = Waiting(1, "d", b"i", "GET", "", "{}", b"", "", 1)
 NEW_ORDERS = [submission(lane=lane, reseller_id=each).order for lane, each in KEYS]
@@ -154,7 +156,7 @@ HOT: dict[str, Run] = {
     "attempts are written": lambda c: attempts.update(c, ATTEMPT_CHANGES),
     "orders are written": lambda c: orders.update(c, ORDER_CHANGES),
     "endpoints are found": lambda c: endpoints.of_resellers(c, KEYS),
-    "reviews are closed": lambda c: reviews.close_reviews(c, KEYS, "done"),
+    "reviews are closed": lambda c: reviews.close_reviews(c, ENDED),
     "deliveries are claimed": lambda c: deliveries.claim_due(
         c, CLAIM, LANES, 64, MINUTE, {CLAIM: 0}, 16
     ),
