@@ -217,7 +217,7 @@ def _counted(count: int, what: str) -> str:
 
 
 def _compare(part: Iterable[RouteRow], rows: Iterable[SheetRow]) -> Difference:
-    """The difference, in the sheet's own order. A route that stays keeps its id."""
+    """The difference, what goes being sorted. A route that stays keeps its id."""
     left = {(row.sku, row.cluster, row.dealer_id): row for row in part}
     added: list[RouteRow] = []
     changed: list[tuple[RouteRow, RouteRow]] = []
@@ -230,7 +230,8 @@ def _compare(part: Iterable[RouteRow], rows: Iterable[SheetRow]) -> Difference:
             unchanged += 1
         else:
             changed.append((before, RouteRow(before.route_id, *row)))
-    return Difference(added, changed, list(left.values()), unchanged)
+    removed = sorted(left.values(), key=lambda row: (row.sku, row.cluster or "", row.dealer_id))
+    return Difference(added, changed, removed, unchanged)
 
 
 def route_id_of(row: SheetRow) -> str:

@@ -61,7 +61,7 @@ def list_reviews_command(limit: Most = 100, as_json: Json = False) -> None:
 def resolve_command(
     order: OrderId,
     attempt: AttemptNo,
-    word: Annotated[Said, typer.Argument(metavar="WORD", help=" | ".join(Said))],
+    word: Annotated[Said, typer.Argument(metavar="WORD", help="What became of the purchase.")],
     reason: Reason,
     serial_number: Annotated[
         str | None, typer.Option("--serial-number", help="The dealer's, where it succeeded.")
