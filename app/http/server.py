@@ -19,11 +19,14 @@ from app.http import (
     products,
     webhook_endpoints,
 )
+from app.http.admin import reviews as admin_reviews
+from app.http.admin import routes as admin_routes
 from app.http.api import Api, ApiLimits
 from app.http.edge import ORDERS_PATH, Edge
 from schemas.events import Webhook
 from schemas.orders import NewOrder, Order
 from schemas.problems import MEDIA_TYPE, ProblemDocument
+from schemas.reviews import DisputeEnd, ReviewDecision
 from schemas.webhook_endpoints import NewWebhookEndpoint
 
 __all__ = ["Api", "ApiLimits", "build_app"]
@@ -65,6 +68,8 @@ def _build_fastapi(api: Api, order_door: ASGIApp) -> FastAPI:
         callbacks,
         health,
         problems,
+        admin_routes,
+        admin_reviews,
     ):
         app.include_router(part.routes)
     problems.register(app)
@@ -92,7 +97,15 @@ def _documentation(app: FastAPI) -> dict[str, Any]:
 
 
 def _add_models(document: dict[str, Any]) -> None:
-    models = (NewOrder, NewWebhookEndpoint, ProblemDocument, Order, Webhook)
+    models = (
+        NewOrder,
+        NewWebhookEndpoint,
+        ReviewDecision,
+        DisputeEnd,
+        ProblemDocument,
+        Order,
+        Webhook,
+    )
     _, schemas = models_json_schema(
         [(model, "validation") for model in models],
         ref_template="#/components/schemas/{model}",
