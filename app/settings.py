@@ -164,7 +164,7 @@ class Settings(BaseSettings):
     )
     """The delay before each try of a delivery, counted from the try before."""
     webhook_timeout_seconds: Seconds = 15.0
-    endpoint_concurrency: Count = 32
+    endpoint_concurrency: Count = 64
     """Deliveries under way to one endpoint at once."""
 
     # Logs.

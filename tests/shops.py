@@ -19,6 +19,7 @@ import asyncpg
 from uuid_utils.compat import uuid7
 
 from app.lifecycle.accept import Submission
+from app.lifecycle.deliver import Deliverer
 from app.lifecycle.deposit import deposit
 from app.lifecycle.execute import Purchase
 from app.lifecycle.reconcile import Check
@@ -28,6 +29,7 @@ from app.metrics import Metrics
 from app.outbound.addresses import AddressPolicy
 from app.sealing import Sealer
 from app.storage import resellers
+from app.storage.deliveries import DueDelivery
 from app.storage.orders import NewOrder
 from app.storage.pool import PoolSettings
 from app.storage.resellers import NewReseller
@@ -183,6 +185,11 @@ async def send(engine: Engine, purchase: Purchase) -> None:
     """Buy, and settle the dealer's word."""
     word = await engine.executor.buy(purchase)
     await engine.executor.tell(purchase, word)
+
+
+async def deliver_once(deliverer: Deliverer, delivery: DueDelivery) -> None:
+    """Make one try of a claimed delivery and record it."""
+    await deliverer.record(await deliverer.deliver(delivery, datetime.now(UTC)))
 
 
 class Shop:

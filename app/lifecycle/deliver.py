@@ -64,7 +64,7 @@ class Persistence:
         0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400,
     )  # fmt: skip
     timeout_seconds: float = 15.0
-    endpoint_concurrency: int = 32
+    endpoint_concurrency: int = 64
     most_in_flight: int = 1024
 
     @property
@@ -207,10 +207,14 @@ class Deliverer:
         if queue is not None and not queue:
             del self._queues[endpoint_id]
 
-    async def deliver(self, delivery: DueDelivery, now: datetime) -> None:
-        """Make one try and record it. Never raises: what fails is tried again."""
+    async def deliver(self, delivery: DueDelivery, now: datetime) -> TryResult:
+        """Make one try. Whatever goes wrong is a result too."""
         result = await self._try(delivery, now)
         self._metrics.delivered(result.state if result.due_at is None else "retry")
+        return result
+
+    async def record(self, result: TryResult) -> None:
+        """Record a try. Never raises: what is not recorded is tried again."""
         try:
             await self.results.submit(result)
         except (DatabaseUnavailable, Overloaded) as error:

@@ -186,9 +186,10 @@ class Engine:
 
     async def _deliver(self, delivery: DueDelivery) -> None:
         try:
-            await self.deliverer.deliver(delivery, datetime.now(UTC))
+            result = await self.deliverer.deliver(delivery, datetime.now(UTC))
         finally:
             self.deliverer.leave(delivery.endpoint_id)
+        await self.deliverer.record(result)
 
 
 async def start_engine(settings: EngineSettings, metrics: Metrics) -> Engine:

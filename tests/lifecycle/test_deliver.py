@@ -5,7 +5,6 @@ import json
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +22,7 @@ from app.words import Source
 from app.workers.engine import Engine
 from dealers.contract import Outcome
 from tests.outbound.peers import Conversation, Peer, answer_forever, hang, listening
-from tests.shops import RESELLER, Owner, Shop, engine_on
+from tests.shops import RESELLER, Owner, Shop, deliver_once, engine_on
 
 SECRET = new_secret(lambda count: b"s" * count)
 
@@ -61,7 +60,7 @@ async def deliver(shop: Shop, limit: int = 100) -> int:
     """Claim what is due and make one try of each. Returns how many."""
     deliverer = shop.engine.deliverer
     claimed = await deliverer.claim(limit)
-    await asyncio.gather(*(deliverer.deliver(each, datetime.now(UTC)) for each in claimed))
+    await asyncio.gather(*(deliver_once(deliverer, each) for each in claimed))
     for delivery in claimed:
         deliverer.leave(delivery.endpoint_id)
     return len(claimed)
@@ -297,7 +296,7 @@ async def test_process_that_dies_while_delivering_leaves_it_to_another(shop: Sho
         assert await deliver(shop) == 0
         await due_now(shop)
         assert await deliver(shop) == 1
-        await shop.engine.deliverer.deliver(abandoned, datetime.now(UTC))
+        await deliver_once(shop.engine.deliverer, abandoned)
         assert len(peer.requests) == 2
     row = await the_delivery(shop)
     assert (row["state"], row["tries"]) == ("delivered", 1)
@@ -317,7 +316,7 @@ async def make(shop: Shop, begun: list[DueDelivery]) -> None:
     """Make one try of each delivery that was begun."""
     for delivery in list(begun):
         begun.remove(delivery)
-        await shop.engine.deliverer.deliver(delivery, datetime.now(UTC))
+        await deliver_once(shop.engine.deliverer, delivery)
         shop.engine.deliverer.leave(delivery.endpoint_id)
 
 
