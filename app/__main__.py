@@ -9,19 +9,15 @@ from app.cli.dealers import dealers_app
 from app.cli.demo.command import demo
 from app.cli.keys import keys_app
 from app.cli.money import adjust_command, deposit_command
-from app.cli.operate import (
-    hold_command,
-    ledger_app,
-    migrate_command,
-    resume_command,
-    review_app,
-)
+from app.cli.operate import hold_command, ledger_app, migrate_command, resume_command
 from app.cli.operators import operators_app
 from app.cli.prefixes import prefixes_app
 from app.cli.prices import prices_app
 from app.cli.products import products_app
 from app.cli.regions import regions_app
 from app.cli.resellers import resellers_app
+from app.cli.reviews import disputes_app, review_app
+from app.cli.routes import routes_app
 from app.cli.serve import api_command, serve_command, worker_command
 from app.cli.simulate import simulator_command
 from app.errors import JalurError
@@ -54,6 +50,8 @@ cli.add_typer(operators_app, name="operators")
 cli.add_typer(audit_app, name="audit")
 cli.add_typer(ledger_app, name="ledger")
 cli.add_typer(review_app, name="review")
+cli.add_typer(disputes_app, name="disputes")
+cli.add_typer(routes_app, name="routes")
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from uuid_utils.compat import uuid7
 from app.administration.money import deposit
 from app.administration.operator import Operator
 from app.lifecycle.accept import Submission
+from app.lifecycle.deliver import Deliverer
 from app.lifecycle.execute import Purchase
 from app.lifecycle.reconcile import Check
 from app.lifecycle.route import credentials_context
@@ -29,6 +30,7 @@ from app.metrics import Metrics
 from app.outbound.addresses import AddressPolicy
 from app.sealing import Sealer
 from app.storage import resellers
+from app.storage.deliveries import DueDelivery
 from app.storage.orders import NewOrder
 from app.storage.pool import PoolSettings
 from app.storage.resellers import NewReseller
@@ -179,6 +181,17 @@ def submission(
         "{}",
     )
     return Submission(order, dealer_id)
+
+
+async def send(engine: Engine, purchase: Purchase) -> None:
+    """Buy, and settle the dealer's word."""
+    word = await engine.executor.buy(purchase)
+    await engine.executor.tell(purchase, word)
+
+
+async def deliver_once(deliverer: Deliverer, delivery: DueDelivery) -> None:
+    """Make one try of a claimed delivery and record it."""
+    await deliverer.record(await deliverer.deliver(delivery, datetime.now(UTC)))
 
 
 class Shop:

@@ -128,12 +128,12 @@ def test_a_bad_sheet_of_prices_is_refused_whole_with_its_lines(terminal: Termina
     terminal.type("products", "import", "-", given=PRODUCTS)
     bad = "tier,sku,price\nstandard,TRI5,5500\nstandard,TRI10,10.500\ngold,TRI5,\n"
     told = terminal.refused("prices", "import", "-", given=bad)
-    assert [line.split(":")[0] for line in told.splitlines()] == ["line 3", "line 4"]
+    assert [line.split(":")[0] for line in told.splitlines()] == ["line 3.price", "line 4.price"]
     twice = "tier,sku,price\nstandard,TRI5,5500\nstandard,TRI5,5600\nstandard,TRI50,5\n"
     told = terminal.refused("prices", "import", "-", given=twice)
     assert told == "line 3: standard TRI5 is in line 2 already"
     unknown = "tier,sku,price\nstandard,TRI5,5500\nstandard,TRI50,5\n"
-    assert "line 3: sku: there is no TRI50" in terminal.refused(
+    assert "line 3.sku: there is no TRI50" in terminal.refused(
         "prices", "import", "-", given=unknown
     )
     assert terminal.ask("prices", "export")["prices"] == []

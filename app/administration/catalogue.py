@@ -107,9 +107,9 @@ async def put_prices(
     checks = Checks()
     checks.reason(reason)
     for each in prices:
-        checks.tier(f"{each.place}: tier", each.row.tier)
-        checks.sku(f"{each.place}: sku", each.row.sku)
-        checks.rupiah(f"{each.place}: price", each.row.price)
+        checks.tier(f"{each.place}.tier", each.row.tier)
+        checks.sku(f"{each.place}.sku", each.row.sku)
+        checks.rupiah(f"{each.place}.price", each.row.price)
     _require_distinct(prices, _price_key, checks)
     checks.done()
     async with acting(pool) as connection:
@@ -146,12 +146,12 @@ def _check_prefix(each: Placed[Pair], checks: Checks) -> None:
         BrandTable([each.row])
     except ValueError as error:
         checks.wrong(each.place, str(error))
-    checks.word(f"{each.place}: brand", each.row[1])
+    checks.word(f"{each.place}.brand", each.row[1])
 
 
 def _check_region(each: Placed[Pair], checks: Checks) -> None:
-    checks.text(f"{each.place}: region", each.row[0], 64)
-    checks.word(f"{each.place}: cluster", each.row[1])
+    checks.text(f"{each.place}.region", each.row[0], 64)
+    checks.word(f"{each.place}.cluster", each.row[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,13 +197,13 @@ async def _put_pairs(
 
 def product_of(cells: Cells, place: str, checks: Checks) -> ProductRow:
     """A product out of a sheet."""
-    denomination = checks.number(f"{place}: denomination", cells["denomination"])
+    denomination = checks.number(f"{place}.denomination", cells["denomination"])
     return ProductRow(cells["sku"], cells["name"], cells["brand"], cells["kind"], denomination)
 
 
 def price_of(cells: Cells, place: str, checks: Checks) -> PriceRow:
     """A price out of a sheet."""
-    price = checks.number(f"{place}: price", cells["price"])
+    price = checks.number(f"{place}.price", cells["price"])
     return PriceRow(cells["tier"], cells["sku"], price)
 
 
@@ -221,11 +221,11 @@ def region_of(cells: Cells, _place: str, _checks: Checks) -> Pair:
 
 
 def _check_product(each: Placed[ProductRow], checks: Checks) -> None:
-    checks.sku(f"{each.place}: sku", each.row.sku)
-    checks.text(f"{each.place}: name", each.row.name)
-    checks.word(f"{each.place}: brand", each.row.brand)
-    checks.word(f"{each.place}: kind", each.row.kind)
-    checks.rupiah(f"{each.place}: denomination", each.row.denomination)
+    checks.sku(f"{each.place}.sku", each.row.sku)
+    checks.text(f"{each.place}.name", each.row.name)
+    checks.word(f"{each.place}.brand", each.row.brand)
+    checks.word(f"{each.place}.kind", each.row.kind)
+    checks.rupiah(f"{each.place}.denomination", each.row.denomination)
 
 
 def _require_distinct(
@@ -249,7 +249,7 @@ def _require_known(
     for each in rows:
         if key(each.row) not in known:
             checks.wrong(
-                f"{each.place}: {what}",
+                f"{each.place}.{what}",
                 f"there is no {key(each.row)}; `jalur {group} list` has all that there are",
             )
 

@@ -75,11 +75,7 @@ class Checks:
     def done(self) -> None:
         """Raise Unprocessable with everything that was wrong."""
         if self._errors:
-            raise self.problem()
-
-    def problem(self) -> Unprocessable:
-        """Everything that was wrong."""
-        return Unprocessable("invalid-request", self._told(), errors=self._errors)
+            raise Unprocessable("invalid-request", self._told(), errors=self._errors)
 
     def _shaped(self, field: str, value: str, shape: "re.Pattern[str]", wanted: str) -> None:
         if shape.fullmatch(value) is None:

@@ -1,19 +1,16 @@
-"""Sheets: CSV files as people keep them, read whole or refused whole with their line numbers.
+"""Sheets of the catalogue, read whole or refused whole with their line numbers.
 
-A header names the columns, in any order. Commas or semicolons (what Excel writes where the comma
-is the decimal mark, as in Indonesia) part the cells, found from the header; a byte order mark and
-any line ends are taken.
+A header's capitals and spaces around cells do not matter here.
 """
 
 import csv
 import io
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from app.administration.checks import Checks
-from app.errors import Unprocessable
+from routing.records import read_records
 
 LARGEST_BYTES = 16 * 2**20
 
@@ -37,19 +34,20 @@ def read_sheet(
 
     `read_row` takes a line's cells by column, its place, and where to tell of faults.
     """
-    lines = _parts(_text(content))
-    names = [cell.strip().lower() for _, header in itertools.islice(lines, 1) for cell in header]
-    if sorted(names) != sorted(columns):
-        raise _unreadable(1, f"the header must be {','.join(columns)}, with commas or semicolons")
     checks = Checks()
+
+    def tell(line: int, column: str, message: str) -> None:
+        checks.wrong(f"line {line}.{column}" if column else f"line {line}", message)
+
     placed: list[Placed[Row]] = []
-    for number, cells in lines:
-        place = f"line {number}"
-        if len(cells) == len(names):
-            values = {name: cell.strip() for name, cell in zip(names, cells, strict=True)}
-            placed.append(Placed(place, read_row(values, place, checks)))
-        else:
-            checks.wrong(place, f"has {len(cells)} cells instead of {len(names)}")
+    if len(content) > LARGEST_BYTES:
+        tell(1, "", f"the file has more than {LARGEST_BYTES} bytes: import it in parts")
+    else:
+        for line, cells in read_records(content, columns, tell, _name_of):
+            given = {name: cell.strip() for name, cell in cells.items()}
+            if any(given.values()):
+                place = f"line {line}"
+                placed.append(Placed(place, read_row(given, place, checks)))
     checks.done()
     return placed
 
@@ -63,38 +61,5 @@ def write_sheet(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str
     return written.getvalue()
 
 
-def _text(content: bytes) -> str:
-    if len(content) > LARGEST_BYTES:
-        raise _unreadable(1, f"the file is larger than {LARGEST_BYTES} bytes")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise _unreadable(line, "is not UTF-8 text; save it as CSV UTF-8") from None
-    if "\0" in text:
-        line = text[: text.index("\0")].count("\n") + 1
-        raise _unreadable(line, "has a NUL character: is this a CSV file?")
-    return text
-
-
-def _parts(text: str) -> Iterator[tuple[int, list[str]]]:
-    """The lines that hold anything: their numbers and cells."""
-    header = text.split("\n", 1)[0]
-    delimiter = ";" if ";" in header else ","
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    while True:
-        number = reader.line_num + 1
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            raise _unreadable(number, f"cannot be read: {error}") from None
-        if cells is None:
-            return
-        if any(cell.strip() for cell in cells):
-            yield number, cells
-
-
-def _unreadable(line: int, message: str) -> Unprocessable:
-    checks = Checks()
-    checks.wrong(f"line {line}", message)
-    return checks.problem()
+def _name_of(heading: str) -> str:
+    return heading.strip().lower()

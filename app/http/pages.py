@@ -5,7 +5,9 @@ A cursor carries the kind of list it is from, so that one list's cursor is not t
 
 import base64
 import binascii
+import struct
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, TypeVar
 from uuid import UUID
 
@@ -21,6 +23,8 @@ Cursor = Annotated[str | None, Query(max_length=200)]
 _Row = TypeVar("_Row")
 _SEQ_BYTES = 8
 _ID_BYTES = 16
+_PLACE = struct.Struct(">q16sh")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def seq_cursor(kind: str, seq: int) -> str:
@@ -31,6 +35,12 @@ def seq_cursor(kind: str, seq: int) -> str:
 def id_cursor(kind: str, row_id: UUID) -> str:
     """The cursor behind a row with a UUID."""
     return text_cursor(kind, row_id.bytes)
+
+
+def place_cursor(kind: str, moment: datetime, row_id: UUID, number: int, word: str = "") -> str:
+    """The cursor behind a row that a moment, a UUID, a small number and a word place."""
+    micros = (moment - _EPOCH) // timedelta(microseconds=1)
+    return text_cursor(kind, _PLACE.pack(micros, row_id.bytes, number) + word.encode())
 
 
 def text_cursor(kind: str, value: bytes) -> str:
@@ -56,6 +66,22 @@ def read_id(kind: str, cursor: str | None) -> UUID | None:
     if len(value) != _ID_BYTES:
         raise _foreign()
     return UUID(bytes=value)
+
+
+def read_place(kind: str, cursor: str | None) -> tuple[datetime, UUID, int, str] | None:
+    """What `place_cursor` was given; None without a cursor. Raises BadRequest."""
+    value = read_text(kind, cursor)
+    if value is None:
+        return None
+    try:
+        micros, row_id, number = _PLACE.unpack(value[: _PLACE.size])
+        word = value[_PLACE.size :].decode()
+        moment = _EPOCH + timedelta(microseconds=micros)
+    except (struct.error, ValueError, OverflowError):
+        raise _foreign() from None
+    if "\0" in word:
+        raise _foreign()
+    return moment, UUID(bytes=row_id), number, word
 
 
 def read_text(kind: str, cursor: str | None) -> bytes | None:

@@ -6,28 +6,28 @@ but a reseller that asks again after a lost answer must learn what became of its
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
 import orjson
 import structlog
-from fastapi import Request, Response
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 from uuid_utils.compat import uuid7
 
 from app.errors import (
     Conflict,
-    DatabaseUnavailable,
     FieldError,
     InsufficientBalance,
-    Overloaded,
     Problem,
     Unavailable,
     Unprocessable,
 )
+from app.http import bodies, problems
 from app.http.answers import json_answer
-from app.http.api import Api, api_of, caller_of
-from app.http.bodies import read_json
+from app.http.api import Api
 from app.http.order_answers import order_answer
 from app.lifecycle.accept import Accepted, OutOfFunds, ReferenceTaken, Replayed, Submission
 from app.lifecycle.route import Trade
@@ -43,6 +43,7 @@ from schemas.orders import order_document
 
 log = structlog.get_logger()
 
+_NAMES = frozenset({b"authorization", b"content-type", b"content-length"})
 _SHED_SECONDS = 5
 _NO_ROUTE_SECONDS = 30
 
@@ -64,28 +65,53 @@ class _Pick:
     route: Route
 
 
-async def place_order(request: Request) -> Response:
-    """`POST /v1/orders`: 202 with a new order, 200 with the one its reference stands for."""
-    api = api_of(request)
-    try:
-        return await _place(api, await caller_of(request), request)
-    except Problem as problem:
-        api.metrics.order_refused(problem.code)
-        raise
-    except Overloaded:
-        api.metrics.order_refused("overloaded")
-        raise
-    except DatabaseUnavailable:
-        api.metrics.order_refused("unavailable")
-        raise
+class OrderDoor:
+    """Place an order: 202 with a new order, 200 with the one that its reference stands for."""
+
+    # Plain ASGI: what a framework adds to each request would cost as much as accepting it.
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one `POST /v1/orders`."""
+        trace_id = scope["state"]["trace_id"]
+        try:
+            answer = await self._place(_headers(scope), receive, trace_id)
+        except problems.EXPECTED as error:
+            problem = problems.problem_of(error)
+            self._api.metrics.order_refused(problem.code)
+            answer = problems.problem_answer(problem, trace_id)
+        await answer(scope, receive, send)
+
+    async def _place(
+        self, headers: Mapping[bytes, bytes], receive: Receive, trace_id: str
+    ) -> Response:
+        api = self._api
+        caller = await api.authenticator.identify(_text(headers, b"authorization"))
+        if api.backlog() >= api.limits.backlog_orders:
+            raise Unavailable(
+                "overloaded",
+                "Too many orders wait for a dealer.",
+                retry_after_seconds=_SHED_SECONDS,
+            )
+        bodies.require_json(_text(headers, b"content-type") or "")
+        declared = _text(headers, b"content-length") or "0"
+        body = await bodies.receive_body(receive, declared, api.limits.body_bytes)
+        return await _place(api, caller, bodies.parse(Wanted, body), trace_id)
 
 
-async def _place(api: Api, caller: KeyHolder, request: Request) -> Response:
-    if api.backlog() >= api.limits.backlog_orders:
-        raise Unavailable(
-            "overloaded", "Too many orders wait for a dealer.", retry_after_seconds=_SHED_SECONDS
-        )
-    wanted = await read_json(request, Wanted, api.limits.body_bytes)
+def _headers(scope: Scope) -> Mapping[bytes, bytes]:
+    """The headers that matter here, the first of each name."""
+    return {name: value for name, value in reversed(scope["headers"]) if name in _NAMES}
+
+
+def _text(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
+    value = headers.get(name)
+    return None if value is None else value.decode("latin-1")
+
+
+async def _place(api: Api, caller: KeyHolder, wanted: Wanted, trace_id: str) -> Response:
     number = _number(wanted)
     fingerprint = fingerprint_of(wanted, number)
     now = datetime.now(UTC)
@@ -97,7 +123,7 @@ async def _place(api: Api, caller: KeyHolder, request: Request) -> Response:
             raise
         return await _replay(api, caller, held)
     order = _new_order(api, caller, wanted, number, fingerprint, pick, now)
-    return await _accept(api, caller, order, pick)
+    return await _accept(api, caller, order, pick, trace_id)
 
 
 # ------------------------------------------------------------------ deciding, in memory
@@ -195,13 +221,15 @@ def _new_order(
 # ------------------------------------------------------------------ accepting
 
 
-async def _accept(api: Api, caller: KeyHolder, order: NewOrder, pick: _Pick) -> Response:
+async def _accept(
+    api: Api, caller: KeyHolder, order: NewOrder, pick: _Pick, trace_id: str
+) -> Response:
     """Accept in one commit. The market's share is taken before, so that orders side by side see
     each other, and given back unless the order is new."""
     api.router.take(pick.inquiry, pick.route, order.created_at)
     is_new = False
     try:
-        outcome = await api.acceptor.accept(Submission(order, pick.route.dealer_id))
+        outcome = await api.acceptor.accept(Submission(order, pick.route.dealer_id, pick.route))
         is_new = isinstance(outcome, Accepted)
     except ReferenceTaken:
         raise _mismatch() from None
@@ -215,11 +243,11 @@ async def _accept(api: Api, caller: KeyHolder, order: NewOrder, pick: _Pick) -> 
             api.router.give_back(pick.inquiry, pick.route, order.created_at)
     if isinstance(outcome, Replayed):
         return await _replay(api, caller, outcome.order_id)
-    _tell(api, order, pick)
+    _tell(api, order, pick, trace_id)
     return _accepted(order)
 
 
-def _tell(api: Api, order: NewOrder, pick: _Pick) -> None:
+def _tell(api: Api, order: NewOrder, pick: _Pick, trace_id: str) -> None:
     api.metrics.order_accepted()
     if pick.decision.forced_monopoly:
         api.metrics.forced_monopoly(Market(order.brand, order.cluster))
@@ -229,6 +257,7 @@ def _tell(api: Api, order: NewOrder, pick: _Pick) -> None:
         reseller_id=str(order.reseller_id),
         dealer_id=pick.route.dealer_id,
         price=order.price,
+        trace_id=trace_id,
     )
 
 

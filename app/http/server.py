@@ -5,8 +5,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
-from starlette.routing import Match, Route
-from starlette.types import Scope
+from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from app.http import (
     balances,
@@ -19,13 +19,15 @@ from app.http import (
     products,
     webhook_endpoints,
 )
-from app.http.admin import catalogue, dealers, operators, resellers
+from app.http.admin import catalogue, dealers, operators, resellers, reviews
+from app.http.admin import routes as routing_table
 from app.http.api import Api, ApiLimits
-from app.http.edge import Edge
+from app.http.edge import ORDERS_PATH, Edge
 from schemas.admin import OPERATORS_BODIES
 from schemas.events import Webhook
 from schemas.orders import NewOrder, Order
 from schemas.problems import MEDIA_TYPE, ProblemDocument
+from schemas.reviews import DisputeEnd, ReviewDecision
 from schemas.webhook_endpoints import NewWebhookEndpoint
 
 __all__ = ["Api", "ApiLimits", "build_app"]
@@ -39,8 +41,13 @@ _TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "operation
 _OPEN_PATHS = ("/livez", "/readyz", "/metrics", "/problems/", "/v1/callbacks/")
 
 
-def build_app(api: Api) -> FastAPI:
+def build_app(api: Api) -> ASGIApp:
     """The application. It starts and stops nothing: the parts are running already."""
+    order_door = place.OrderDoor(api)
+    return Edge(_build_fastapi(api, order_door), order_door, api.metrics, api.draining)
+
+
+def _build_fastapi(api: Api, order_door: ASGIApp) -> FastAPI:
     app = FastAPI(
         title="Jalur",
         version="1",
@@ -51,8 +58,8 @@ def build_app(api: Api) -> FastAPI:
         telemetry=_TELEMETRY,
     )
     app.state.api = api
-    # Before all others and without FastAPI around it: most requests are orders.
-    app.router.routes.insert(0, _PlainRoute("/v1/orders", place.place_order, methods=["POST"]))
+    # Served before it comes here; the route tells which methods the address has.
+    app.router.routes.insert(0, Route(ORDERS_PATH, order_door, methods=["POST"]))
     for part in (
         orders,
         events,
@@ -66,22 +73,13 @@ def build_app(api: Api) -> FastAPI:
         catalogue,
         dealers,
         operators,
+        routing_table,
+        reviews,
     ):
         app.include_router(part.routes)
     problems.register(app)
-    app.add_middleware(Edge, metrics=api.metrics)
     app.openapi = lambda: _documentation(app)
     return app
-
-
-class _PlainRoute(Route):
-    """A route that FastAPI does not wrap; it names itself to the metrics as FastAPI's do."""
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        match, child_scope = super().matches(scope)
-        if match is not Match.NONE:
-            child_scope["route"] = self
-        return match, child_scope
 
 
 # ------------------------------------------------------------------ documentation
@@ -104,7 +102,16 @@ def _documentation(app: FastAPI) -> dict[str, Any]:
 
 
 def _add_models(document: dict[str, Any]) -> None:
-    models = (NewOrder, NewWebhookEndpoint, ProblemDocument, Order, Webhook, *OPERATORS_BODIES)
+    models = (
+        NewOrder,
+        NewWebhookEndpoint,
+        ReviewDecision,
+        DisputeEnd,
+        ProblemDocument,
+        Order,
+        Webhook,
+        *OPERATORS_BODIES,
+    )
     _, schemas = models_json_schema(
         [(model, "validation") for model in models],
         ref_template="#/components/schemas/{model}",
@@ -116,10 +123,10 @@ def _add_models(document: dict[str, Any]) -> None:
 def _add_order(document: dict[str, Any]) -> None:
     """Describe the one route that FastAPI does not know, and what webhooks send."""
     accepted = _body_of("Order")
-    document["paths"]["/v1/orders"]["post"] = {
+    document["paths"][ORDERS_PATH]["post"] = {
         "tags": ["orders"],
         "summary": "Place Order",
-        "description": place.place_order.__doc__,
+        "description": place.OrderDoor.__doc__,
         "operationId": "place_order_v1_orders_post",
         "requestBody": {"required": True, **_body_of("NewOrder")},
         "responses": {

@@ -1,10 +1,12 @@
 """Execute: claim what can be sent now, commit the intent, then buy, holding no connection.
 
 A claim is one commit: the `ready` rows go, the attempts stand as `sent` with their reference, lease
-and fence. Only then does a byte leave, and only while the lease surely still runs.
+and fence. Only then does a byte leave, and only while the lease surely still runs. Where there is
+room for an order's dealer at the moment it is accepted, that commit is its claim as well.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -16,12 +18,14 @@ from uuid_utils.compat import uuid7
 
 from app.errors import DatabaseUnavailable, Overloaded
 from app.lifecycle.call import DealerCalls, Kind, boottime_seconds
+from app.lifecycle.handover import Handover
 from app.lifecycle.route import DealerAccess, Router
 from app.lifecycle.settle import Settler, Withdrawal
 from app.references import dealer_reference
 from app.storage import attempts, ready
 from app.storage.attempts import NewAttempt
 from app.storage.lanes import rotated
+from app.storage.orders import NewOrder
 from app.storage.pool import DATABASE_ERRORS, DISCONNECTED, Connection, Pool
 from app.storage.ready import Claimable, Ready
 from app.words import Source, Word
@@ -35,6 +39,8 @@ log = structlog.get_logger()
 _MOVES = 64
 """How many rows a claim takes from a dealer that is down, to send them elsewhere."""
 _LATER = timedelta(seconds=1)
+_LINE = 2
+"""How many purchases may be claimed at once for each place at their dealer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,16 @@ class Purchase:
     ticket: int
     """The breaker's."""
     send_before: float
+    at_once: bool = False
+    """Claimed as its order was accepted, rather than from the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intention:
+    """A first purchase, claimed if the commit that accepts its order says so."""
+
+    attempt: NewAttempt
+    purchase: Purchase
 
 
 @dataclass(slots=True)
@@ -106,8 +122,70 @@ class Executor:
         self._lease = lease
         self._lane_groups = lane_groups
         self._turn = 0
+        self._intended: Counter[str] = Counter()
+        self._crowded: set[str] = set()
+        """Dealers that orders wait for in the table: newer orders queue up behind them."""
+        self.handover: Handover[Purchase] = Handover()
         self.expired: dict[UUID, Claimable] = {}
         """Orders past their time, to be given up outside the claim."""
+
+    @property
+    def lease(self) -> timedelta:
+        """How long a claim lasts."""
+        return self._lease.duration
+
+    def intend(self, order: NewOrder, route: Route) -> Intention | None:
+        """Claim a place for an order's first purchase, to be bought as soon as it is accepted.
+
+        None where there is no room here, or others wait for the dealer already: the order then
+        waits in the table. What is intended is either begun or abandoned.
+        """
+        access = self._router.trade.dealers.get(route.dealer_id)
+        if not self.handover.is_open:
+            return None
+        if access is None or not self._has_room(access):
+            self._crowded.add(route.dealer_id)
+            return None
+        ticket = self._router.breaker(route.dealer_id).enter(self._calls.monotonic())
+        if ticket is None or not self.handover.reserve():
+            return None
+        self._intended[route.dealer_id] += 1
+        started = boottime_seconds()
+        new = self._attempt(order, 1, None, route, access, uuid7())
+        purchase = Purchase(
+            order.lane,
+            order.order_id,
+            1,
+            access,
+            _top_up(new, order, access),
+            ticket,
+            self._lease.send_before(started, access),
+            at_once=True,
+        )
+        return Intention(new, purchase)
+
+    def intended(self, dealer_id: str) -> int:
+        """How many purchases at a dealer were claimed at once and not answered yet."""
+        return self._intended[dealer_id]
+
+    def begin(self, intention: Intention) -> None:
+        """The claim is committed: buy."""
+        self.handover.hand_over(intention.purchase)
+
+    def abandon(self, intention: Intention) -> None:
+        """The claim was not committed, or that is not known: its lease, if it has one, tells."""
+        self.leave(intention.purchase)
+        self.handover.release()
+
+    def _has_room(self, access: DealerAccess) -> bool:
+        """Whether a new order may be claimed at once: the line at the dealer's gate is short."""
+        dealer_id = access.row.dealer_id
+        return (
+            dealer_id not in self._crowded
+            and self._intended[dealer_id] < access.row.concurrency * _LINE
+            and self._router.breaker(dealer_id).state(self._calls.monotonic())
+            is BreakerState.CLOSED
+        )
 
     def places(self) -> dict[str, int]:
         """How many rows each dealer can take now: free places, or rows to send elsewhere."""
@@ -144,8 +222,11 @@ class Executor:
         return purchases
 
     def leave(self, purchase: Purchase) -> None:
-        """The purchase is over: its place is free."""
-        self._calls.leave(purchase.access.row.dealer_id, Kind.PURCHASE)
+        """The dealer has answered, or was not asked: the purchase's place is free."""
+        if purchase.at_once:
+            self._intended[purchase.access.row.dealer_id] -= 1
+        else:
+            self._calls.leave(purchase.access.row.dealer_id, Kind.PURCHASE)
 
     async def _claim(
         self, lanes: Sequence[int], places: Mapping[str, int], now: datetime
@@ -158,6 +239,7 @@ class Executor:
         try:
             async with self._pool.acquire() as connection, connection.transaction():
                 rows = await ready.take(connection, list(places.items()), first, after)
+                self._note_crowds(places, rows)
                 plan = self._plan(rows, claim_id, now)
                 await self._commit_intent(connection, plan)
         except DISCONNECTED:
@@ -176,6 +258,15 @@ class Executor:
             )
             for new, access, order, ticket in plan.purchases
         ]
+
+    def _note_crowds(self, places: Mapping[str, int], rows: Sequence[Claimable]) -> None:
+        """A dealer of whom all that was wanted was found may have more; another has none left."""
+        taken = Counter(row.dealer_id for row in rows)
+        for dealer_id, wanted in places.items():
+            if taken[dealer_id] >= wanted:
+                self._crowded.add(dealer_id)
+            else:
+                self._crowded.discard(dealer_id)
 
     async def give_up_expired(self) -> None:
         """Withdraw the orders that claims found too old; one that fails is found again."""
@@ -232,7 +323,7 @@ class Executor:
             ticket = self._router.breaker(row.dealer_id).enter(self._calls.monotonic())
             if ticket is not None:
                 access = self._router.trade.dealers[row.dealer_id]
-                new = self._attempt(row, route, access, claim_id)
+                new = self._attempt(row, row.attempt_no, row.decision, route, access, claim_id)
                 plan.purchases.append((new, access, _top_up(new, row, access), ticket))
             return
         decision = self._router.choose(inquiry, now)
@@ -248,21 +339,28 @@ class Executor:
         plan.moved.append((inquiry, row.dealer_id, chosen))
 
     def _attempt(
-        self, row: Claimable, route: Route, access: DealerAccess, claim_id: UUID
+        self,
+        order: Claimable | NewOrder,
+        attempt_no: int,
+        decision: str | None,
+        route: Route,
+        access: DealerAccess,
+        claim_id: UUID,
     ) -> NewAttempt:
-        ceiling = row.price - self._router.trade.snapshot.policy.minimum_margin_rupiah
+        ceiling = order.price - self._router.trade.snapshot.policy.minimum_margin_rupiah
+        rules = access.capabilities.reference
         return NewAttempt(
-            row.lane,
-            row.order_id,
-            row.attempt_no,
-            row.dealer_id,
+            order.lane,
+            order.order_id,
+            attempt_no,
+            route.dealer_id,
             route.route_id,
             route.dealer_sku,
-            dealer_reference(row.lane, row.order_id, row.attempt_no, access.capabilities.reference),
+            dealer_reference(order.lane, order.order_id, attempt_no, rules),
             route.cost_rupiah or 0,
-            ceiling if row.max_price is None else min(ceiling, row.max_price),
+            ceiling if order.max_price is None else min(ceiling, order.max_price),
             claim_id,
-            row.decision,
+            decision,
         )
 
     def _count_moves(self, plan: _Plan, now: datetime) -> None:
@@ -274,14 +372,18 @@ class Executor:
 
     # -------------------------------------------------------------- sending
 
-    async def send(self, purchase: Purchase) -> None:
-        """Buy once and settle the dealer's word. Never raises: what fails here is asked about."""
+    async def buy(self, purchase: Purchase) -> Word:
+        """Buy once and return the dealer's word, or ours. Never raises."""
         try:
-            report, transport = await self._buy(purchase)
+            async with self._calls.gate(purchase.access):
+                report, transport = await self._buy(purchase)
         except asyncio.CancelledError:
             # Stopping: hand the question over at once instead of when the lease runs out.
             report, transport = Report(Outcome.UNKNOWN, "stopped"), True
-        word = Word(purchase.attempt_no, Source.PURCHASE, report, fence=1, transport=transport)
+        return Word(purchase.attempt_no, Source.PURCHASE, report, fence=1, transport=transport)
+
+    async def tell(self, purchase: Purchase, word: Word) -> None:
+        """Settle what was heard. Never raises: what fails here is asked about."""
         try:
             await self._settler.settle(purchase.lane, purchase.order_id, word)
         except (DatabaseUnavailable, Overloaded) as error:
@@ -293,6 +395,9 @@ class Executor:
         if boottime_seconds() >= purchase.send_before:
             late = Report(Outcome.REJECTED, "lease-ran-out", "not sent: the claim was too old")
             return late, True
+        if not breaker.stands(purchase.ticket):
+            down = Report(Outcome.REJECTED, "dealer-down", "not sent: the dealer went down before")
+            return down, True
         try:
             request = access.dialect.top_up(access.account, purchase.order)
         except Exception as error:  # noqa: BLE001 - nothing was sent, whatever the protocol tripped on
@@ -315,11 +420,11 @@ def _inquiry(row: Claimable) -> Inquiry:
     return Inquiry(row.sku, row.brand, row.cluster, row.price, row.max_price, frozenset(row.tried))
 
 
-def _top_up(new: NewAttempt, row: Claimable, access: DealerAccess) -> TopUp:
+def _top_up(new: NewAttempt, order: Claimable | NewOrder, access: DealerAccess) -> TopUp:
     return TopUp(
         new.dealer_ref,
         new.dealer_sku,
-        row.customer_number,
+        order.customer_number,
         new.max_price,
         access.account.options.get("callback_url"),
     )

@@ -67,16 +67,16 @@ async def create(
     )
 
 
-async def find(connection: Connection, token_id: str) -> TokenHolder | None:
-    """The holder of a token that is not revoked."""
-    row = await connection.fetchrow(
+async def find(connection: Connection, token_ids: Sequence[str]) -> dict[str, TokenHolder]:
+    """The holders, by token, of tokens that are not revoked."""
+    rows = await connection.fetch(
         """
         select token_id, name, scopes, secret_sha256 from operator_tokens
-        where token_id = $1 and revoked_at is null
+        where token_id = any($1::text[]) and revoked_at is null
         """,
-        token_id,
+        list(token_ids),
     )
-    return TokenHolder(*row) if row else None
+    return {row[0]: TokenHolder(*row) for row in rows}
 
 
 async def lock(connection: Connection, token_id: str) -> TokenRecord | None:

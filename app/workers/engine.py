@@ -71,7 +71,6 @@ class Engine:
         self.router = Router(self.sealer, time.monotonic, settings.lease.longest_call_seconds)
         self.calls = DealerCalls(metrics)
         self.clients = EndpointClients(settings.address_policy)
-        self.acceptor = Acceptor(pool, groups, self.hints, metrics, settings.accept_limits)
         self.deliverer = Deliverer(
             pool, self.clients, self.sealer, metrics, settings.persistence, groups, random.random
         )
@@ -81,6 +80,9 @@ class Engine:
         self.receiver = Receiver(pool, self.router, self.settler, self.hints, groups)
         self.executor = Executor(
             pool, self.router, self.settler, self.calls, settings.lease, groups
+        )
+        self.acceptor = Acceptor(
+            pool, groups, self.hints, metrics, settings.accept_limits, self.executor
         )
         self.reconciler = Reconciler(
             pool, self.router, self.settler, self.calls, settings.lease, groups
@@ -103,14 +105,12 @@ class Engine:
             upkeep = group.create_task(self.upkeep.run(inbox=work))
             async with asyncio.TaskGroup() as acting:
                 if work:
-                    self.deliverer.take_over(taking=True)
                     acting.create_task(self._give_up_expired(stop))
                     for loop in self._loops():
                         acting.create_task(loop.run(stop))
                 if serve is not None:
                     acting.create_task(_serve_until_done(serve, stop))
                 await stop.wait()
-                self.deliverer.take_over(taking=False)
             upkeep.cancel()
             hints.cancel()
             for flusher in flushers:
@@ -139,6 +139,7 @@ class Engine:
                 hints=self.hints,
                 rhythm=rhythm,
                 most_in_flight=settings.most_purchases,
+                handover=self.executor.handover,
             ),
             Loop(
                 "reconciler",
@@ -157,6 +158,7 @@ class Engine:
                 hints=self.hints,
                 rhythm=rhythm,
                 most_in_flight=settings.persistence.most_in_flight,
+                handover=self.deliverer.handover,
             ),
         )
 
@@ -165,9 +167,10 @@ class Engine:
 
     async def _buy(self, purchase: Purchase) -> None:
         try:
-            await self.executor.send(purchase)
+            word = await self.executor.buy(purchase)
         finally:
             self.executor.leave(purchase)
+        await self.executor.tell(purchase, word)
 
     async def _check(self, check: Check) -> None:
         try:
@@ -183,9 +186,10 @@ class Engine:
 
     async def _deliver(self, delivery: DueDelivery) -> None:
         try:
-            await self.deliverer.deliver(delivery, datetime.now(UTC))
+            result = await self.deliverer.deliver(delivery, datetime.now(UTC))
         finally:
             self.deliverer.leave(delivery.endpoint_id)
+        await self.deliverer.record(result)
 
 
 async def start_engine(settings: EngineSettings, metrics: Metrics) -> Engine:

@@ -52,12 +52,12 @@ async def test_only_what_differs_is_told_and_nothing_where_nothing_does(pool: Po
 WRONG_PRICES: dict[str, tuple[Sequence[Placed[PriceRow]], str]] = {
     "unknown product": (
         [price(5500), Placed("line 3", PriceRow("standard", "TRI50", 5))],
-        "line 3: sku",
+        "line 3.sku",
     ),
     "twice": ([price(5500), Placed("line 9", PriceRow("standard", "TRI5", 5600))], "line 9"),
-    "for nothing": ([price(5500), Placed("line 3", PriceRow("gold", "TRI5", 0))], "line 3: price"),
-    "unbelievable": ([Placed("line 3", PriceRow("gold", "TRI5", 10**15))], "line 3: price"),
-    "NUL": ([Placed("line 3", PriceRow("gold\0", "TRI5", 5))], "line 3: tier"),
+    "for nothing": ([price(5500), Placed("line 3", PriceRow("gold", "TRI5", 0))], "line 3.price"),
+    "unbelievable": ([Placed("line 3", PriceRow("gold", "TRI5", 10**15))], "line 3.price"),
+    "NUL": ([Placed("line 3", PriceRow("gold\0", "TRI5", 5))], "line 3.tier"),
 }
 
 
@@ -76,7 +76,7 @@ async def test_a_product_of_a_brand_without_numbers_is_refused(pool: Pool):
     row = ProductRow("X5", "X", "trii", "pulsa", 5000)
     with pytest.raises(Unprocessable) as refused:
         await catalogue.put_products(pool, BY, [TRI5, Placed("line 3", row)])
-    assert [error.field for error in refused.value.errors] == ["line 3: brand"]
+    assert [error.field for error in refused.value.errors] == ["line 3.brand"]
     assert (await read(pool)).products == []
 
 

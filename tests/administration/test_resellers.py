@@ -69,7 +69,7 @@ async def test_a_suspended_resellers_key_opens_nothing_until_it_is_activated(poo
 
     async def opens() -> bool:
         async with pool.acquire() as connection:
-            return await api_keys.find(connection, key.key_id) is not None
+            return key.key_id in await api_keys.find(connection, [key.key_id])
 
     assert await opens()
     await resellers.suspend(pool, BY, "Toko Jaya", "unpaid")

@@ -18,9 +18,8 @@ async def test_a_token_is_kept_as_a_hash_and_told_without_it(pool: Pool):
     presented = operator_tokens.parse(token.token)
     assert presented is not None
     async with pool.acquire() as connection:
-        holder = await operator_tokens.find(connection, token.key_id)
+        holder = (await operator_tokens.find(connection, [token.key_id]))[token.key_id]
         row = await connection.fetchval("select to_jsonb(t)::text from operator_tokens t")
-    assert holder is not None
     assert holder.matches(presented)
     assert holder.scopes == ["money", "read"]
     secret = token.token.split("_")[3][:32]
@@ -35,7 +34,7 @@ async def test_a_revoked_token_opens_nothing_and_is_told_once(pool: Pool):
     assert await tokens.revoke(pool, BY, token.key_id, "left")
     assert not await tokens.revoke(pool, BY, token.key_id, "left")
     async with pool.acquire() as connection:
-        assert await operator_tokens.find(connection, token.key_id) is None
+        assert await operator_tokens.find(connection, [token.key_id]) == {}
     assert [act.action for act in await acts(pool)] == ["operator.added", "operator.revoked"]
 
 

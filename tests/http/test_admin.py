@@ -131,6 +131,20 @@ async def test_a_revoked_token_stops_within_a_second(shop: Shop) -> None:
     assert_problem(await client.get(f"{ADMIN}/dealers"), 401, "invalid-key")
 
 
+async def test_a_token_in_use_stays_known_while_it_is_refreshed(shop: Shop) -> None:
+    token = await tokens.add(shop.api.pool, OPERATOR, "Sari", (Scope.READ,))
+    client, seconds = shop.client(token.token), 100.0
+    shop.api.operators._monotonic = lambda: seconds
+    for _ in range(3):
+        assert (await client.get(f"{ADMIN}/dealers")).status_code == 200
+        await shop.api.operators.refresh()
+        seconds += 0.6
+    await shop.owner.execute("update operator_tokens set revoked_at = now()")
+    assert (await client.get(f"{ADMIN}/dealers")).status_code == 200
+    await shop.api.operators.refresh()
+    assert_problem(await client.get(f"{ADMIN}/dealers"), 401, "invalid-key")
+
+
 async def test_metrics_open_to_an_operators_token_from_elsewhere(shop: Shop) -> None:
     far = {"x-forwarded-for": "203.0.113.7"}
     token = await operator(shop, Scope.READ)
@@ -240,7 +254,7 @@ async def test_a_new_price_is_taken_up_and_a_wrong_list_changes_nothing(
     bad = {"tier": "standard", "sku": "TSEL99", "price": 5}
     answer = await admin.put(f"{ADMIN}/prices", json={"prices": [good, bad]})
     assert_problem(answer, 422, "invalid-request")
-    assert [error["field"] for error in answer.json()["errors"]] == ["prices.1: sku"]
+    assert [error["field"] for error in answer.json()["errors"]] == ["prices.1.sku"]
     done = await admin.put(f"{ADMIN}/prices", json={"prices": [good]})
     assert done.json() == {"given": 1, "changed": 1}
     await shop.api.router.refresh(shop.api.pool)

@@ -1,7 +1,6 @@
 """One bad row, one bad table, one bad endpoint: nobody else may notice."""
 
 import asyncio
-from datetime import UTC, datetime
 
 import pytest
 from uuid_utils.compat import uuid7
@@ -11,7 +10,7 @@ from app.signatures import new_secret
 from app.storage import endpoints
 from app.storage.endpoints import NewEndpoint
 from dealers.contract import Callback
-from tests.shops import RESELLER, Owner, Shop
+from tests.shops import RESELLER, Owner, Shop, deliver_once
 
 
 async def _answering(head: str) -> tuple[asyncio.Server, str]:
@@ -37,7 +36,7 @@ async def _endpoint(shop: Shop, url: str) -> NewEndpoint:
 async def _try_once(shop: Shop) -> None:
     deliverer = shop.engine.deliverer
     for each in await deliverer.claim(10):
-        await deliverer.deliver(each, datetime.now(UTC))
+        await deliver_once(deliverer, each)
 
 
 @pytest.mark.parametrize("retry_after", ["9" * 30, "9" * 5000])

@@ -27,13 +27,15 @@ from app.storage import (
     ready,
     reviews,
 )
-from app.storage.attempts import AttemptChange
+from app.storage.acceptance import Candidate
+from app.storage.attempts import AttemptChange, NewAttempt
 from app.storage.callbacks import Waiting
 from app.storage.deliveries import TryResult
 from app.storage.ledger import Errand, News
 from app.storage.orders import OrderChange
 from app.storage.pool import Connection, PoolSettings, open_pool
 from app.storage.ready import Ready
+from app.storage.reviews import EndedReview
 from tests.shops import submission
 from tests.storage_fixtures import fresh_database
 
@@ -117,6 +119,10 @@ def order_id(number: int) -> UUID:
     return UUID(int=number)
 
 
+def intent(lane: int, each: UUID) -> NewAttempt:
+    return NewAttempt(lane, each, 1, "d1", "r", "S", each.hex[:22], 5000, 6000, CLAIM, None)
+
+
 KEYS = [(number % 64, order_id(number)) for number in range(100)]
 ATTEMPT_CHANGES = [
     AttemptChange(lane, each, 1, "pending", None, None, None, None, None, None, None, None)
@@ -129,15 +135,19 @@ ORDER_CHANGES = [
 TRIES = [
     TryResult(lane, each, each, CLAIM, "delivered", True, None, 200, None) for lane, each in KEYS
 ]
+ENDED = [EndedReview(lane, each, None, "done") for lane, each in KEYS]
 READY = [Ready(lane, each, 1, "d1", NOON) for lane, each in KEYS]
 CALLBACK = Waiting(1, "d", b"i", "GET", "", "{}", b"", "", 1)
-NEW_ORDERS = [submission(lane=lane, reseller_id=each).order for lane, each in KEYS]
+CANDIDATES = [
+    Candidate(submission(lane=lane, reseller_id=each).order, "d1", intent(lane, each))
+    for lane, each in KEYS
+]
 MOVEMENTS = [ledger.movement(key, postings.capture(6000), order_id=key[1]) for key in KEYS]
 NEWS = [News(lane, each, each, "order.succeeded", each, 2, "{}") for lane, each in KEYS]
 ERRANDS = [Errand(lane, each, each, each, None) for lane, each in KEYS]
 
 HOT: dict[str, Run] = {
-    "orders are accepted": lambda c: acceptance.accept(c, NEW_ORDERS, ["d1"] * len(NEW_ORDERS)),
+    "orders are accepted": lambda c: acceptance.accept(c, CANDIDATES, MINUTE),
     "money is moved and told": lambda c: ledger.write(c, MOVEMENTS, NEWS, ERRANDS, MINUTE),
     "ready rows are taken": lambda c: ready.take(c, [("d1", 30), ("d2", 5)], LANES[9:], LANES[:9]),
     "ready rows are locked": lambda c: ready.lock(c, KEYS),
@@ -150,11 +160,14 @@ HOT: dict[str, Run] = {
     "references of dealers are found": lambda c: attempts.find_reference(c, 1, "d", "r"),
     "an attempt is asked about": lambda c: attempts.ask_now(c, 1, "d", "r", 60.0),
     "orders are locked": lambda c: orders.lock(c, KEYS),
+    "an order is found by its id alone": lambda c: orders.find_lane(c, order_id(1)),
+    "an order's decisions are read": lambda c: orders.decisions(c, 1, order_id(1)),
+    "an order in review is looked at": lambda c: reviews.standing(c, 1, order_id(1), 1),
     "attempts are locked": lambda c: attempts.lock(c, KEYS),
     "attempts are written": lambda c: attempts.update(c, ATTEMPT_CHANGES),
     "orders are written": lambda c: orders.update(c, ORDER_CHANGES),
     "endpoints are found": lambda c: endpoints.of_resellers(c, KEYS),
-    "reviews are closed": lambda c: reviews.close_reviews(c, KEYS, "done"),
+    "reviews are closed": lambda c: reviews.close_reviews(c, ENDED),
     "deliveries are claimed": lambda c: deliveries.claim_due(
         c, CLAIM, LANES, 64, MINUTE, {CLAIM: 0}, 16
     ),
