@@ -13,6 +13,7 @@ import structlog
 import typer
 import uvicorn
 import uvloop
+from fastapi import FastAPI
 
 from app import logs
 from app.errors import ConfigurationError
@@ -87,7 +88,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise ConfigurationError(
             f"cannot listen on {host}:{port}: {error.strerror}; free the port or choose another "
-            "with JALUR_PORT or --port"
+            "with JALUR_PORT or --port (a worker's: JALUR_METRICS_PORT)"
         ) from error
 
 
@@ -97,7 +98,8 @@ def run_service(settings: Settings, role: Role) -> None:
 
 
 async def _run_service(settings: Settings, role: Role) -> None:
-    listener = listen(settings.host, settings.port) if role.http else None
+    port = settings.port if role.http else settings.metrics_port
+    listener = listen(settings.host, port) if port is not None else None
     running = Running()
     with stopping_on_signals(running.stop):
         await run(settings, role, listener, running)
@@ -112,7 +114,8 @@ async def run(
     running.engine = engine
     try:
         api = _api(settings, engine, metrics)
-        server = _server(settings, api, running.ready) if listener else None
+        app = build_app(api, for_resellers=role.http)
+        server = _server(settings, app, running.ready) if listener else None
 
         async def serve() -> None:
             if server is None or listener is None:
@@ -167,10 +170,10 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _server(settings: Settings, api: Api, ready: asyncio.Event) -> _Server:
+def _server(settings: Settings, app: FastAPI, ready: asyncio.Event) -> _Server:
     return _Server(
         uvicorn.Config(
-            build_app(api),
+            app,
             loop="none",
             http="httptools",
             ws="none",
@@ -200,6 +203,7 @@ def stopping_on_signals(stop: asyncio.Event) -> Generator[None]:
 
     def heed(number: signal.Signals) -> None:
         if stop.is_set():
+            logs.flush()
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         log.info("service.stopping", signal=number.name)
@@ -238,5 +242,5 @@ def api_command(host: Host = None, port: Port = None) -> None:
 
 
 def worker_command() -> None:
-    """Work on orders only."""
+    """Work on orders only; JALUR_METRICS_PORT opens /metrics and the probes, nothing else."""
     _serve(Role(http=False), None, None)

@@ -9,8 +9,8 @@ from typing import Any
 import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from structlog.contextvars import bind_contextvars
 
+from app import logs
 from app.http.problems import internal_error, problem_answer
 from app.metrics import Metrics
 
@@ -38,7 +38,7 @@ class Edge:
         started = time.perf_counter()
         trace_id = trace_of(scope["headers"])
         scope.setdefault("state", {})["trace_id"] = trace_id
-        bind_contextvars(trace_id=trace_id)
+        logs.bind(trace_id=trace_id)
         exchange = _Exchange(send, trace_id)
         try:
             await self._app(scope, receive, exchange.send)

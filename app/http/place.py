@@ -223,6 +223,9 @@ def _tell(api: Api, order: NewOrder, pick: _Pick) -> None:
     api.metrics.order_accepted()
     if pick.decision.forced_monopoly:
         api.metrics.forced_monopoly(Market(order.brand, order.cluster))
+    if pick.decision.monopoly_cost_rupiah:
+        market = Market(order.brand, order.cluster)
+        api.metrics.monopoly_avoided(market, pick.decision.monopoly_cost_rupiah)
     log.info(
         "order.accepted",
         order_id=str(order.order_id),
@@ -275,6 +278,7 @@ async def _replay(api: Api, caller: KeyHolder, order_id: UUID) -> Response:
     if view is None:
         raise RuntimeError(f"the order {order_id} holds a reference but cannot be read")
     api.metrics.order_replayed()
+    log.info("order.replayed", order_id=str(order_id), reseller_id=str(caller.reseller_id))
     answer = order_answer(view)
     answer.headers["idempotency-replayed"] = "true"
     answer.headers["location"] = f"/v1/orders/{order_id}"

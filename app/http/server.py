@@ -37,30 +37,28 @@ _TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "operation
 _OPEN_PATHS = ("/livez", "/readyz", "/metrics", "/problems/", "/v1/callbacks/")
 
 
-def build_app(api: Api) -> FastAPI:
-    """The application. It starts and stops nothing: the parts are running already."""
+def build_app(api: Api, *, for_resellers: bool = True) -> FastAPI:
+    """The application. It starts and stops nothing: the parts are running already.
+
+    Without what is for resellers and dealers it only tells how the process is doing.
+    """
     app = FastAPI(
         title="Jalur",
         version="1",
         description=_DESCRIPTION,
         docs_url=None,
         redoc_url=None,
+        openapi_url="/openapi.json" if for_resellers else None,
         redirect_slashes=False,
         telemetry=_TELEMETRY,
     )
     app.state.api = api
-    # Before all others and without FastAPI around it: most requests are orders.
-    app.router.routes.insert(0, _PlainRoute("/v1/orders", place.place_order, methods=["POST"]))
-    for part in (
-        orders,
-        events,
-        products,
-        balances,
-        webhook_endpoints,
-        callbacks,
-        health,
-        problems,
-    ):
+    if for_resellers:
+        # Before all others and without FastAPI around it: most requests are orders.
+        app.router.routes.insert(0, _PlainRoute("/v1/orders", place.place_order, methods=["POST"]))
+        for part in (orders, events, products, balances, webhook_endpoints, callbacks):
+            app.include_router(part.routes)
+    for part in (health, problems):
         app.include_router(part.routes)
     problems.register(app)
     app.add_middleware(Edge, metrics=api.metrics)

@@ -30,6 +30,7 @@ from app.storage.deliveries import DueDelivery
 from app.storage.hints import Hints, Topic
 from app.storage.lanes import lane_groups
 from app.storage.pool import Pool, PoolSettings, open_pool
+from app.workers.gauges import Gauges
 from app.workers.loop import Loop, Rhythm
 from app.workers.upkeep import Upkeep
 
@@ -78,14 +79,20 @@ class Engine:
         self.settler = Settler(
             pool, self.router, self.deliverer, self.hints, metrics, settings.patience, groups
         )
-        self.receiver = Receiver(pool, self.router, self.settler, self.hints, groups)
+        self.receiver = Receiver(pool, self.router, self.settler, self.hints, metrics, groups)
         self.executor = Executor(
             pool, self.router, self.settler, self.calls, settings.lease, groups
         )
         self.reconciler = Reconciler(
             pool, self.router, self.settler, self.calls, settings.lease, groups
         )
-        self.upkeep = Upkeep(pool, self.router, self.receiver, self.calls, self.hints, metrics)
+        self.upkeep = Upkeep(pool, self.router, self.receiver, metrics, random.random)
+        queues = {
+            "accept": self.acceptor.batches,
+            "settle": self.settler.batches,
+            "deliver": self.deliverer.results,
+        }
+        self.gauges = Gauges(pool, self.router, self.calls, self.hints, queues, metrics)
 
     async def run(
         self, stop: asyncio.Event, *, work: bool, serve: Callable[[], Awaitable[None]] | None
@@ -101,6 +108,7 @@ class Engine:
                 group.create_task(flusher.run())
             hints = group.create_task(self.hints.run())
             upkeep = group.create_task(self.upkeep.run(inbox=work))
+            gauges = group.create_task(self.gauges.run())
             async with asyncio.TaskGroup() as acting:
                 if work:
                     self.deliverer.take_over(taking=True)
@@ -112,6 +120,7 @@ class Engine:
                 await stop.wait()
                 self.deliverer.take_over(taking=False)
             upkeep.cancel()
+            gauges.cancel()
             hints.cancel()
             for flusher in flushers:
                 flusher.close()
@@ -165,12 +174,26 @@ class Engine:
 
     async def _buy(self, purchase: Purchase) -> None:
         try:
+            log.info(
+                "attempt.sent",
+                order_id=str(purchase.order_id),
+                attempt_no=purchase.attempt_no,
+                dealer_id=purchase.access.row.dealer_id,
+                dealer_ref=purchase.order.dealer_ref,
+            )
             await self.executor.send(purchase)
         finally:
             self.executor.leave(purchase)
 
     async def _check(self, check: Check) -> None:
         try:
+            log.info(
+                "attempt.asked",
+                order_id=str(check.due.order_id),
+                attempt_no=check.due.attempt_no,
+                dealer_id=check.due.dealer_id,
+                checks=check.due.checks,
+            )
             await self.reconciler.check(check)
         finally:
             self.reconciler.leave(check)
