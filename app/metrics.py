@@ -44,14 +44,19 @@ Labels: TypeAlias = tuple[str, ...]
 M = TypeVar("M", bound=MetricWrapperBase)
 
 
-class _Children(dict[tuple[str, ...], M], Generic[M]):
-    """The children of one metric, made when first asked for."""
+class _Children(dict[Labels, M], Generic[M]):
+    """The children of one metric, made when first asked for.
 
-    def __init__(self, metric: M) -> None:
+    `known` ones stand at 0 from the start: a rate does not see a counter's first step from nothing.
+    """
+
+    def __init__(self, metric: M, known: Iterable[Labels] = ()) -> None:
         super().__init__()
         self._metric = metric
+        for labels in known:
+            _ = self[labels]
 
-    def __missing__(self, labels: tuple[str, ...]) -> M:
+    def __missing__(self, labels: Labels) -> M:
         child = self[labels] = self._metric.labels(*labels)
         return child
 
@@ -268,9 +273,12 @@ class Metrics:
     def _orders(self) -> None:
         self._accepted = self._counter("orders_accepted", "Orders accepted and committed.")
         self._replayed = self._counter("orders_replayed", "References that came again.")
-        self._refused = _Children(self._counter("orders_refused", "Orders refused.", "code"))
+        self._refused = _Children(
+            self._counter("orders_refused", "Orders refused.", "code"), [("overloaded",)]
+        )
         self._finished = _Children(
-            self._counter("orders_finished", "Final statuses given to orders.", "status")
+            self._counter("orders_finished", "Final statuses given to orders.", "status"),
+            [("succeeded",), ("failed",), ("reversed",)],
         )
         self._forced = _Children(
             self._counter(
@@ -362,7 +370,10 @@ class Metrics:
         )
 
     def _deliveries(self) -> None:
-        self._tries = _Children(self._counter("webhook_tries", "Webhooks tried.", "result"))
+        self._tries = _Children(
+            self._counter("webhook_tries", "Webhooks tried.", "result"),
+            [("delivered",), ("retry",), ("failed",)],
+        )
 
     def _state(self) -> None:
         self._backlog = self._gauge("ready_orders", "Accepted orders that wait for a dealer.")
