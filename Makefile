@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTHON ?=
 ARGS ?=
 
-.PHONY: help setup run check test lock schema python
+.PHONY: help setup run check test prometheus lock schema python
 
 help: ## list these commands
 	sed -n 's/^\([a-z]*\):.*## /  make \1 \t/p' Makefile | expand -t 16
@@ -46,6 +46,9 @@ check: setup ## linter, formatter, types, import rules
 
 test: check ## all checks, then all tests; ARGS="tests/routing -k share" is passed on
 	exec $(BIN)/python -m pytest $(ARGS)
+
+prometheus: setup ## the scrape config and alert rules tried with the real Prometheus
+	exec $(BIN)/python deploy/prometheus/check.py --install $(ARGS)
 
 lock: setup ## write requirements.lock from pyproject.toml, keeping versions that still fit
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra dev --universal --python-version 3.11 \
