@@ -53,7 +53,7 @@ _SECRET_TEXTS = (
     re.compile(rb"(Failing row contains \()[^\"\\]+"),
 )
 _HINTS_OF_SECRETS = (
-    b"=", b"'", b"\\", b": ", b"://", b"jalur_", b"whsec_", b"earer ", b"asic ", b"backs/",
+    b"=", b"'", b"\\", b": ", b"://", b"jalur_", b"whsec_", b"earer ", b"asic ", b"backs/", b"%3",
 )  # fmt: skip
 _PHONE_NUMBER = re.compile(
     # Behind an escape of JSON or of a query a letter or digit stands that is no part of the text.
