@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTHON ?=
 ARGS ?=
 
-.PHONY: help setup run check test prometheus lock schema python
+.PHONY: help setup run check test prometheus lock schema throughput python
 
 help: ## list these commands
 	sed -n 's/^\([a-z]*\):.*## /  make \1 \t/p' Makefile | expand -t 16
@@ -56,6 +56,9 @@ lock: setup ## write requirements.lock from pyproject.toml, keeping versions tha
 
 schema: setup ## write migrations/schema.sql, the tables as all migrations leave them
 	$(BIN)/python -m migrations.dump
+
+throughput: setup ## the load test, about 6 minutes; ARGS="--quick" takes one
+	exec $(BIN)/python -m loadtests.throughput $(ARGS)
 
 python: ## print the Python that setup would use; PYTHON=/path/to/python3 chooses one
 	$(find_python)

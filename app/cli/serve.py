@@ -13,7 +13,7 @@ import structlog
 import typer
 import uvicorn
 import uvloop
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from app import logs
 from app.errors import ConfigurationError
@@ -122,7 +122,9 @@ async def run(
                 return
             async with asyncio.TaskGroup() as group:
                 group.create_task(_stop_serving(server, api, running.stop))
+                refreshing = group.create_task(api.authenticator.run())
                 await server.serve(sockets=[listener])
+                refreshing.cancel()
                 running.stop.set()
 
         log.info("service.started", http=role.http, work=role.work)
@@ -170,7 +172,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _server(settings: Settings, app: FastAPI, ready: asyncio.Event) -> _Server:
+def _server(settings: Settings, app: ASGIApp, ready: asyncio.Event) -> _Server:
     return _Server(
         uvicorn.Config(
             app,

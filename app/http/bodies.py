@@ -4,6 +4,8 @@ from typing import TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 
 from app.errors import TooLarge, UnsupportedMedia
 from app.http.problems import unreadable_body
@@ -16,24 +18,40 @@ _MOST_DIGITS = 12
 async def read_body(request: Request, limit_bytes: int) -> bytes:
     """The whole body. Raises TooLarge, by its declared length or by what really comes."""
     declared = request.headers.get("content-length", "0")
+    return await receive_body(request.receive, declared, limit_bytes)
+
+
+async def receive_body(receive: Receive, declared: str, limit_bytes: int) -> bytes:
+    """As `read_body`, from ASGI's own messages; `declared` is the `Content-Length`, or 0."""
     if len(declared) > _MOST_DIGITS or not declared.isdecimal() or int(declared) > limit_bytes:
         raise _too_large(limit_bytes)
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit_bytes:
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        if len(body) > limit_bytes:
             raise _too_large(limit_bytes)
-        chunks.append(chunk)
-    return b"".join(chunks)
+        if not message.get("more_body", False):
+            return body
 
 
 async def read_json(request: Request, model: type[_Model], limit_bytes: int) -> _Model:
     """The body as a model. Raises TooLarge, UnsupportedMedia, BadRequest, Unprocessable."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    require_json(request.headers.get("content-type", ""))
+    return parse(model, await read_body(request, limit_bytes))
+
+
+def require_json(content_type: str) -> None:
+    """Raise UnsupportedMedia unless the `Content-Type` says JSON, or nothing."""
+    media_type = content_type.partition(";")[0].strip().lower()
     if media_type not in ("", "application/json"):
         raise UnsupportedMedia("unsupported-media-type", "The body must be application/json.")
-    body = await read_body(request, limit_bytes)
+
+
+def parse(model: type[_Model], body: bytes) -> _Model:
+    """A body as a model. Raises BadRequest, Unprocessable."""
     try:
         return model.model_validate_json(body)
     except ValidationError as error:

@@ -95,41 +95,44 @@ def _path(location: tuple[int | str, ...]) -> str:
 # ------------------------------------------------------------------ what handlers raise
 
 
+EXPECTED = (Problem, Overloaded, DatabaseUnavailable, *DISCONNECTED, *RETRIABLE)
+"""What a handler may raise and `problem_of` has words for."""
+
+
+def problem_of(error: Exception) -> Problem:
+    """What a caller is told of one of the `EXPECTED` errors."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, Overloaded):
+        return Unavailable("overloaded", "Too much is waiting; try again.", retry_after_seconds=1)
+    log.warning("database.unavailable", reason=f"{type(error).__name__}: {error}")
+    return Unavailable(
+        "unavailable",
+        "The database is away. Whether this was done is not known; ask again.",
+        retry_after_seconds=_RETRY_SECONDS,
+    )
+
+
 def register(app: FastAPI) -> None:
-    """Turn everything that handlers raise on purpose into problem documents."""
-    app.add_exception_handler(Problem, _answer_problem)
+    """Turn everything that handlers raise into problem documents."""
+    for expected in EXPECTED:
+        app.add_exception_handler(expected, _answer_expected)
     app.add_exception_handler(HTTPException, _answer_http)
     app.add_exception_handler(RequestValidationError, _answer_parameters)
-    app.add_exception_handler(Overloaded, _answer_overloaded)
-    for gone in (DatabaseUnavailable, *DISCONNECTED, *RETRIABLE):
-        app.add_exception_handler(gone, _answer_unavailable)
+    app.add_exception_handler(Exception, _answer_surprise)
 
 
 def _answer(request: Request, problem: Problem) -> Response:
     return problem_answer(problem, request.state.trace_id)
 
 
-async def _answer_problem(request: Request, error: Exception) -> Response:
-    return _answer(request, error if isinstance(error, Problem) else internal_error())
+async def _answer_expected(request: Request, error: Exception) -> Response:
+    return _answer(request, problem_of(error))
 
 
-async def _answer_overloaded(request: Request, error: Exception) -> Response:
-    return _answer(
-        request,
-        Unavailable("overloaded", "Too much is waiting; try again.", retry_after_seconds=1),
-    )
-
-
-async def _answer_unavailable(request: Request, error: Exception) -> Response:
-    log.warning("database.unavailable", reason=f"{type(error).__name__}: {error}")
-    return _answer(
-        request,
-        Unavailable(
-            "unavailable",
-            "The database is away. Whether this was done is not known; ask again.",
-            retry_after_seconds=_RETRY_SECONDS,
-        ),
-    )
+async def _answer_surprise(request: Request, error: Exception) -> Response:
+    """Starlette raises it again behind this answer, and the edge logs it."""
+    return _answer(request, internal_error())
 
 
 async def _answer_parameters(request: Request, error: Exception) -> Response:

@@ -5,8 +5,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
-from starlette.routing import Match, Route
-from starlette.types import Scope
+from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from app.http import (
     balances,
@@ -20,7 +20,7 @@ from app.http import (
     webhook_endpoints,
 )
 from app.http.api import Api, ApiLimits
-from app.http.edge import Edge
+from app.http.edge import ORDERS_PATH, Edge
 from schemas.events import Webhook
 from schemas.orders import NewOrder, Order
 from schemas.problems import MEDIA_TYPE, ProblemDocument
@@ -37,43 +37,40 @@ _TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "operation
 _OPEN_PATHS = ("/livez", "/readyz", "/metrics", "/problems/", "/v1/callbacks/")
 
 
-def build_app(api: Api, *, for_resellers: bool = True) -> FastAPI:
+def build_app(api: Api, *, for_resellers: bool = True) -> ASGIApp:
     """The application. It starts and stops nothing: the parts are running already.
 
     Without what is for resellers and dealers it only tells how the process is doing.
     """
+    if not for_resellers:
+        nobody = _build_fastapi(api, None)
+        return Edge(nobody, nobody, api.metrics)
+    order_door = place.OrderDoor(api)
+    return Edge(_build_fastapi(api, order_door), order_door, api.metrics)
+
+
+def _build_fastapi(api: Api, order_door: ASGIApp | None) -> FastAPI:
     app = FastAPI(
         title="Jalur",
         version="1",
         description=_DESCRIPTION,
         docs_url=None,
         redoc_url=None,
-        openapi_url="/openapi.json" if for_resellers else None,
+        openapi_url="/openapi.json" if order_door else None,
         redirect_slashes=False,
         telemetry=_TELEMETRY,
     )
     app.state.api = api
-    if for_resellers:
-        # Before all others and without FastAPI around it: most requests are orders.
-        app.router.routes.insert(0, _PlainRoute("/v1/orders", place.place_order, methods=["POST"]))
+    if order_door is not None:
+        # Served before it comes here; the route tells which methods the address has.
+        app.router.routes.insert(0, Route(ORDERS_PATH, order_door, methods=["POST"]))
         for part in (orders, events, products, balances, webhook_endpoints, callbacks):
             app.include_router(part.routes)
     for part in (health, problems):
         app.include_router(part.routes)
     problems.register(app)
-    app.add_middleware(Edge, metrics=api.metrics)
     app.openapi = lambda: _documentation(app)
     return app
-
-
-class _PlainRoute(Route):
-    """A route that FastAPI does not wrap; it names itself to the metrics as FastAPI's do."""
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        match, child_scope = super().matches(scope)
-        if match is not Match.NONE:
-            child_scope["route"] = self
-        return match, child_scope
 
 
 # ------------------------------------------------------------------ documentation
@@ -108,10 +105,10 @@ def _add_models(document: dict[str, Any]) -> None:
 def _add_order(document: dict[str, Any]) -> None:
     """Describe the one route that FastAPI does not know, and what webhooks send."""
     accepted = _body_of("Order")
-    document["paths"]["/v1/orders"]["post"] = {
+    document["paths"][ORDERS_PATH]["post"] = {
         "tags": ["orders"],
         "summary": "Place Order",
-        "description": place.place_order.__doc__,
+        "description": place.OrderDoor.__doc__,
         "operationId": "place_order_v1_orders_post",
         "requestBody": {"required": True, **_body_of("NewOrder")},
         "responses": {

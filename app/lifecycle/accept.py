@@ -1,21 +1,26 @@
 """Accept: one commit holds the order, its reference, its fingerprint and the reserved money.
 
 Only after that commit is a caller told that its order is accepted. Orders are accepted in batches,
-a batch in one statement.
+a batch in one statement. Where this process can buy at once, the same commit claims the purchase.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 from app.errors import JalurError, Overloaded
+from app.lifecycle.execute import Executor, Intention
 from app.metrics import Metrics
 from app.storage import acceptance
-from app.storage.acceptance import ReferenceRaced, Verdict
+from app.storage.acceptance import Candidate, ReferenceRaced, Verdict
 from app.storage.batches import BatchLimits, LanedBatcher
 from app.storage.hints import Hints, Topic
 from app.storage.orders import NewOrder
 from app.storage.pool import Connection, Pool
+from routing.table import Route
 
 _RACES = 5
 
@@ -26,13 +31,16 @@ class Submission:
 
     order: NewOrder
     dealer_id: str
+    route: Route | None = None
+    """The dealer's route; without it, the first purchase waits in the table for a claim."""
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The order stands and its money is reserved."""
+    """The order stands and its money is reserved; `claimed`: its first purchase as well."""
 
     order_id: UUID
+    claimed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +75,14 @@ class Acceptor:
         hints: Hints,
         metrics: Metrics,
         limits: BatchLimits | None = None,
+        executor: Executor | None = None,
     ) -> None:
         self._pool = pool
         self._hints = hints
         self._metrics = metrics
-        self.batches: LanedBatcher[Submission, Outcome] = LanedBatcher(
-            self._apply, lambda submission: submission.order.lane, lane_groups, limits
+        self._executor = executor
+        self.batches: LanedBatcher[Candidate, Outcome] = LanedBatcher(
+            self._apply, lambda candidate: candidate.order.lane, lane_groups, limits
         )
 
     async def accept(self, submission: Submission) -> Accepted | Replayed:
@@ -81,12 +91,29 @@ class Acceptor:
         Raises ReferenceTaken, OutOfFunds, Overloaded, DatabaseUnavailable. After the last two the
         caller cannot know whether the order stands; the same reference again tells.
         """
-        outcome = await self.batches.submit(submission)
+        outcome = await asyncio.shield(self._put(submission))
         if isinstance(outcome, Accepted | Replayed):
             return outcome
         raise outcome
 
-    async def _apply(self, batch: list[Submission]) -> list[Outcome]:
+    def _put(self, submission: Submission) -> "asyncio.Future[Outcome]":
+        """Queue an order, with its first purchase where this process can make it."""
+        order, executor = submission.order, self._executor
+        intention = None
+        if executor is not None and submission.route is not None:
+            intention = executor.intend(order, submission.route)
+        if executor is None or intention is None:
+            return self.batches.put(Candidate(order, submission.dealer_id))
+        try:
+            future = self.batches.put(Candidate(order, submission.dealer_id, intention.attempt))
+        except BaseException:
+            executor.abandon(intention)
+            raise
+        # Not the caller's task: it may be gone by the time the order is accepted.
+        future.add_done_callback(partial(_conclude, executor, intention))
+        return future
+
+    async def _apply(self, batch: list[Candidate]) -> list[Outcome]:
         """Decide every order of a batch; each round is one statement and one commit.
 
         A second round is for those that a first one could not decide: an order refused behind a
@@ -97,38 +124,47 @@ class Acceptor:
         async with self._pool.acquire() as connection:
             while waiting:
                 leaders, followers = _split_by_reference(waiting)
-                verdicts = await _accept(connection, [placed[1] for placed in leaders])
+                verdicts = await self._accept(connection, [placed[1] for placed in leaders])
                 again = _decide(leaders, verdicts, outcomes)
                 waiting = sorted(again + _follow(followers, leaders, outcomes))
-        if any(isinstance(outcome, Accepted) for outcome in outcomes.values()):
+        if any(isinstance(each, Accepted) and not each.claimed for each in outcomes.values()):
             self._hints.tell([Topic.READY])
         self._metrics.batch("accept", len(batch))
         return [outcomes[position] for position in range(len(batch))]
 
-
-async def _accept(connection: Connection, submissions: Sequence[Submission]) -> list[Verdict]:
-    """Accept in one statement, again where another process was quicker with a reference."""
-    chosen = [submission.dealer_id for submission in submissions]
-    for _ in range(_RACES):
-        try:
-            return await acceptance.accept(
-                connection, [submission.order for submission in submissions], chosen
-            )
-        except ReferenceRaced:
-            continue
-    raise Overloaded("references are taken by other processes all the time")
-
-
-Placed = tuple[int, Submission]
-"""A submission with its place in the batch."""
+    async def _accept(
+        self, connection: Connection, candidates: Sequence[Candidate]
+    ) -> list[Verdict]:
+        """Accept in one statement, again where another process was quicker with a reference."""
+        lease = self._executor.lease if self._executor else timedelta(0)
+        for _ in range(_RACES):
+            try:
+                return await acceptance.accept(connection, candidates, lease)
+            except ReferenceRaced:
+                continue
+        raise Overloaded("references are taken by other processes all the time")
 
 
-def _reference(submission: Submission) -> tuple[UUID, str]:
-    return submission.order.reseller_id, submission.order.ref_id
+def _conclude(executor: Executor, intention: Intention, future: "asyncio.Future[Outcome]") -> None:
+    """Buy what is claimed for certain; whatever else became of the order, give the place back."""
+    failed = future.cancelled() or future.exception() is not None
+    outcome = None if failed else future.result()
+    if isinstance(outcome, Accepted) and outcome.claimed:
+        executor.begin(intention)
+    else:
+        executor.abandon(intention)
+
+
+Placed = tuple[int, Candidate]
+"""A candidate with its place in the batch."""
+
+
+def _reference(candidate: Candidate) -> tuple[UUID, str]:
+    return candidate.order.reseller_id, candidate.order.ref_id
 
 
 def _split_by_reference(waiting: Sequence[Placed]) -> tuple[list[Placed], list[Placed]]:
-    """The first submission of each reference, and those that repeat it."""
+    """The first candidate of each reference, and those that repeat it."""
     leaders: dict[tuple[UUID, str], Placed] = {}
     followers = [
         placed
@@ -148,12 +184,14 @@ def _decide(
     again: list[Placed] = []
     refused: set[UUID] = set()
     for placed, verdict in zip(leaders, verdicts, strict=True):
-        position, submission = placed
-        order = submission.order
+        position, candidate = placed
+        order = candidate.order
         if verdict.held_by is not None and verdict.fingerprint is not None:
-            outcomes[position] = _held(order, verdict.held_by, verdict.fingerprint)
+            outcomes[position] = _held(
+                order, verdict.held_by, verdict.fingerprint, claimed=verdict.claimed
+            )
         elif verdict.admitted:
-            outcomes[position] = Accepted(order.order_id)
+            outcomes[position] = Accepted(order.order_id, verdict.claimed)
         elif order.reseller_id in refused and order.price <= (verdict.left or 0):
             again.append(placed)
         else:
@@ -166,24 +204,26 @@ def _follow(
     followers: Sequence[Placed], leaders: Sequence[Placed], outcomes: dict[int, Outcome]
 ) -> list[Placed]:
     """Answer repetitions from their leader's order; return those whose leader holds nothing yet."""
-    led = {_reference(submission): (position, submission) for position, submission in leaders}
+    led = {_reference(candidate): (position, candidate) for position, candidate in leaders}
     again: list[Placed] = []
     for placed in followers:
-        position, submission = placed
-        leader_position, leader = led[_reference(submission)]
+        position, candidate = placed
+        leader_position, leader = led[_reference(candidate)]
         if isinstance(outcomes.get(leader_position), Accepted):
             outcomes[position] = _held(
-                submission.order, leader.order.order_id, leader.order.fingerprint
+                candidate.order, leader.order.order_id, leader.order.fingerprint
             )
         else:
             again.append(placed)
     return again
 
 
-def _held(order: NewOrder, holder_id: UUID, fingerprint: bytes) -> Outcome:
+def _held(
+    order: NewOrder, holder_id: UUID, fingerprint: bytes, *, claimed: bool = False
+) -> Outcome:
     """The reference is held: by this very order (a commit in doubt), by its twin, by another."""
     if holder_id == order.order_id:
-        return Accepted(order.order_id)
+        return Accepted(order.order_id, claimed)
     if fingerprint == order.fingerprint:
         return Replayed(holder_id)
     return ReferenceTaken(f"the reference {order.ref_id} was used for another order")

@@ -6,7 +6,7 @@ claimed, sent and its try recorded; holding no connection while sending. Every t
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +16,7 @@ import structlog
 from uuid_utils.compat import uuid7
 
 from app.errors import DatabaseUnavailable, Overloaded
+from app.lifecycle.handover import Handover
 from app.metrics import Metrics
 from app.outbound.addresses import AddressRefused
 from app.outbound.client import FailureKind, TransportFailure
@@ -23,7 +24,7 @@ from app.outbound.endpoints import EndpointClients
 from app.sealing import CannotOpen, Sealer
 from app.signatures import sign
 from app.storage import deliveries, endpoints
-from app.storage.batches import LanedBatcher
+from app.storage.batches import BatchLimits, LanedBatcher
 from app.storage.deliveries import DueDelivery, TryResult
 from app.storage.pool import DATABASE_ERRORS, Pool
 from dealers.contract import Answer
@@ -39,10 +40,16 @@ _MOST_DIGITS = 6
 _MOST_SECRETS = 4096
 _WHILE_DISABLED = timedelta(days=1)
 _LEASE_MARGIN_SECONDS = 5.0
-_LOOK_EVERY_SECONDS = 0.2
+_QUEUE_SECONDS = 10.0
+"""How long a delivery that was handed over may wait for a place at its endpoint."""
+_QUEUED_A_PLACE = 4
+"""How many may wait there for each place."""
 _SOON = timedelta(seconds=1)
 _OUR_FAULT = timedelta(minutes=1)
 _LONGEST_ERROR = 200
+
+
+_RESULTS = BatchLimits(gap_seconds=0.005)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +65,12 @@ class Persistence:
     )  # fmt: skip
     timeout_seconds: float = 15.0
     endpoint_concurrency: int = 32
-    most_in_flight: int = 256
+    most_in_flight: int = 512
 
     @property
     def lease(self) -> timedelta:
-        """How long a claimed try belongs to one process: longer than the try can take."""
-        return timedelta(seconds=self.timeout_seconds + _LEASE_MARGIN_SECONDS)
+        """How long a claimed try belongs to one process: longer than its wait and it can take."""
+        return timedelta(seconds=_QUEUE_SECONDS + self.timeout_seconds + _LEASE_MARGIN_SECONDS)
 
     def next_wait(self, tries: int, fraction: float) -> timedelta | None:
         """The wait after `tries` failures; `fraction` in [0, 1) varies it. None: give up."""
@@ -97,13 +104,13 @@ class Deliverer:
         self._persistence = persistence
         self._lane_groups = lane_groups
         self._random_fraction = random_fraction
-        self._in_flight: Counter[UUID] = Counter()
+        self._trying: Counter[UUID] = Counter()
+        self._reserved: Counter[UUID] = Counter()
+        self._queues: dict[UUID, deque[tuple[DueDelivery, float]]] = {}
         self._secrets: dict[bytes, str] = {}
-        self._handed: list[DueDelivery] = []
-        self._taking = False
-        self._look_again_at = 0.0
+        self.handover: Handover[DueDelivery] = Handover()
         self.results: LanedBatcher[TryResult, None] = LanedBatcher(
-            self._record, lambda result: result.lane, lane_groups
+            self._record, lambda result: result.lane, lane_groups, _RESULTS
         )
 
     @property
@@ -111,52 +118,58 @@ class Deliverer:
         """How long a claimed try belongs to this process."""
         return self._persistence.lease
 
-    def take_over(self, *, taking: bool) -> None:
-        """Whether settling may hand deliveries over at once: while this process's loop runs."""
-        self._taking = taking
-
     def reserve(self, endpoint_id: UUID) -> UUID | None:
-        """A claim for a delivery that is being written, or None where there is no room here."""
-        room = self._in_flight.total() < self._persistence.most_in_flight
-        free = self._in_flight[endpoint_id] < self._persistence.endpoint_concurrency
-        if not (self._taking and room and free):
+        """A claim for a delivery that is being written, or None where there is no room here.
+
+        What is reserved is either handed over or released.
+        """
+        held = self._trying[endpoint_id] + self._reserved[endpoint_id]
+        if held >= self._persistence.endpoint_concurrency * (1 + _QUEUED_A_PLACE):
             return None
-        self._in_flight[endpoint_id] += 1
+        if not self.handover.reserve():
+            return None
+        self._reserved[endpoint_id] += 1
         return uuid7()
 
     def hand_over(self, delivery: DueDelivery) -> None:
-        """Take a reserved delivery that is committed."""
-        self._handed.append(delivery)
+        """Make a reserved delivery that is committed, as soon as its endpoint has a place."""
+        if self._has_place(delivery.endpoint_id):
+            self._begin(delivery)
+            return
+        begin_before = asyncio.get_running_loop().time() + _QUEUE_SECONDS
+        queue = self._queues.setdefault(delivery.endpoint_id, deque())
+        queue.append((delivery, begin_before))
+
+    def release(self, endpoint_id: UUID) -> None:
+        """What was reserved is not made here: the lease, if it has one, brings it back."""
+        _lower(self._reserved, endpoint_id)
+        self.handover.release()
+
+    def _has_place(self, endpoint_id: UUID) -> bool:
+        return self._trying[endpoint_id] < self._persistence.endpoint_concurrency
+
+    def _begin(self, delivery: DueDelivery) -> None:
+        _lower(self._reserved, delivery.endpoint_id)
+        self._trying[delivery.endpoint_id] += 1
+        self.handover.hand_over(delivery)
 
     async def claim(self, limit: int) -> list[DueDelivery]:
-        """What was handed over, and by turns up to `limit` due deliveries a lane group.
-
-        Each is counted at its endpoint until `leave`.
-        """
-        handed, self._handed = self._handed, []
-        now = asyncio.get_running_loop().time()
-        # However much is handed over, what is due in the database gets its turn.
-        if handed and now < self._look_again_at:
-            return handed
-        self._look_again_at = now + _LOOK_EVERY_SECONDS
-        return handed + await self._claim(limit)
-
-    async def _claim(self, limit: int) -> list[DueDelivery]:
+        """Up to `limit` due deliveries a lane group, each counted at its endpoint until `leave`."""
         claimed: list[DueDelivery] = []
         for lanes in self._lane_groups:
             try:
                 taken = await self._claim_group(lanes, limit)
             except DATABASE_ERRORS as error:
-                # What was handed over, or claimed by another group, is sent all the same.
+                # What was claimed by another group is sent all the same.
                 log.warning("claim.failed", reason=f"{type(error).__name__}: {error}")
                 continue
             for delivery in taken:
-                self._in_flight[delivery.endpoint_id] += 1
+                self._trying[delivery.endpoint_id] += 1
             claimed += taken
         return claimed
 
     async def _claim_group(self, lanes: Sequence[int], limit: int) -> list[DueDelivery]:
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with self._pool.acquire() as connection:
             return await deliveries.claim_due(
                 connection,
                 uuid7(),
@@ -168,10 +181,18 @@ class Deliverer:
             )
 
     def leave(self, endpoint_id: UUID) -> None:
-        """A try is over, or what was reserved is not made here: the endpoint's place is free."""
-        self._in_flight[endpoint_id] -= 1
-        if self._in_flight[endpoint_id] <= 0:
-            del self._in_flight[endpoint_id]
+        """A try is over: its endpoint's place goes to the next one that was handed over."""
+        _lower(self._trying, endpoint_id)
+        queue = self._queues.get(endpoint_id)
+        now = asyncio.get_running_loop().time()
+        while queue and self._has_place(endpoint_id):
+            delivery, begin_before = queue.popleft()
+            if now < begin_before:
+                self._begin(delivery)
+            else:
+                self.release(endpoint_id)
+        if queue is not None and not queue:
+            del self._queues[endpoint_id]
 
     async def deliver(self, delivery: DueDelivery, now: datetime) -> None:
         """Make one try and record it. Never raises: what fails is tried again."""
@@ -194,10 +215,11 @@ class Deliverer:
 
     def _places(self) -> dict[UUID, int]:
         limit = self._persistence.endpoint_concurrency
-        return {endpoint_id: limit - count for endpoint_id, count in self._in_flight.items()}
+        held = self._trying + self._reserved
+        return {endpoint_id: limit - count for endpoint_id, count in held.items()}
 
     async def _record(self, results: list[TryResult]) -> list[None]:
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with self._pool.acquire() as connection:
             await deliveries.record(connection, results)
         return [None] * len(results)
 
@@ -279,6 +301,12 @@ class Deliverer:
                 log.warning(
                     "endpoint.disabled", endpoint_id=str(delivery.endpoint_id), reason="gone"
                 )
+
+
+def _lower(counts: Counter[UUID], endpoint_id: UUID) -> None:
+    counts[endpoint_id] -= 1
+    if counts[endpoint_id] <= 0:
+        del counts[endpoint_id]
 
 
 def _result(

@@ -1,10 +1,12 @@
 """Execute: claim what can be sent now, commit the intent, then buy, holding no connection.
 
 A claim is one commit: the `ready` rows go, the attempts stand as `sent` with their reference, lease
-and fence. Only then does a byte leave, and only while the lease surely still runs.
+and fence. Only then does a byte leave, and only while the lease surely still runs. Where there is
+room for an order's dealer at the moment it is accepted, that commit is its claim as well.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -16,12 +18,14 @@ from uuid_utils.compat import uuid7
 
 from app.errors import DatabaseUnavailable, Overloaded
 from app.lifecycle.call import DealerCalls, Kind, boottime_seconds
+from app.lifecycle.handover import Handover
 from app.lifecycle.route import DealerAccess, Router
 from app.lifecycle.settle import Settler, Withdrawal
 from app.references import dealer_reference
 from app.storage import attempts, ready
 from app.storage.attempts import NewAttempt
 from app.storage.lanes import rotated
+from app.storage.orders import NewOrder
 from app.storage.pool import DATABASE_ERRORS, DISCONNECTED, Connection, Pool
 from app.storage.ready import Claimable, Ready
 from app.words import Source, Word
@@ -35,6 +39,7 @@ log = structlog.get_logger()
 _MOVES = 64
 """How many rows a claim takes from a dealer that is down, to send them elsewhere."""
 _LATER = timedelta(seconds=1)
+_KEPT_FOR_WAITING = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,14 @@ class Purchase:
     send_before: float
 
 
+@dataclass(frozen=True, slots=True)
+class Intention:
+    """A first purchase, claimed if the commit that accepts its order says so."""
+
+    attempt: NewAttempt
+    purchase: Purchase
+
+
 @dataclass(slots=True)
 class _Plan:
     """What a claim does with the rows it locked."""
@@ -106,8 +119,63 @@ class Executor:
         self._lease = lease
         self._lane_groups = lane_groups
         self._turn = 0
+        self._crowded: set[str] = set()
+        """Dealers that orders wait for in the table: newer orders queue up behind them."""
+        self.handover: Handover[Purchase] = Handover()
         self.expired: dict[UUID, Claimable] = {}
         """Orders past their time, to be given up outside the claim."""
+
+    @property
+    def lease(self) -> timedelta:
+        """How long a claim lasts."""
+        return self._lease.duration
+
+    def intend(self, order: NewOrder, route: Route) -> Intention | None:
+        """Claim a place for an order's first purchase, to be bought as soon as it is accepted.
+
+        None where there is no room here, or others wait for the dealer already: the order then
+        waits in the table. What is intended is either begun or abandoned.
+        """
+        access = self._router.trade.dealers.get(route.dealer_id)
+        if access is None or not self._has_room(access):
+            self._crowded.add(route.dealer_id)
+            return None
+        ticket = self._router.breaker(route.dealer_id).enter(self._calls.monotonic())
+        if ticket is None or not self.handover.reserve():
+            return None
+        self._calls.enter(route.dealer_id, Kind.PURCHASE)
+        started = boottime_seconds()
+        new = self._attempt(order, 1, None, route, access, uuid7())
+        purchase = Purchase(
+            order.lane,
+            order.order_id,
+            1,
+            access,
+            _top_up(new, order, access),
+            ticket,
+            self._lease.send_before(started, access),
+        )
+        return Intention(new, purchase)
+
+    def begin(self, intention: Intention) -> None:
+        """The claim is committed: buy."""
+        self.handover.hand_over(intention.purchase)
+
+    def abandon(self, intention: Intention) -> None:
+        """The claim was not committed, or that is not known: its lease, if it has one, tells."""
+        self.leave(intention.purchase)
+        self.handover.release()
+
+    def _has_room(self, access: DealerAccess) -> bool:
+        """Whether a new order may go at once. A quarter of the places is for those that wait."""
+        dealer_id = access.row.dealer_id
+        most = access.row.concurrency - max(1, access.row.concurrency // _KEPT_FOR_WAITING)
+        return (
+            dealer_id not in self._crowded
+            and self._calls.in_flight(dealer_id, Kind.PURCHASE) < most
+            and self._router.breaker(dealer_id).state(self._calls.monotonic())
+            is BreakerState.CLOSED
+        )
 
     def places(self) -> dict[str, int]:
         """How many rows each dealer can take now: free places, or rows to send elsewhere."""
@@ -158,6 +226,7 @@ class Executor:
         try:
             async with self._pool.acquire() as connection, connection.transaction():
                 rows = await ready.take(connection, list(places.items()), first, after)
+                self._note_crowds(places, rows)
                 plan = self._plan(rows, claim_id, now)
                 await self._commit_intent(connection, plan)
         except DISCONNECTED:
@@ -176,6 +245,15 @@ class Executor:
             )
             for new, access, order, ticket in plan.purchases
         ]
+
+    def _note_crowds(self, places: Mapping[str, int], rows: Sequence[Claimable]) -> None:
+        """A dealer of whom all that was wanted was found may have more; another has none left."""
+        taken = Counter(row.dealer_id for row in rows)
+        for dealer_id, wanted in places.items():
+            if taken[dealer_id] >= wanted:
+                self._crowded.add(dealer_id)
+            else:
+                self._crowded.discard(dealer_id)
 
     async def give_up_expired(self) -> None:
         """Withdraw the orders that claims found too old; one that fails is found again."""
@@ -232,7 +310,7 @@ class Executor:
             ticket = self._router.breaker(row.dealer_id).enter(self._calls.monotonic())
             if ticket is not None:
                 access = self._router.trade.dealers[row.dealer_id]
-                new = self._attempt(row, route, access, claim_id)
+                new = self._attempt(row, row.attempt_no, row.decision, route, access, claim_id)
                 plan.purchases.append((new, access, _top_up(new, row, access), ticket))
             return
         decision = self._router.choose(inquiry, now)
@@ -248,21 +326,28 @@ class Executor:
         plan.moved.append((inquiry, row.dealer_id, chosen))
 
     def _attempt(
-        self, row: Claimable, route: Route, access: DealerAccess, claim_id: UUID
+        self,
+        order: Claimable | NewOrder,
+        attempt_no: int,
+        decision: str | None,
+        route: Route,
+        access: DealerAccess,
+        claim_id: UUID,
     ) -> NewAttempt:
-        ceiling = row.price - self._router.trade.snapshot.policy.minimum_margin_rupiah
+        ceiling = order.price - self._router.trade.snapshot.policy.minimum_margin_rupiah
+        rules = access.capabilities.reference
         return NewAttempt(
-            row.lane,
-            row.order_id,
-            row.attempt_no,
-            row.dealer_id,
+            order.lane,
+            order.order_id,
+            attempt_no,
+            route.dealer_id,
             route.route_id,
             route.dealer_sku,
-            dealer_reference(row.lane, row.order_id, row.attempt_no, access.capabilities.reference),
+            dealer_reference(order.lane, order.order_id, attempt_no, rules),
             route.cost_rupiah or 0,
-            ceiling if row.max_price is None else min(ceiling, row.max_price),
+            ceiling if order.max_price is None else min(ceiling, order.max_price),
             claim_id,
-            row.decision,
+            decision,
         )
 
     def _count_moves(self, plan: _Plan, now: datetime) -> None:
@@ -315,11 +400,11 @@ def _inquiry(row: Claimable) -> Inquiry:
     return Inquiry(row.sku, row.brand, row.cluster, row.price, row.max_price, frozenset(row.tried))
 
 
-def _top_up(new: NewAttempt, row: Claimable, access: DealerAccess) -> TopUp:
+def _top_up(new: NewAttempt, order: Claimable | NewOrder, access: DealerAccess) -> TopUp:
     return TopUp(
         new.dealer_ref,
         new.dealer_sku,
-        row.customer_number,
+        order.customer_number,
         new.max_price,
         access.account.options.get("callback_url"),
     )

@@ -163,7 +163,7 @@ class Settler:
         except BaseException:
             # Whether it was committed or not, nothing is handed over: the leases tell in the end.
             for delivery in settlement.handed:
-                self._deliverer.leave(delivery.endpoint_id)
+                self._deliverer.release(delivery.endpoint_id)
             raise
         self._tell(settlement)
         return settled
@@ -185,8 +185,6 @@ class Settler:
         """What follows from the commit in this process."""
         for delivery in settlement.handed:
             self._deliverer.hand_over(delivery)
-        if settlement.handed:
-            self._hints.wake(Topic.DELIVER)
         topics = [
             topic
             for topic, rows in (

@@ -1,19 +1,38 @@
 """Acceptance: one statement that reserves money and writes orders. Only lifecycle may import it.
 
 A batch is one statement and so one commit: the wallets are locked in key order, funds are granted
-by running sum in order of arrival, and references, orders, `ready` rows and entries are inserted,
-each wallet written once. The locks last no longer than the statement and its commit.
+by running sum in order of arrival, and references, orders, their first attempts and entries are
+inserted, each wallet written once. The locks last no longer than the statement and its commit.
+
+An order's first attempt is either the intent of a purchase that this process is about to send,
+claimed in the very commit that accepts the order, or a `ready` row for whoever has room.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from operator import attrgetter
 from uuid import UUID
 
 import asyncpg
 
 from app.errors import JalurError
+from app.storage.attempts import NewAttempt
 from app.storage.orders import NewOrder
-from app.storage.pool import Connection, columns
+from app.storage.pool import Connection, columns, transposed
+
+_WANTED = ("route_id", "dealer_sku", "dealer_ref", "cost", "max_price", "claim_id")
+_intent = attrgetter(*_WANTED)
+_NO_INTENT = (None,) * len(_WANTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An order to accept, the dealer chosen for it, and perhaps the purchase to claim at once."""
+
+    order: NewOrder
+    dealer_id: str
+    intent: NewAttempt | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,90 +41,120 @@ class Verdict:
 
     `held_by` and `fingerprint` are those of the order that holds the reference already; otherwise
     `admitted` says whether the money was there. `left` is what the wallet and its credit can still
-    reserve afterwards, in rupiah; None without a wallet.
+    reserve afterwards, in rupiah; None without a wallet. `claimed` says that the intent stands.
     """
 
     held_by: UUID | None
     fingerprint: bytes | None
     admitted: bool
     left: int | None
+    claimed: bool
 
 
 class ReferenceRaced(JalurError):
     """Another transaction took a reference between this statement's look and its writing."""
 
 
+class WalletMissing(JalurError):
+    """A reseller of a larger batch has no wallet; nothing was written."""
+
+
 async def accept(
-    connection: Connection, orders: Sequence[NewOrder], dealer_ids: Sequence[str]
+    connection: Connection, candidates: Sequence[Candidate], lease: timedelta
 ) -> list[Verdict]:
-    """Accept orders whose references differ, each for its chosen dealer. Verdicts in their order.
+    """Accept orders whose references differ. Verdicts in their order; `lease` is the intents'.
 
     Raises ReferenceRaced, with nothing written, when another process takes one of the references
     at this very moment; run again, the statement sees its holder.
     """
+    keys = sorted({(each.order.lane, each.order.reseller_id) for each in candidates})
     try:
-        rows = await _accept(connection, orders, dealer_ids)
+        rows = await _accept(connection, candidates, keys, lease)
     except asyncpg.UniqueViolationError as error:
         raise ReferenceRaced(str(error.detail)) from error
-    return [Verdict(row[0], row[1], row[2], row[3]) for row in rows]
+    if rows and rows[0][3] is None and len(candidates) > 1:
+        raise WalletMissing("a wallet is missing")
+    return [Verdict(*row) for row in rows]
 
 
 async def _accept(
-    connection: Connection, orders: Sequence[NewOrder], dealer_ids: Sequence[str]
+    connection: Connection,
+    candidates: Sequence[Candidate],
+    keys: Sequence[tuple[int, UUID]],
+    lease: timedelta,
 ) -> Sequence[asyncpg.Record]:
+    """Run the statement. A wallet is found by its place in `keys`, never by a join of the batch
+    with itself, so that the work grows with the batch and not with its square."""
+    place = {key: number for number, key in enumerate(keys, 1)}
+    intents = [_intent(each.intent) if each.intent else _NO_INTENT for each in candidates]
     return await connection.fetch(
         """
-        with input as (
-            select * from unnest(
-                $1::smallint[], $2::uuid[], $3::uuid[], $4::text[], $5::bytea[], $6::text[],
-                $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[],
-                $13::bigint[], $14::timestamptz[], $15::timestamptz[], $16::json[], $17::json[],
-                $18::text[]
-            ) with ordinality i (
-                lane, order_id, reseller_id, ref_id, fingerprint, sku, brand, customer_number,
-                cluster, region, outlet_id, max_price, price, retry_until, created_at, metadata,
-                decision, dealer_id, position
-            )
-        ), wallet as materialized (
-            select w.lane, w.reseller_id, w.available, w.reserved, w.credit_limit, w.entry_seq
-            from (select distinct lane, reseller_id from input) k
+        with wallet as materialized (
+            select k.place, w.available, w.reserved, w.entry_seq, w.credit_limit
+            from unnest($1::smallint[], $2::uuid[]) with ordinality k (lane, reseller_id, place)
             join wallets w on w.lane = k.lane and w.reseller_id = k.reseller_id
             order by w.lane, w.reseller_id
             for update of w
-        ), known as materialized (
-            select i.position, h.order_id, h.fingerprint
-            from input i
-            join order_references h on h.lane = i.lane and h.reseller_id = i.reseller_id
+        ), purse as materialized (
+            select array_agg(available order by place) as available,
+                   array_agg(reserved order by place) as reserved,
+                   array_agg(entry_seq order by place) as entry_seq,
+                   array_agg(credit_limit order by place) as credit_limit,
+                   count(*) = cardinality($1::smallint[]) as complete,
+                   not exists (select from purchases_held) as buying
+            from wallet
+        ), judged as materialized (
+            select i.*, h.order_id as held_by, h.fingerprint as held_fingerprint,
+                   p.available[i.place] as available_before, p.credit_limit[i.place] as credit,
+                   p.entry_seq[i.place]
+                       + count(*) filter (where h.order_id is null) over arrival as seq,
+                   p.available[i.place] - (sum(i.price) filter (where h.order_id is null)
+                       over arrival)::bigint as available_after,
+                   p.reserved[i.place] + (sum(i.price) filter (where h.order_id is null)
+                       over arrival)::bigint as reserved_after,
+                   p.complete, p.buying and i.claim_id is not null as claims
+            from unnest(
+                $3::bigint[], $4::smallint[], $5::uuid[], $6::uuid[], $7::text[], $8::bytea[],
+                $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
+                $15::bigint[], $16::bigint[], $17::timestamptz[], $18::timestamptz[],
+                $19::json[], $20::json[], $21::text[], $22::text[], $23::text[], $24::text[],
+                $25::bigint[], $26::bigint[], $27::uuid[]
+            ) with ordinality i (
+                place, lane, order_id, reseller_id, ref_id, fingerprint, sku, brand,
+                customer_number, cluster, region, outlet_id, order_max_price, price, retry_until,
+                created_at, metadata, decision, dealer_id, route_id, dealer_sku, dealer_ref, cost,
+                max_price, claim_id, position
+            )
+            cross join purse p
+            left join order_references h on h.lane = i.lane and h.reseller_id = i.reseller_id
                 and h.ref_id = i.ref_id
-        ), funded as materialized (
-            select i.position, i.lane, i.reseller_id, i.order_id, i.price,
-                   w.entry_seq + row_number() over arrival as seq,
-                   w.available - (sum(i.price) over arrival)::bigint as available_after,
-                   w.reserved + (sum(i.price) over arrival)::bigint as reserved_after,
-                   w.credit_limit
-            from input i
-            join wallet w on w.lane = i.lane and w.reseller_id = i.reseller_id
-            where not exists (select from known k where k.position = i.position)
-            window arrival as (partition by i.lane, i.reseller_id order by i.position)
-        ), admitted as materialized (
-            select * from funded where available_after + credit_limit >= 0
+            window arrival as (partition by i.place order by i.position)
+        ), verdict as materialized (
+            select *, held_by is null and complete and available_after + credit >= 0 as admitted
+            from judged
         ), referred as (
             insert into order_references (lane, reseller_id, ref_id, order_id, fingerprint)
-            select i.lane, i.reseller_id, i.ref_id, i.order_id, i.fingerprint
-            from input i join admitted a using (position)
+            select lane, reseller_id, ref_id, order_id, fingerprint from verdict where admitted
         ), written as (
             insert into orders (
                 lane, order_id, reseller_id, ref_id, sku, brand, customer_number, cluster, region,
                 outlet_id, max_price, price, retry_until, created_at, metadata, decision
             )
-            select i.lane, i.order_id, i.reseller_id, i.ref_id, i.sku, i.brand, i.customer_number,
-                   i.cluster, i.region, i.outlet_id, i.max_price, i.price, i.retry_until,
-                   i.created_at, i.metadata, i.decision
-            from input i join admitted a using (position)
+            select lane, order_id, reseller_id, ref_id, sku, brand, customer_number, cluster,
+                   region, outlet_id, order_max_price, price, retry_until, created_at, metadata,
+                   decision
+            from verdict where admitted
         ), queued as (
             insert into ready (lane, order_id, attempt_no, dealer_id, not_before)
-            select i.lane, i.order_id, 1, i.dealer_id, now()
-            from input i join admitted a using (position)
+            select lane, order_id, 1, dealer_id, now() from verdict where admitted and not claims
+        ), intended as (
+            insert into attempts (
+                lane, order_id, attempt_no, dealer_id, route_id, dealer_sku, dealer_ref, cost,
+                max_price, claim_id, due_at, asked_at, sent_at
+            )
+            select lane, order_id, 1, dealer_id, route_id, dealer_sku, dealer_ref, cost,
+                   max_price, claim_id, now() + $28::interval, now(), now()
+            from verdict where admitted and claims
         ), entered as (
             insert into ledger_entries (
                 lane, reseller_id, seq, kind, order_id, leg, available_delta, reserved_delta,
@@ -113,26 +162,34 @@ async def _accept(
             )
             select lane, reseller_id, seq, 'reserve', order_id, 'reserve', -price, price, 0,
                    available_after, reserved_after
-            from admitted
-        ), spent as (
-            select lane, reseller_id, min(available_after) as available,
-                   max(reserved_after) as reserved, max(seq) as entry_seq
-            from admitted group by lane, reseller_id
+            from verdict where admitted
         ), moved as (
             update wallets w
             set available = s.available, reserved = s.reserved, entry_seq = s.entry_seq
-            from spent s
+            from (
+                select lane, reseller_id, min(available_after) as available,
+                       max(reserved_after) as reserved, max(seq) as entry_seq
+                from verdict where admitted group by lane, reseller_id
+            ) s
             where w.lane = s.lane and w.reseller_id = s.reseller_id
         )
-        select k.order_id, k.fingerprint, a.position is not null,
-               coalesce(s.available, w.available) + w.credit_limit
-        from input i
-        left join known k using (position)
-        left join admitted a using (position)
-        left join wallet w on w.lane = i.lane and w.reseller_id = i.reseller_id
-        left join spent s on s.lane = i.lane and s.reseller_id = i.reseller_id
-        order by i.position
+        select held_by, held_fingerprint, admitted,
+               case when complete then credit + coalesce(
+                   min(available_after) filter (where admitted) over (partition by place),
+                   available_before
+               ) end,
+               case when held_by = order_id then exists (
+                   select from attempts a
+                   where a.lane = v.lane and a.order_id = v.order_id and a.attempt_no = 1
+                     and a.claim_id = v.claim_id
+               ) else admitted and claims end
+        from verdict v
+        order by position
         """,
-        *columns(orders, *NewOrder.__slots__),
-        dealer_ids,
+        *transposed(keys, 2),
+        [place[each.order.lane, each.order.reseller_id] for each in candidates],
+        *columns([each.order for each in candidates], *NewOrder.__slots__),
+        [each.dealer_id for each in candidates],
+        *transposed(intents, len(_WANTED)),
+        lease,
     )

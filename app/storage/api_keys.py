@@ -13,7 +13,7 @@ import hmac
 import re
 import secrets
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -98,18 +98,19 @@ async def create(connection: Connection, key: GeneratedKey, lane: int, reseller_
     )
 
 
-async def find(connection: Connection, key_id: str) -> KeyHolder | None:
-    """The holder of a key that is not revoked, of a reseller that is not suspended."""
-    row = await connection.fetchrow(
+async def find(connection: Connection, key_ids: Sequence[str]) -> dict[str, KeyHolder]:
+    """The holders, by key, of keys that are not revoked, of resellers that are not suspended."""
+    rows = await connection.fetch(
         """
         select k.key_id, k.mode, k.lane, k.reseller_id, r.tier, k.secret_sha256
-        from api_keys k
+        from unnest($1::text[]) wanted (key_id)
+        join api_keys k on k.key_id = wanted.key_id
         join resellers r on r.lane = k.lane and r.reseller_id = k.reseller_id
-        where k.key_id = $1 and k.revoked_at is null and r.status = 'active'
+        where k.revoked_at is null and r.status = 'active'
         """,
-        key_id,
+        list(key_ids),
     )
-    return KeyHolder(*row) if row else None
+    return {row[0]: KeyHolder(*row) for row in rows}
 
 
 async def revoke(connection: Connection, key_id: str) -> bool:

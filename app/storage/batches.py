@@ -31,6 +31,8 @@ class BatchLimits:
     batch: int = 256
     waiting: int = 8192
     patience_seconds: float = 2.0
+    gap_seconds: float = 0.0
+    """The shortest time between two flushes: for what nobody waits for, fewer and larger ones."""
 
 
 class Batcher(Generic[T, R]):
@@ -81,6 +83,8 @@ class Batcher(Generic[T, R]):
             if batch:
                 self.flushes += 1
                 await self._flush(batch)
+                if self._limits.gap_seconds and not self._closing:
+                    await asyncio.sleep(self._limits.gap_seconds)
 
     def close(self) -> None:
         """Take nothing more; `run` returns once everything waiting is flushed."""
@@ -177,7 +181,11 @@ class LanedBatcher(Generic[T, R]):
 
     async def submit(self, item: T) -> R:
         """As `Batcher.submit`, at the item's lane group."""
-        return await self._batchers[self._of_lane[self._lane(item)]].submit(item)
+        return await asyncio.shield(self.put(item))
+
+    def put(self, item: T) -> "asyncio.Future[R]":
+        """As `Batcher.put`, at the item's lane group."""
+        return self._batchers[self._of_lane[self._lane(item)]].put(item)
 
     async def run(self) -> None:
         """Flush every group until closed and empty."""

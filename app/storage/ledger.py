@@ -10,9 +10,10 @@ are one statement, since both draw their numbers under the wallet's lock, and a 
 for a round trip holds up the reseller's next order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from app.postings import Posting, Wallet
@@ -94,86 +95,137 @@ async def write(
     once. `lease` is that of the errands that are claimed already.
     """
     keys = sorted({(each.lane, each.reseller_id) for each in (*movements, *news)})
+    tallies = _Tallies(keys)
+    placed_movements = [tallies.move(each) for each in movements]
+    placed_news = {each.event_id: tallies.tell(each) for each in news}
     written = await connection.execute(
         """
         with wallet as materialized (
-            select w.lane, w.reseller_id, w.available, w.reserved, w.entry_seq, w.event_seq
-            from unnest($1::smallint[], $2::uuid[]) k (lane, reseller_id)
+            select k.place, w.available, w.reserved, w.entry_seq, w.event_seq
+            from unnest($1::smallint[], $2::uuid[]) with ordinality k (lane, reseller_id, place)
             join wallets w on w.lane = k.lane and w.reseller_id = k.reseller_id
             order by w.lane, w.reseller_id
             for update of w
-        ), entry as materialized (
-            select m.*, w.entry_seq + row_number() over arrival as seq,
-                   w.available + (sum(m.available_delta) over arrival)::bigint as available_after,
-                   w.reserved + (sum(m.reserved_delta) over arrival)::bigint as reserved_after
-            from unnest(
-                $3::smallint[], $4::uuid[], $5::text[], $6::uuid[], $7::text[], $8::bigint[],
-                $9::bigint[], $10::bigint[], $11::text[]
-            ) with ordinality m (
-                lane, reseller_id, kind, order_id, leg, available_delta, reserved_delta,
-                outside_delta, reference, position
-            )
-            join wallet w on w.lane = m.lane and w.reseller_id = m.reseller_id
-            window arrival as (partition by m.lane, m.reseller_id order by m.position)
-        ), event as materialized (
-            select n.*, w.event_seq + row_number() over arrival as event_seq
-            from unnest(
-                $12::smallint[], $13::uuid[], $14::uuid[], $15::text[], $16::uuid[],
-                $17::integer[], $18::text[]
-            ) with ordinality n (
-                lane, reseller_id, event_id, type, order_id, order_version, payload, position
-            )
-            join wallet w on w.lane = n.lane and w.reseller_id = n.reseller_id
-            window arrival as (partition by n.lane, n.reseller_id order by n.position)
+        ), purse as materialized (
+            select array_agg(available order by place) as available,
+                   array_agg(reserved order by place) as reserved,
+                   array_agg(entry_seq order by place) as entry_seq,
+                   array_agg(event_seq order by place) as event_seq
+            from wallet
         ), entered as (
             insert into ledger_entries (
-                lane, reseller_id, seq, kind, order_id, leg, available_delta, reserved_delta,
-                outside_delta, available_after, reserved_after, reference
+                lane, reseller_id, kind, order_id, leg, available_delta, reserved_delta,
+                outside_delta, reference, seq, available_after, reserved_after
             )
-            select lane, reseller_id, seq, kind, order_id, leg, available_delta, reserved_delta,
-                   outside_delta, available_after, reserved_after, reference
-            from entry
+            select m.lane, m.reseller_id, m.kind, m.order_id, m.leg, m.available_delta,
+                   m.reserved_delta, m.outside_delta, m.reference, p.entry_seq[m.place] + m.number,
+                   p.available[m.place] + m.available_so_far,
+                   p.reserved[m.place] + m.reserved_so_far
+            from unnest(
+                $3::smallint[], $4::uuid[], $5::text[], $6::uuid[], $7::text[], $8::bigint[],
+                $9::bigint[], $10::bigint[], $11::text[], $12::bigint[], $13::bigint[],
+                $14::bigint[], $15::bigint[]
+            ) m (
+                lane, reseller_id, kind, order_id, leg, available_delta, reserved_delta,
+                outside_delta, reference, place, number, available_so_far, reserved_so_far
+            )
+            cross join purse p
         ), told as (
-            insert into events (lane, reseller_id, event_seq, event_id, type, order_id,
-                                order_version, payload, created_at)
-            select lane, reseller_id, event_seq, event_id, type, order_id, order_version, payload,
-                   now()
-            from event
+            insert into events (lane, reseller_id, event_id, type, order_id, order_version,
+                                payload, event_seq, created_at)
+            select n.lane, n.reseller_id, n.event_id, n.type, n.order_id, n.order_version,
+                   n.payload, p.event_seq[n.place] + n.number, now()
+            from unnest(
+                $16::smallint[], $17::uuid[], $18::uuid[], $19::text[], $20::uuid[],
+                $21::integer[], $22::text[], $23::bigint[], $24::bigint[]
+            ) n (
+                lane, reseller_id, event_id, type, order_id, order_version, payload, place, number
+            )
+            cross join purse p
         ), sent as (
-            insert into deliveries (lane, delivery_id, reseller_id, endpoint_id, event_id,
-                                    event_seq, order_id, claim_id, due_at)
-            select d.lane, d.delivery_id, v.reseller_id, d.endpoint_id, d.event_id, v.event_seq,
-                   v.order_id, d.claim_id,
-                   case when d.claim_id is null then now() else now() + $24::interval end
-            from unnest($19::smallint[], $20::uuid[], $21::uuid[], $22::uuid[], $23::uuid[])
-                 d (lane, delivery_id, endpoint_id, event_id, claim_id)
-            join event v on v.lane = d.lane and v.event_id = d.event_id
+            insert into deliveries (lane, delivery_id, endpoint_id, event_id, claim_id,
+                                    reseller_id, order_id, event_seq, due_at)
+            select d.lane, d.delivery_id, d.endpoint_id, d.event_id, d.claim_id, d.reseller_id,
+                   d.order_id, p.event_seq[d.place] + d.number,
+                   case when d.claim_id is null then now() else now() + $38::interval end
+            from unnest(
+                $25::smallint[], $26::uuid[], $27::uuid[], $28::uuid[], $29::uuid[], $30::uuid[],
+                $31::uuid[], $32::bigint[], $33::bigint[]
+            ) d (
+                lane, delivery_id, endpoint_id, event_id, claim_id, reseller_id, order_id, place,
+                number
+            )
+            cross join purse p
         )
         update wallets w
-        set available = w0.available + coalesce(e.available, 0),
-            reserved = w0.reserved + coalesce(e.reserved, 0),
-            entry_seq = coalesce(e.seq, w0.entry_seq),
-            event_seq = coalesce(v.event_seq, w0.event_seq)
-        from wallet w0
-        left join (
-            select lane, reseller_id, sum(available_delta)::bigint as available,
-                   sum(reserved_delta)::bigint as reserved, max(seq) as seq
-            from entry group by lane, reseller_id
-        ) e on e.lane = w0.lane and e.reseller_id = w0.reseller_id
-        left join (
-            select lane, reseller_id, max(event_seq) as event_seq
-            from event group by lane, reseller_id
-        ) v on v.lane = w0.lane and v.reseller_id = w0.reseller_id
-        where w.lane = w0.lane and w.reseller_id = w0.reseller_id
+        set available = p.available[k.place] + k.available,
+            reserved = p.reserved[k.place] + k.reserved,
+            entry_seq = p.entry_seq[k.place] + k.entries,
+            event_seq = p.event_seq[k.place] + k.events
+        from unnest($1::smallint[], $2::uuid[], $34::bigint[], $35::bigint[], $36::bigint[],
+                    $37::bigint[])
+             with ordinality k (lane, reseller_id, available, reserved, entries, events, place)
+        cross join purse p
+        where w.lane = k.lane and w.reseller_id = k.reseller_id
+          and cardinality(p.available) = cardinality($1::smallint[])
         """,
         *transposed(keys, 2),
         *columns(movements, *Movement.__slots__),
+        *transposed(placed_movements, 4),
         *columns(news, *News.__slots__),
+        *transposed(list(placed_news.values()), 2),
         *columns(errands, *Errand.__slots__),
+        *_of_events(errands, news, placed_news),
+        *transposed(tallies.totals, 4),
         lease,
     )
     if written != f"UPDATE {len(keys)}":
         raise RuntimeError(f"{len(keys)} wallets were to be written: {written}")
+
+
+class _Tallies:
+    """Running sums a wallet, so that the statement only adds them to what it finds there."""
+
+    def __init__(self, keys: Sequence[WalletKey]) -> None:
+        self._place = {key: place for place, key in enumerate(keys, 1)}
+        self._totals = [[0, 0, 0, 0] for _ in keys]
+
+    @property
+    def totals(self) -> list[tuple[int, ...]]:
+        """By wallet: available, reserved, how many entries, how many events."""
+        return [tuple(each) for each in self._totals]
+
+    def move(self, movement: Movement) -> tuple[int, int, int, int]:
+        """The wallet's place, the entry's number there, available and reserved so far."""
+        place = self._place[movement.lane, movement.reseller_id]
+        total = self._totals[place - 1]
+        total[0] += movement.available_delta
+        total[1] += movement.reserved_delta
+        total[2] += 1
+        return place, total[2], total[0], total[1]
+
+    def tell(self, news: News) -> tuple[int, int]:
+        """The wallet's place and the event's number there."""
+        place = self._place[news.lane, news.reseller_id]
+        total = self._totals[place - 1]
+        total[3] += 1
+        return place, total[3]
+
+
+def _of_events(
+    errands: Sequence[Errand], news: Sequence[News], placed: Mapping[UUID, tuple[int, int]]
+) -> list[list[Any]]:
+    """Reseller, order, wallet's place and number of each errand's event."""
+    events = {each.event_id: each for each in news}
+    rows = [
+        (
+            events[each.event_id].reseller_id,
+            events[each.event_id].order_id,
+            *placed[each.event_id],
+        )
+        for each in errands
+    ]
+    return transposed(rows, 4)
 
 
 async def lock(connection: Connection, key: WalletKey) -> Wallet | None:

@@ -47,6 +47,7 @@ _SESSION = {
     "idle_in_transaction_session_timeout": "2s",
     "synchronous_commit": "on",
     "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
     "enable_hashjoin": "off",

@@ -72,7 +72,6 @@ class Engine:
         self.router = Router(self.sealer, time.monotonic, settings.lease.longest_call_seconds)
         self.calls = DealerCalls(metrics)
         self.clients = EndpointClients(settings.address_policy)
-        self.acceptor = Acceptor(pool, groups, self.hints, metrics, settings.accept_limits)
         self.deliverer = Deliverer(
             pool, self.clients, self.sealer, metrics, settings.persistence, groups, random.random
         )
@@ -82,6 +81,9 @@ class Engine:
         self.receiver = Receiver(pool, self.router, self.settler, self.hints, metrics, groups)
         self.executor = Executor(
             pool, self.router, self.settler, self.calls, settings.lease, groups
+        )
+        self.acceptor = Acceptor(
+            pool, groups, self.hints, metrics, settings.accept_limits, self.executor
         )
         self.reconciler = Reconciler(
             pool, self.router, self.settler, self.calls, settings.lease, groups
@@ -111,14 +113,12 @@ class Engine:
             gauges = group.create_task(self.gauges.run())
             async with asyncio.TaskGroup() as acting:
                 if work:
-                    self.deliverer.take_over(taking=True)
                     acting.create_task(self._give_up_expired(stop))
                     for loop in self._loops():
                         acting.create_task(loop.run(stop))
                 if serve is not None:
                     acting.create_task(_serve_until_done(serve, stop))
                 await stop.wait()
-                self.deliverer.take_over(taking=False)
             upkeep.cancel()
             gauges.cancel()
             hints.cancel()
@@ -148,6 +148,7 @@ class Engine:
                 hints=self.hints,
                 rhythm=rhythm,
                 most_in_flight=settings.most_purchases,
+                handover=self.executor.handover,
             ),
             Loop(
                 "reconciler",
@@ -166,6 +167,7 @@ class Engine:
                 hints=self.hints,
                 rhythm=rhythm,
                 most_in_flight=settings.persistence.most_in_flight,
+                handover=self.deliverer.handover,
             ),
         )
 

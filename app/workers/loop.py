@@ -5,6 +5,7 @@ patiently, then by cancelling, which hands each act over.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -12,6 +13,7 @@ from typing import Generic, TypeVar
 import structlog
 
 from app.errors import DatabaseUnavailable, Overloaded
+from app.lifecycle.handover import Handover
 from app.storage.hints import Hints, Topic
 from app.storage.pool import DATABASE_ERRORS
 
@@ -25,12 +27,14 @@ _AFTER_TROUBLE_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """How a loop waits: between two polls, varied by `fraction` in [0, 1), and when stopping."""
+    """How a loop waits: between two polls, varied by `fraction` in [0, 1), at least between two
+    claims that found something, and when stopping."""
 
     fraction: Callable[[], float]
     shortest_seconds: float = 0.05
     longest_seconds: float = 0.2
     grace_seconds: float = 20.0
+    gap_seconds: float = 0.005
 
     def pause_seconds(self) -> float:
         """How long the next wait for a hint lasts at most."""
@@ -39,7 +43,10 @@ class Rhythm:
 
 
 class Loop(Generic[T]):
-    """Claims work under a bound and does each piece in a task of its own."""
+    """Claims work under a bound and does each piece in a task of its own.
+
+    Pieces that this process claimed as they were made come through `handover` and start at once.
+    """
 
     def __init__(
         self,
@@ -51,6 +58,7 @@ class Loop(Generic[T]):
         hints: Hints,
         rhythm: Rhythm,
         most_in_flight: int,
+        handover: Handover[T] | None = None,
     ) -> None:
         self._name = name
         self._topic = topic
@@ -59,6 +67,7 @@ class Loop(Generic[T]):
         self._hints = hints
         self._rhythm = rhythm
         self._most_in_flight = most_in_flight
+        self._handover = handover
         self._acting: set[asyncio.Task[None]] = set()
         self._more = False
         """Whether there may be work that found no place yet."""
@@ -71,17 +80,29 @@ class Loop(Generic[T]):
     async def run(self, stop: asyncio.Event) -> None:
         """Claim and act until told to stop, then see what is in flight through."""
         async with asyncio.TaskGroup() as group:
+
+            def start(piece: T) -> None:
+                task = group.create_task(self._do(piece))
+                self._acting.add(task)
+                task.add_done_callback(self._acting.discard)
+
+            if self._handover is not None:
+                self._handover.open(start, self._has_room)
             while not stop.is_set():
                 free = self._most_in_flight - len(self._acting)
                 claimed = await self._claim_some(free) if free > 0 else ()
                 self._more = free <= 0 or bool(claimed)
                 for piece in claimed:
-                    task = group.create_task(self._do(piece))
-                    self._acting.add(task)
-                    task.add_done_callback(self._acting.discard)
-                if not claimed:
+                    start(piece)
+                if claimed:
+                    # A little patience makes one claim out of many small ones.
+                    await asyncio.sleep(self._rhythm.gap_seconds)
+                else:
                     await self._hints.wait(self._topic, self._rhythm.pause_seconds())
             await self._finish()
+
+    def _has_room(self, reserved: int) -> bool:
+        return len(self._acting) + reserved < self._most_in_flight
 
     async def _claim_some(self, free: int) -> Sequence[T]:
         try:
@@ -105,9 +126,16 @@ class Loop(Generic[T]):
                 self._hints.wake(self._topic)
 
     async def _finish(self) -> None:
-        """Wait for what is in flight, then hand over what is left."""
+        """Wait for what is in flight, then hand over what is left to whoever takes its lease."""
+        deadline = asyncio.get_running_loop().time() + self._rhythm.grace_seconds
+        if self._handover is not None:
+            self._handover.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline):
+                    await self._handover.settled()
         if not self._acting:
             return
-        _, left = await asyncio.wait(self._acting, timeout=self._rhythm.grace_seconds)
+        left_seconds = max(0.0, deadline - asyncio.get_running_loop().time())
+        _, left = await asyncio.wait(self._acting, timeout=left_seconds)
         for task in left:
             task.cancel()

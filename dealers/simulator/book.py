@@ -52,6 +52,11 @@ class Purchase:
         return self.dealer_id, self.dealer_ref
 
     @property
+    def own_serial_number(self) -> str:
+        """The serial number that it gets once it is delivered."""
+        return serial_number_of(self.dealer_id, self.dealer_ref, self.number)
+
+    @property
     def charged_rupiah(self) -> int:
         """What the purchase has taken from the buyer's deposit."""
         return self.price_rupiah if self.state is State.SUCCEEDED else 0
@@ -141,7 +146,7 @@ def changed(purchase: Purchase, change: Change | None, now: float) -> Purchase:
                 purchase,
                 state=State.SUCCEEDED,
                 reason=None,
-                serial_number=serial_number_of(purchase),
+                serial_number=purchase.own_serial_number,
                 delivered_at=now,
             )
         case Change.FAIL:
@@ -149,15 +154,15 @@ def changed(purchase: Purchase, change: Change | None, now: float) -> Purchase:
         case Change.REFUND if purchase.reversed_at is None:
             return replace(purchase, state=State.REFUNDED, reversed_at=now)
         case Change.ADD_SERIAL:
-            return replace(purchase, serial_number=serial_number_of(purchase))
+            return replace(purchase, serial_number=purchase.own_serial_number)
         case _:
             return purchase
 
 
-def serial_number_of(purchase: Purchase) -> str:
+def serial_number_of(dealer_id: str, dealer_ref: str, number: int) -> str:
     """Eighteen digits; no two purchases of one book share them."""
-    mark = crc32(f"{purchase.dealer_id} {purchase.dealer_ref}".encode())
-    return f"{mark:010d}{purchase.number:08d}"
+    mark = crc32(f"{dealer_id} {dealer_ref}".encode())
+    return f"{mark:010d}{number:08d}"
 
 
 def _purchase_of(raw: dict[str, Any]) -> Purchase:

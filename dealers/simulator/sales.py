@@ -6,7 +6,7 @@ between, which is why the same reference never delivers twice, however many call
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from dealers.simulator.agenda import Agenda
@@ -84,23 +84,27 @@ class Sales:
 
     def _create(self, desk: Desk, ask: Ask, digits: str, price_rupiah: int) -> Purchase:
         now, plan = time.time(), plan_of(digits)
+        dealer_id, number = desk.dealer.dealer_id, self._book.next_number()
+        delivered = plan.state is State.SUCCEEDED
+        serial_number = ""
+        if delivered and plan.has_serial:
+            serial_number = serial_number_of(dealer_id, ask.dealer_ref, number)
         purchase = Purchase(
-            dealer_id=desk.dealer.dealer_id,
+            dealer_id=dealer_id,
             dealer_ref=ask.dealer_ref,
             customer_number=ask.customer_number,
             sku=ask.sku,
-            number=self._book.next_number(),
+            number=number,
             price_rupiah=price_rupiah,
             digits=digits,
             state=plan.state,
             callback_url=ask.callback_url or desk.dealer.callback_url,
             created_at=now,
             reason=plan.failure if plan.state is State.FAILED else None,
-            delivered_at=now if plan.state is State.SUCCEEDED else None,
+            serial_number=serial_number,
+            delivered_at=now if delivered else None,
             due_at=now + self._timing.before_step(plan.steps[0].after) if plan.steps else None,
         )
-        if plan.state is State.SUCCEEDED and plan.has_serial:
-            purchase = replace(purchase, serial_number=serial_number_of(purchase))
         self._book.record(purchase)
         self._agenda.follow(purchase)
         return purchase

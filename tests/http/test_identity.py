@@ -49,6 +49,22 @@ async def test_a_key_is_read_once_a_second_and_then_anew(shop: Shop) -> None:
     assert (await customer.http.get("/v1/balance")).status_code == 401
 
 
+async def test_keys_in_use_stay_known_while_they_are_refreshed(shop: Shop) -> None:
+    customer = await shop.customer()
+    seconds = 100.0
+    authenticator = shop.api.authenticator
+    authenticator._monotonic = lambda: seconds
+    assert (await customer.http.get("/v1/balance")).status_code == 200
+    for _ in range(3):
+        seconds += 0.6
+        assert (await customer.http.get("/v1/balance")).status_code == 200
+        await authenticator.refresh()
+    assert (await customer.http.get("/v1/balance")).status_code == 200
+    await shop.owner.execute("update resellers set status = 'suspended'")
+    await authenticator.refresh()
+    assert (await customer.http.get("/v1/balance")).status_code == 401
+
+
 async def test_the_secret_is_kept_only_as_a_hash(shop: Shop, customer: Customer) -> None:
     row = await shop.owner.fetchval("select to_jsonb(k)::text from api_keys k")
     token = customer.http.headers["authorization"]

@@ -17,8 +17,10 @@ from app.lifecycle.deliver import Persistence, secret_context
 from app.outbound.addresses import AddressPolicy
 from app.signatures import new_secret
 from app.storage import endpoints
+from app.storage.deliveries import DueDelivery
 from app.storage.endpoints import NewEndpoint
 from app.words import Source
+from app.workers.engine import Engine
 from dealers.contract import Outcome
 from tests.outbound.peers import Conversation, Peer, answer_forever, hang, listening
 from tests.shops import RESELLER, Owner, Shop, engine_on
@@ -304,12 +306,28 @@ async def test_process_that_dies_while_delivering_leaves_it_to_another(shop: Sho
 # ------------------------------------------------------------------ handed over by settling
 
 
+def taking(engine: Engine) -> list[DueDelivery]:
+    """Open the handover, as the deliverer's loop does; what is begun is collected."""
+    begun: list[DueDelivery] = []
+    engine.deliverer.handover.open(begun.append, lambda reserved: True)
+    return begun
+
+
+async def make(shop: Shop, begun: list[DueDelivery]) -> None:
+    """Make one try of each delivery that was begun."""
+    for delivery in list(begun):
+        begun.remove(delivery)
+        await shop.engine.deliverer.deliver(delivery, datetime.now(UTC))
+        shop.engine.deliverer.leave(delivery.endpoint_id)
+
+
 async def test_first_event_is_handed_over_claimed_and_made_once(shop: Shop, database_dsn: str):
     async with receiver(shop) as peer, engine_on(database_dsn) as elsewhere:
-        shop.engine.deliverer.take_over(taking=True)
+        begun = taking(shop.engine)
         await succeeded(shop)
         assert await elsewhere.deliverer.claim(100) == []
-        assert await deliver(shop) == 1
+        assert len(begun) == 1
+        await make(shop, begun)
         assert len(peer.requests) == 1
         assert await deliver(shop) == 0
     assert (await the_delivery(shop))["state"] == "delivered"
@@ -317,38 +335,58 @@ async def test_first_event_is_handed_over_claimed_and_made_once(shop: Shop, data
 
 async def test_later_event_of_an_order_waits_its_turn_in_the_database(shop: Shop):
     async with receiver(shop) as peer:
-        shop.engine.deliverer.take_over(taking=True)
+        begun = taking(shop.engine)
         purchase = await shop.bought()
         await shop.succeed(purchase)
         await shop.hear(purchase, Outcome.FAILED, Source.CALLBACK, reversal=True)
         claims = await shop.fetch("select claim_id from deliveries order by event_seq")
         assert [row["claim_id"] is None for row in claims] == [False, True]
+        await make(shop, begun)
         while await deliver(shop):
             pass
         kinds = [json.loads(raw.partition(b"\r\n\r\n")[2])["type"] for raw in peer.requests]
     assert kinds == ["order.succeeded", "order.reversed"]
 
 
-async def test_what_was_handed_over_is_sent_although_the_database_cannot_be_asked(
-    shop: Shop, owner: Owner
-):
-    async with receiver(shop) as peer:
-        shop.engine.deliverer.take_over(taking=True)
+async def test_nothing_is_handed_over_where_nobody_would_deliver_it(shop: Shop):
+    async with receiver(shop):
         await succeeded(shop)
-        await owner.execute("revoke select on events from jalur_service")
-        (handed,) = await shop.engine.deliverer.claim(100)
-        await owner.execute("grant select on events to jalur_service")
-        await shop.engine.deliverer.deliver(handed, datetime.now(UTC))
-        assert len(peer.requests) == 1
-    assert (await the_delivery(shop))["state"] == "delivered"
+        assert await shop.value("select claim_id from deliveries") is None
+        assert await deliver(shop) == 1
 
 
-async def test_handing_over_stops_at_the_endpoints_places(shop: Shop, database_dsn: str):
-    few = Persistence(endpoint_concurrency=2)
-    async with engine_on(database_dsn, persistence=few) as engine, receiver(shop):
-        engine.deliverer.take_over(taking=True)
-        await succeeded(Shop(engine, shop.lane), 3)
-        assert await shop.value("select count(*) from deliveries where claim_id is null") == 1
+async def test_no_more_than_four_wait_for_each_place_of_their_endpoint(
+    shop: Shop, database_dsn: str
+):
+    one = Persistence(endpoint_concurrency=1)
+    async with engine_on(database_dsn, persistence=one) as engine, receiver(shop) as peer:
+        busy = Shop(engine, shop.lane)
+        begun = taking(engine)
+        await succeeded(busy, 7)
+        assert await shop.value("select count(*) from deliveries where claim_id is null") == 2
+        for _ in range(5):
+            assert len(begun) == 1
+            await make(busy, begun)
+        assert not begun
+        assert len(peer.requests) == 5
+        assert await deliver(busy) == 1
+
+
+async def test_delivery_that_waited_too_long_for_a_place_is_left_to_its_lease(
+    shop: Shop, database_dsn: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("app.lifecycle.deliver._QUEUE_SECONDS", 0.0)
+    one = Persistence(endpoint_concurrency=1)
+    async with engine_on(database_dsn, persistence=one) as engine, receiver(shop) as peer:
+        busy = Shop(engine, shop.lane)
+        begun = taking(engine)
+        await succeeded(busy, 2)
+        await make(busy, begun)
+        assert not begun
+        await asyncio.wait_for(engine.deliverer.handover.settled(), 5)
+        await due_now(shop)
+        assert await deliver(busy) == 1
+        assert len(peer.requests) == 2
 
 
 async def test_settling_that_fails_gives_its_places_back(
@@ -357,12 +395,13 @@ async def test_settling_that_fails_gives_its_places_back(
     one = Persistence(endpoint_concurrency=1)
     async with engine_on(database_dsn, persistence=one) as engine, receiver(shop):
         busy = Shop(engine, shop.lane)
-        engine.deliverer.take_over(taking=True)
+        begun = taking(engine)
         first, second = await busy.bought("A1"), await busy.bought("A2")
         await owner.execute("alter table events add constraint never check (false) not valid")
         with pytest.raises(Exception, match="never"):
             await busy.succeed(first)
+        await asyncio.wait_for(engine.deliverer.handover.settled(), 5)
         await owner.execute("alter table events drop constraint never")
         await busy.succeed(second)
-        assert await shop.value("select count(*) from deliveries where claim_id is not null") == 1
+        assert len(begun) == 1
         await busy.succeed(first)

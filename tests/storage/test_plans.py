@@ -27,7 +27,8 @@ from app.storage import (
     ready,
     reviews,
 )
-from app.storage.attempts import AttemptChange
+from app.storage.acceptance import Candidate
+from app.storage.attempts import AttemptChange, NewAttempt
 from app.storage.callbacks import Waiting
 from app.storage.deliveries import TryResult
 from app.storage.ledger import Errand, News
@@ -117,6 +118,10 @@ def order_id(number: int) -> UUID:
     return UUID(int=number)
 
 
+def intent(lane: int, each: UUID) -> NewAttempt:
+    return NewAttempt(lane, each, 1, "d1", "r", "S", each.hex[:22], 5000, 6000, CLAIM, None)
+
+
 KEYS = [(number % 64, order_id(number)) for number in range(100)]
 ATTEMPT_CHANGES = [
     AttemptChange(lane, each, 1, "pending", None, None, None, None, None, None, None, None)
@@ -131,13 +136,16 @@ TRIES = [
 ]
 READY = [Ready(lane, each, 1, "d1", NOON) for lane, each in KEYS]
 CALLBACK = Waiting(1, "d", b"i", "GET", "", "{}", b"", "", 1)
-NEW_ORDERS = [submission(lane=lane, reseller_id=each).order for lane, each in KEYS]
+CANDIDATES = [
+    Candidate(submission(lane=lane, reseller_id=each).order, "d1", intent(lane, each))
+    for lane, each in KEYS
+]
 MOVEMENTS = [ledger.movement(key, postings.capture(6000), order_id=key[1]) for key in KEYS]
 NEWS = [News(lane, each, each, "order.succeeded", each, 2, "{}") for lane, each in KEYS]
 ERRANDS = [Errand(lane, each, each, each, None) for lane, each in KEYS]
 
 HOT: dict[str, Run] = {
-    "orders are accepted": lambda c: acceptance.accept(c, NEW_ORDERS, ["d1"] * len(NEW_ORDERS)),
+    "orders are accepted": lambda c: acceptance.accept(c, CANDIDATES, MINUTE),
     "money is moved and told": lambda c: ledger.write(c, MOVEMENTS, NEWS, ERRANDS, MINUTE),
     "ready rows are taken": lambda c: ready.take(c, [("d1", 30), ("d2", 5)], LANES[9:], LANES[:9]),
     "ready rows are locked": lambda c: ready.lock(c, KEYS),

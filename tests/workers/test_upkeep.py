@@ -34,14 +34,16 @@ async def test_connections_dealers_and_table_are_measured(database_dsn: str):
 
 
 async def test_wallets_are_added_up_with_what_is_owed(database_dsn: str):
-    async with working(database_dsn, always(Asked.sukses)) as (shop, _):
-        async with shop.engine.pool.acquire() as connection:
-            before = await statements.wallet_totals(connection)
-            undo = connection.transaction()
-            await undo.start()
-            await connection.execute("update wallets set available = -500, credit_limit = 300")
-            after = await statements.wallet_totals(connection)
-            await undo.rollback()
+    async with (
+        working(database_dsn, always(Asked.sukses)) as (shop, _),
+        shop.engine.pool.acquire() as connection,
+    ):
+        before = await statements.wallet_totals(connection)
+        undo = connection.transaction()
+        await undo.start()
+        await connection.execute("update wallets set available = -500, credit_limit = 300")
+        after = await statements.wallet_totals(connection)
+        await undo.rollback()
     assert before == WalletTotals(OPENING_RUPIAH, 0, 0, 0)
     assert after == WalletTotals(-500, 0, 500, 1)
 

@@ -1,0 +1,178 @@
+"""The load client: sends orders over HTTP as fast as they are answered, a process of its own.
+
+It reads a job from standard input, warms up, says that it is ready, and begins when told to go; so
+whoever measures the other processes can look at them right before and right after.
+
+    python -m loadtests.client
+"""
+
+import asyncio
+import sys
+import time
+from array import array
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
+
+import uvloop
+from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.exceptions import PyreqwestError
+
+from loadtests.job import Job, Outcome, percentiles, read_job
+from loadtests.orders import order_body
+
+_ACCEPTED = 202
+_REQUEST_SECONDS = 30.0
+_SILENCE_SECONDS = 20.0
+"""How long no order may be reported before those that are open are given up."""
+
+
+class Load:
+    """One job under way."""
+
+    def __init__(self, job: Job, client: Client) -> None:
+        self._job = job
+        self._client = client
+        self._keys = [f"Bearer {token}" for token in job.tokens]
+        total = job.warm_up_orders + job.most_orders
+        self._bodies = [order_body(number, number % len(job.tokens)) for number in range(total)]
+        self._sent_at = array("d", bytes(8 * total))
+        self._answered_at = array("d", bytes(8 * total))
+        self._heard_at = array("d", bytes(8 * total))
+        self._free = asyncio.Semaphore(job.most_open or job.connections)
+        self._heard = 0
+        self._accepted = 0
+        self._refused: Counter[str] = Counter()
+
+    async def run(self, numbers: range, seconds: float) -> None:
+        """Send these orders for at most so long, then wait until every accepted one is reported."""
+        accepted_before, heard_before = self._accepted, self._heard
+        remaining, deadline = iter(numbers), time.monotonic() + seconds
+        async with asyncio.TaskGroup() as group:
+            listening = group.create_task(self._listen()) if self._job.receiver_url else None
+            async with asyncio.TaskGroup() as sending:
+                for _ in range(self._job.connections):
+                    sending.create_task(self._send_all(remaining, deadline))
+            if listening is not None:
+                expected = heard_before + self._accepted - accepted_before
+                await self._until_heard(expected)
+                listening.cancel()
+
+    def outcome(self, numbers: range, cpu_seconds: float) -> Outcome:
+        """What became of these orders."""
+        sent = [number for number in numbers if self._answered_at[number]]
+        end_to_end = None
+        if self._job.receiver_url is None:
+            ended = self._answered_at
+        else:
+            ended, unheard = self._heard_at, [each for each in sent if not self._heard_at[each]]
+            if unheard:
+                self._refused["accepted and never reported"] = len(unheard)
+            sent = [number for number in sent if self._heard_at[number]]
+            end_to_end = percentiles([ended[each] - self._sent_at[each] for each in sent])
+        first = min((self._sent_at[each] for each in sent), default=0.0)
+        last = max((ended[each] for each in sent), default=0.0)
+        return Outcome(
+            orders=len(sent),
+            seconds=last - first,
+            cpu_seconds=cpu_seconds,
+            accept=percentiles([self._answered_at[each] - self._sent_at[each] for each in sent]),
+            end_to_end=end_to_end,
+            accepted_in_all=self._accepted,
+            faults=[f"{count} orders: {what}" for what, count in self._refused.items()],
+        )
+
+    async def _send_all(self, remaining: Iterator[int], deadline: float) -> None:
+        for number in remaining:
+            await self._free.acquire()
+            if not await self._send(number) or self._job.receiver_url is None:
+                self._free.release()
+            if time.monotonic() > deadline:
+                return
+
+    async def _send(self, number: int) -> bool:
+        """Send one order. Returns whether it was accepted."""
+        key = self._keys[number % len(self._keys)]
+        request = (
+            self._client.post(self._job.orders_url)
+            .header("authorization", key)
+            .header("content-type", "application/json")
+            .body_bytes(self._bodies[number])
+            .build()
+        )
+        self._sent_at[number] = time.monotonic()
+        try:
+            status = (await request.send()).status
+        except PyreqwestError as error:
+            self._refused[type(error).__name__] += 1
+            return False
+        if status != _ACCEPTED:
+            self._refused[f"HTTP {status}"] += 1
+            return False
+        self._answered_at[number] = time.monotonic()
+        self._accepted += 1
+        return True
+
+    async def _listen(self) -> None:
+        """Take up what the receiver has verified; each reported order makes room for another."""
+        while True:
+            news = f"{self._job.receiver_url}/news?{self._heard}"
+            answer = await self._client.get(news).build().send()
+            pairs = array("d", (await answer.bytes()).to_bytes())
+            for number, at in zip(pairs[::2], pairs[1::2], strict=True):
+                self._heard_at[int(number)] = at
+                self._free.release()
+            self._heard += len(pairs) // 2
+
+    async def _until_heard(self, expected: int) -> None:
+        newest, since = self._heard, time.monotonic()
+        while self._heard < expected and time.monotonic() - since < _SILENCE_SECONDS:
+            await asyncio.sleep(0.01)
+            if self._heard != newest:
+                newest, since = self._heard, time.monotonic()
+
+
+async def work() -> None:
+    """Do one job. Between `ready` and the outcome nothing but the measured load runs here."""
+    job = read_job(_read_line())
+    async with _client(job.connections + 1) as client:
+        load = Load(job, client)
+        warm_up = range(job.warm_up_orders)
+        await load.run(warm_up, _REQUEST_SECONDS)
+        _write_line(b"ready\n")
+        _read_line()
+        before = time.process_time()
+        measured = range(job.warm_up_orders, job.warm_up_orders + job.most_orders)
+        await load.run(measured, job.seconds)
+        _write_line(load.outcome(measured, time.process_time() - before).to_line())
+
+
+def _client(connections: int) -> Client:
+    return (
+        ClientBuilder()
+        .http1_only()
+        .no_proxy()
+        .follow_redirects(False)
+        .referer(False)
+        .default_cookie_store(False)
+        .gzip(False)
+        .brotli(False)
+        .zstd(False)
+        .deflate(False)
+        .timeout(timedelta(seconds=_REQUEST_SECONDS))
+        .pool_max_idle_per_host(connections)
+        .build()
+    )
+
+
+def _read_line() -> bytes:
+    return sys.stdin.buffer.readline()
+
+
+def _write_line(line: bytes) -> None:
+    sys.stdout.buffer.write(line)
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    uvloop.run(work())

@@ -1,0 +1,85 @@
+"""Figures of a scenario, and what follows from several runs: medians, and ratios within a run.
+
+Ratios are taken inside one run, where both sides met the same machine in the same minutes, and
+only then is their median taken.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from loadtests.job import Percentiles
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One scenario, once."""
+
+    orders: int
+    """Orders, rows or requests."""
+    seconds: float
+    per_second: float
+    cpu_us: Mapping[str, float]
+    """CPU microseconds an order, by process."""
+    accept: Percentiles | None = None
+    end_to_end: Percentiles | None = None
+
+
+Run = Mapping[str, Figures]
+"""The figures of one run, by scenario."""
+
+RATIOS = {
+    "accept/bare": ("accept", "bare"),
+    "accept/pgbench": ("accept", "pgbench"),
+    **{
+        f"{name}/pgbench": (name, "pgbench")
+        for name in ("serve-spread", "serve-hot", "apart-spread", "apart-hot")
+    },
+    "serve-hot/serve-spread": ("serve-hot", "serve-spread"),
+    "apart-hot/apart-spread": ("apart-hot", "apart-spread"),
+    "apart-spread/serve-spread": ("apart-spread", "serve-spread"),
+}
+"""Rates to compare, by name."""
+
+
+def medians(runs: Sequence[Run]) -> dict[str, Figures]:
+    """Each scenario's figures, the median over the runs of each taken by itself."""
+    names = dict.fromkeys(name for run in runs for name in run)
+    return {name: _median([run[name] for run in runs if name in run]) for name in names}
+
+
+def ratios(runs: Sequence[Run]) -> dict[str, float]:
+    """The median ratios of the scenarios' rates; those whose scenarios were left out are absent."""
+    found = {
+        name: [
+            run[above].per_second / run[below].per_second
+            for run in runs
+            if {above, below} <= run.keys()
+        ]
+        for name, (above, below) in RATIOS.items()
+    }
+    return {name: round(median(values), 3) for name, values in found.items() if values}
+
+
+def _median(several: Sequence[Figures]) -> Figures:
+    return Figures(
+        orders=round(median(each.orders for each in several)),
+        seconds=round(median(each.seconds for each in several), 3),
+        per_second=round(median(each.per_second for each in several), 1),
+        accept=_median_percentiles([each.accept for each in several]),
+        end_to_end=_median_percentiles([each.end_to_end for each in several]),
+        cpu_us={
+            name: round(median(each.cpu_us[name] for each in several), 1)
+            for name in several[0].cpu_us
+        },
+    )
+
+
+def _median_percentiles(several: Sequence[Percentiles | None]) -> Percentiles | None:
+    present = [each for each in several if each is not None]
+    if not present:
+        return None
+    return Percentiles(
+        round(median(each.p50_ms for each in present), 2),
+        round(median(each.p99_ms for each in present), 2),
+    )

@@ -1,0 +1,129 @@
+"""The shop under load: PostgreSQL with its catalogue, a thousand resellers with money, a webhook
+endpoint each. It is made once; every scenario begins with a copy of it."""
+
+import contextlib
+import json
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+from uuid import UUID
+
+import asyncpg
+import uvloop
+from uuid_utils.compat import uuid7
+
+from app.cli.demo import seed
+from app.lifecycle.deliver import secret_context
+from app.lifecycle.deposit import deposit
+from app.sealing import Sealer
+from app.signatures import new_secret
+from app.storage import api_keys, endpoints, resellers
+from app.storage.endpoints import NewEndpoint
+from app.storage.migrate import migrate
+from app.storage.pool import Connection, Pool, PoolSettings, open_pool
+from app.storage.resellers import NewReseller
+
+DEALER_TIMEOUT_SECONDS = 30.0
+_DEPOSIT_RUPIAH = 1_000_000_000_000
+_TEMPLATE = "jalur_load_template"
+_DATABASE = "jalur_load"
+
+
+@dataclass(frozen=True, slots=True)
+class Buyer:
+    """A reseller as the load client and the receiver know it."""
+
+    token: str = field(repr=False)
+    webhook_secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _NewBuyer:
+    reseller_id: UUID
+    buyer: Buyer
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where everything will listen: base URLs without a slash at the end."""
+
+    service: str
+    simulator: str
+    receiver: str
+
+
+async def create(
+    server_dsn: str, secret_key: str, addresses: Addresses, buyers: int
+) -> list[Buyer]:
+    """Make the shop that every scenario copies."""
+    await _execute(server_dsn, f"create database {_TEMPLATE}")
+    dsn = _of_database(server_dsn, _TEMPLATE)
+    await migrate(dsn)
+    sealer = Sealer([secret_key])
+    pool = await open_pool(PoolSettings(dsn, max_size=2))
+    try:
+        await seed.seed_catalogue(pool, sealer, addresses.simulator, DEALER_TIMEOUT_SECONDS)
+        made = await _create_buyers(pool, sealer, addresses.receiver, buyers)
+    finally:
+        await pool.close()
+    await _execute(dsn, "vacuum analyze")
+    return made
+
+
+@contextlib.contextmanager
+def copy(server_dsn: str) -> Generator[str]:
+    """A fresh copy of the shop while it is needed; its address, as its owner."""
+    uvloop.run(_execute(server_dsn, f"create database {_DATABASE} template {_TEMPLATE}"))
+    # What was written before must not be flushed to disk at this scenario's expense.
+    uvloop.run(_execute(server_dsn, "checkpoint"))
+    try:
+        yield _of_database(server_dsn, _DATABASE)
+    finally:
+        uvloop.run(_execute(server_dsn, f"drop database {_DATABASE} with (force)"))
+
+
+def write_simulator_config(path: Path, addresses: Addresses) -> None:
+    """The simulated dealers; none of them waits before it answers."""
+    path.write_text(json.dumps(seed.simulator_config(addresses.service, {})))
+
+
+def write_secrets(path: Path, buyers: Sequence[Buyer]) -> None:
+    """The endpoints' secrets by number, for the receiver."""
+    path.touch(0o600)
+    path.write_text(json.dumps([buyer.webhook_secret for buyer in buyers]))
+
+
+async def _create_buyer(connection: Connection, sealer: Sealer, hook_url: str) -> _NewBuyer:
+    """A reseller with a key and an endpoint, and no money yet."""
+    reseller_id, endpoint_id = uuid7(), uuid7()
+    key, secret = api_keys.generate(), new_secret()
+    lane = await resellers.create(connection, NewReseller(reseller_id, "Load"))
+    await api_keys.create(connection, key, lane, reseller_id)
+    sealed = sealer.seal(secret, secret_context(endpoint_id))
+    endpoint = NewEndpoint(lane, endpoint_id, reseller_id, hook_url, None, sealed)
+    await endpoints.create(connection, endpoint)
+    return _NewBuyer(reseller_id, Buyer(key.token, secret))
+
+
+async def _create_buyers(pool: Pool, sealer: Sealer, receiver_url: str, count: int) -> list[Buyer]:
+    async with pool.acquire() as connection, connection.transaction():
+        made = [
+            await _create_buyer(connection, sealer, f"{receiver_url}/hooks/{number}")
+            for number in range(count)
+        ]
+    for new in made:
+        await deposit(pool, new.reseller_id, _DEPOSIT_RUPIAH, "first deposit")
+    return [new.buyer for new in made]
+
+
+def _of_database(dsn: str, name: str) -> str:
+    return urlunsplit(urlsplit(dsn)._replace(path=f"/{name}"))
+
+
+async def _execute(dsn: str, statement: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()

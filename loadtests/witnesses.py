@@ -1,0 +1,101 @@
+"""What must hold after a load, asked of everybody who saw a part of it; rates of a service that
+loses, doubles or miscounts are worth nothing."""
+
+import asyncio
+import time
+from collections import Counter
+from typing import Any
+
+import asyncpg
+import httpx
+
+from app.storage import lives, statements
+from app.storage.pool import Connection
+
+_SETTLING_SECONDS = 20.0
+_LOOK_SECONDS = 0.2
+_ANSWER_SECONDS = 60.0
+
+
+async def examine_accepted(dsn: str, accepted: int) -> list[str]:
+    """What is wrong after orders were accepted and nobody worked on them."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        stored = await connection.fetchval("select count(*) from orders where status = 'accepted'")
+        ready = await connection.fetchval("select count(*) from ready")
+        return [
+            *_differing("orders accepted", accepted, "stored", stored),
+            *_differing("orders accepted", accepted, "waiting for a dealer", ready),
+            *await _ledger_faults(connection),
+        ]
+    finally:
+        await connection.close()
+
+
+async def until_nothing_is_left(dsn: str) -> None:
+    """The last results are recorded just after their webhooks: give them a moment."""
+    connection = await asyncpg.connect(dsn)
+    deadline = time.monotonic() + _SETTLING_SECONDS
+    try:
+        while time.monotonic() < deadline:
+            if (await lives.unfinished(connection)).nothing:
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
+    finally:
+        await connection.close()
+
+
+async def examine_delivered(
+    dsn: str, simulator_url: str, receiver_url: str, accepted: int
+) -> list[str]:
+    """What is wrong after every accepted order should have been bought once and reported."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        left = await lives.unfinished(connection)
+        succeeded = await connection.fetchval(
+            "select count(*) from orders where status = 'succeeded'"
+        )
+        purchases = await connection.fetch(
+            "select dealer_id, dealer_ref from attempts where state = 'succeeded'"
+        )
+        ledger_faults = await _ledger_faults(connection)
+    finally:
+        await connection.close()
+    async with httpx.AsyncClient(timeout=_ANSWER_SECONDS, trust_env=False) as client:
+        book = (await client.get(f"{simulator_url}/book")).raise_for_status().json()
+        counts = (await client.get(f"{receiver_url}/counts")).raise_for_status().json()
+    return [
+        *([] if left.nothing else [f"left undone: {left}"]),
+        *_differing("orders accepted", accepted, "succeeded", succeeded),
+        *book_faults(book, {(row[0], row[1]) for row in purchases}, accepted),
+        *_differing("orders accepted", accepted, "reported", counts["orders"]),
+        *(f"{count} webhooks rejected: {why}" for why, count in counts["rejected"].items()),
+        *ledger_faults,
+    ]
+
+
+def book_faults(
+    book: list[dict[str, Any]], purchases: set[tuple[str, str]], accepted: int
+) -> list[str]:
+    """The dealers' own book: each customer served once, by the purchase that is on record here."""
+    served = Counter(row["customer_number"] for row in book)
+    twice = sum(count > 1 for count in served.values())
+    delivered = {(row["dealer"], row["dealer_ref"]) for row in book}
+    return [
+        *_differing("orders accepted", accepted, "customers served", len(served)),
+        *([f"{twice} customers were served more than once"] if twice else []),
+        *(
+            [f"{left} purchases differ from the book"]
+            if (left := len(delivered ^ purchases))
+            else []
+        ),
+    ]
+
+
+async def _ledger_faults(connection: Connection) -> list[str]:
+    found = await statements.verify(connection)
+    return [f"ledger: {each.check}, {each.count} rows: {each.examples[0]}" for each in found]
+
+
+def _differing(expected_name: str, expected: int, name: str, found: int) -> list[str]:
+    return [] if found == expected else [f"{expected} {expected_name}, {found} {name}"]

@@ -1,0 +1,65 @@
+"""The load test's receiver: only a right signature on the buyer's own delivered order counts."""
+
+import json
+import time
+from array import array
+
+import pytest
+
+from app.signatures import new_secret, sign
+from loadtests.orders import reference
+from loadtests.receiver import Inbox
+
+SECRETS = [new_secret(), new_secret()]
+
+
+def body(
+    number: int = 7, buyer: int = 1, kind: str = "order.succeeded", status: str = "succeeded"
+) -> bytes:
+    data = {"ref_id": reference(number, buyer), "status": status}
+    return json.dumps({"type": kind, "data": data}).encode()
+
+
+def headers(content: bytes, secret: str = SECRETS[1], age_seconds: int = 0) -> dict[bytes, bytes]:
+    timestamp = int(time.time()) - age_seconds
+    return {
+        b"webhook-id": b"evt_1",
+        b"webhook-timestamp": str(timestamp).encode(),
+        b"webhook-signature": sign([secret], "evt_1", timestamp, content).encode(),
+    }
+
+
+def counts(inbox: Inbox) -> dict[str, object]:
+    return json.loads(inbox.counts())
+
+
+def test_a_signed_webhook_counts_its_order_once_however_often_it_comes():
+    inbox = Inbox(SECRETS)
+    assert inbox.take(1, headers(body()), body())
+    assert inbox.take(1, headers(body()), body())
+    assert counts(inbox) == {"orders": 1, "repeated": 1, "rejected": {}}
+    number, _at = array("d", inbox.news(0))
+    assert number == 7
+    assert inbox.news(1) == b""
+
+
+@pytest.mark.parametrize(
+    ("content", "signed", "reason"),
+    [
+        (body(), headers(body(), SECRETS[0]), "signature"),
+        (body(), headers(body(number=8)), "signature"),
+        (body(), {}, "timestamp"),
+        (body(), headers(body(), age_seconds=3600), "timestamp"),
+        (body(buyer=0), headers(body(buyer=0)), "another reseller's order"),
+        (body(kind="order.failed"), headers(body(kind="order.failed")), "order.failed"),
+        (body(status="failed"), headers(body(status="failed")), "order.succeeded"),
+    ],
+    ids=["other secret", "other body", "unsigned", "old", "other reseller", "failed", "untrue"],
+)
+def test_a_wrong_webhook_is_rejected_and_counted(
+    content: bytes, signed: dict[bytes, bytes], reason: str
+):
+    inbox = Inbox(SECRETS)
+    assert not inbox.take(1, signed, content)
+    assert counts(inbox) == {"orders": 0, "repeated": 0, "rejected": {reason: 1}}
+    assert inbox.news(0) == b""
