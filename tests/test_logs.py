@@ -192,3 +192,15 @@ def test_lines_of_a_process_that_ends_are_not_lost() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert json.loads(done.stdout)["event"] == "last.words"
+
+
+def test_commands_log_by_these_rules_too_and_never_to_standard_output() -> None:
+    program = (
+        "import sys, structlog; from app import __main__ as jalur\n"
+        "def command(): structlog.get_logger().error('x', pin='hunter2', to='081234567890')\n"
+        "jalur.cli = command; jalur.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout == b""
+    assert b"0812****7890" in done.stderr
+    assert b"hunter2" not in done.stderr
