@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTHON ?=
 ARGS ?=
 
-.PHONY: help setup run check test prometheus lock schema throughput python
+.PHONY: help setup run check test prometheus rehearse lock schema throughput python
 
 help: ## list these commands
 	sed -n 's/^\([a-z]*\):.*## /  make \1 \t/p' Makefile | expand -t 16
@@ -38,11 +38,14 @@ setup: ## install everything locked into .venv; seconds when nothing changed
 run: setup ## the demo, complete in itself; ARGS="--once --orders 200" is passed on
 	exec $(BIN)/jalur demo $(ARGS)
 
-check: setup ## linter, formatter, types, import rules
+check: setup ## linters, formatter, types, import rules
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/squawk --config .squawk.toml migrations/versions/*.sql
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
 
 test: check ## all checks, then all tests; ARGS="tests/routing -k share" is passed on
 	exec $(BIN)/python -m pytest $(ARGS)
@@ -50,9 +53,16 @@ test: check ## all checks, then all tests; ARGS="tests/routing -k share" is pass
 prometheus: setup ## the scrape config and alert rules tried with the real Prometheus
 	exec $(BIN)/python deploy/prometheus/check.py --install $(ARGS)
 
-lock: setup ## write requirements.lock from pyproject.toml, keeping versions that still fit
-	$(BIN)/uv pip compile --quiet pyproject.toml --extra dev --universal --python-version 3.11 \
-		--generate-hashes --no-emit-index-url --no-header -o requirements.lock
+rehearse: setup ## build and run what the image would hold, without Docker; about a minute
+	exec $(BIN)/python -m tests.rehearse_image
+
+lock: setup ## write both lock files from pyproject.toml, keeping versions that still fit
+	compile="$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header"
+	$$compile pyproject.toml --group build --extra dev -o requirements.lock
+	# For the image: nothing of dev, in the same versions.
+	$$compile pyproject.toml --group build --constraint requirements.lock \
+		-o requirements-runtime.lock
 
 schema: setup ## write migrations/schema.sql, the tables as all migrations leave them
 	$(BIN)/python -m migrations.dump

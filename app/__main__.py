@@ -6,7 +6,9 @@ import typer
 
 from app import logs
 from app.cli.demo.command import demo
-from app.cli.operate import ledger_app, migrate_command, resume_command, review_app
+from app.cli.operate import ledger_app, migrate_command, resume_command
+from app.cli.reviews import disputes_app, review_app
+from app.cli.routes import routes_app
 from app.cli.serve import api_command, serve_command, worker_command
 from app.cli.simulate import simulator_command
 from app.errors import JalurError
@@ -27,6 +29,8 @@ cli.command("resume")(resume_command)
 cli.command("simulator")(simulator_command)
 cli.add_typer(ledger_app, name="ledger")
 cli.add_typer(review_app, name="review")
+cli.add_typer(disputes_app, name="disputes")
+cli.add_typer(routes_app, name="routes")
 
 
 def main() -> None:

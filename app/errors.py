@@ -12,6 +12,7 @@
         ├── NotFound            404
         ├── MethodNotAllowed    405
         ├── Conflict            409   `no-route`, `not-cancellable`
+        ├── PreconditionFailed  412   `table-changed`
         ├── TooLarge            413
         ├── UnsupportedMedia    415
         ├── Unprocessable       422   `invalid-request`, `unknown-sku`, `invalid-number`, …
@@ -119,6 +120,13 @@ class Conflict(Problem):
     title = "Conflict"
 
 
+class PreconditionFailed(Problem):
+    """The thing is not any more as the caller last saw it."""
+
+    status = 412
+    title = "Precondition failed"
+
+
 class TooLarge(Problem):
     """The body is larger than allowed."""
 
@@ -127,7 +135,7 @@ class TooLarge(Problem):
 
 
 class UnsupportedMedia(Problem):
-    """The body is not JSON."""
+    """The body is of another kind than this address takes."""
 
     status = 415
     title = "Unsupported media type"

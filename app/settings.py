@@ -130,6 +130,9 @@ class Settings(BaseSettings):
     """Accepted orders that may wait for a dealer; beyond it, new ones are answered 503."""
     grace_seconds: Seconds = 25.0
     """How long a stop may take before what is in flight is handed over."""
+    drain_seconds: Annotated[float, Field(ge=0)] = 5.0
+    """How long a stopping API says that it is not ready while it still serves: the time a load
+    balancer needs to notice. Part of the grace."""
 
     # Buying.
     lease_seconds: Seconds = 90.0
@@ -178,6 +181,14 @@ class Settings(BaseSettings):
                 "`openssl rand -base64 32`. It seals secrets in the database; keep it safe."
             )
         return [key.get_secret_value() for key in self.secret_key]
+
+    @model_validator(mode="after")
+    def _drain_within_grace(self) -> Self:
+        if self.drain_seconds >= self.grace_seconds:
+            raise ValueError(
+                "JALUR_DRAIN_SECONDS must be smaller than JALUR_GRACE_SECONDS, of which it is part"
+            )
+        return self
 
     @model_validator(mode="after")
     def _poll_within(self) -> Self:

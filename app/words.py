@@ -14,6 +14,9 @@ returns a ruling. Only settling acts on rulings, so this file is the whole of an
                                             another attempt serves it: a dispute with this dealer
                                             nothing else was sent yet: this purchase serves it
     order reversed     succeeded            review
+
+An operator's word does the same as a dealer's, but never while an act is in flight, and only where
+`objection` has none.
 """
 
 from collections.abc import Sequence
@@ -469,6 +472,56 @@ def _another_is_open(order: Order, attempt: Attempt) -> bool:
         other.attempt_no != attempt.attempt_no and other.state in OPEN_ATTEMPT
         for other in order.attempts
     )
+
+
+# ------------------------------------------------------------------ an operator's word
+
+
+class Said(StrEnum):
+    """What an operator may say of a purchase that stands in review."""
+
+    SUCCEEDED = "succeeded"
+    """It was delivered."""
+    FAILED = "failed"
+    """It was not delivered: another dealer may serve while there is time."""
+    NUMBER_REFUSED = "number-refused"
+    """It was not delivered and no dealer can: the order ends."""
+    REVERSED = "reversed"
+    """It was delivered, and the dealer took it back and paid us back."""
+
+
+def said_as_report(said: Said, serial_number: str | None = None) -> Report:
+    """An operator's word as the report that it amounts to."""
+    code = f"operator-{said}"
+    match said:
+        case Said.SUCCEEDED:
+            return Report(Outcome.SUCCEEDED, code, serial_number=serial_number)
+        case Said.FAILED:
+            return Report(Outcome.FAILED, code)
+        case Said.NUMBER_REFUSED:
+            return Report(Outcome.FAILED, code, fault=Fault.NUMBER)
+        case Said.REVERSED:
+            return Report(Outcome.FAILED, code, reversal=True)
+
+
+def objection(order: Order, attempt_no: int, said: Said) -> str | None:
+    """Why an operator's word cannot be said of the attempt as it stands; None where it can.
+
+    On a closed attempt `failed` confirms what stands, on a succeeded one `succeeded` does. Raises
+    KeyError when the order has no such attempt.
+    """
+    state = _attempt(order, attempt_no).state
+    if state in OPEN_ATTEMPT:
+        if said == Said.REVERSED:
+            return "nothing was delivered that could be taken back; say failed"
+    elif state == AttemptState.SUCCEEDED:
+        if said in (Said.FAILED, Said.NUMBER_REFUSED):
+            return "it counts as delivered; say reversed if the dealer paid back, else succeeded"
+    elif said in (Said.NUMBER_REFUSED, Said.REVERSED):
+        return "it counts as not delivered; say failed to leave it so"
+    elif said == Said.SUCCEEDED and order.status == OrderStatus.REVERSED:
+        return "the order was paid back and is not charged again; say failed to leave it so"
+    return None
 
 
 # ------------------------------------------------------------------ without a word

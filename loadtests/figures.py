@@ -4,11 +4,13 @@ Ratios are taken inside one run, where both sides met the same machine in the sa
 only then is their median taken.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 from loadtests.job import Percentiles
+
+_HOT, _SPREAD = "-hot", "-spread"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +30,6 @@ class Figures:
 Run = Mapping[str, Figures]
 """The figures of one run, by scenario."""
 
-RATIOS = {
-    "accept/bare": ("accept", "bare"),
-    "accept/pgbench": ("accept", "pgbench"),
-    **{
-        f"{name}/pgbench": (name, "pgbench")
-        for name in ("serve-spread", "serve-hot", "apart-spread", "apart-hot")
-    },
-    "serve-hot/serve-spread": ("serve-hot", "serve-spread"),
-    "apart-hot/apart-spread": ("apart-hot", "apart-spread"),
-    "apart-spread/serve-spread": ("apart-spread", "serve-spread"),
-}
-"""Rates to compare, by name."""
-
 
 def medians(runs: Sequence[Run]) -> dict[str, Figures]:
     """Each scenario's figures, the median over the runs of each taken by itself."""
@@ -50,15 +39,25 @@ def medians(runs: Sequence[Run]) -> dict[str, Figures]:
 
 def ratios(runs: Sequence[Run]) -> dict[str, float]:
     """The median ratios of the scenarios' rates; those whose scenarios were left out are absent."""
-    found = {
-        name: [
-            run[above].per_second / run[below].per_second
-            for run in runs
-            if {above, below} <= run.keys()
-        ]
-        for name, (above, below) in RATIOS.items()
-    }
-    return {name: round(median(values), 3) for name, values in found.items() if values}
+    found: dict[str, list[float]] = {}
+    for run in runs:
+        for above, below in _pairs(run):
+            if above in run and below in run and run[below].per_second:
+                ratio = run[above].per_second / run[below].per_second
+                found.setdefault(f"{above}/{below}", []).append(ratio)
+    return {name: round(median(values), 3) for name, values in found.items()}
+
+
+def _pairs(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Which scenarios are held against which; a new arrangement of processes is found by name."""
+    yield "accept", "bare"
+    for name in names:
+        if name not in {"pgbench", "bare"}:
+            yield name, "pgbench"
+        if name.endswith(_HOT):
+            yield name, name.removesuffix(_HOT) + _SPREAD
+        if name.endswith(_SPREAD) and name != "serve-spread":
+            yield name, "serve-spread"
 
 
 def _median(several: Sequence[Figures]) -> Figures:

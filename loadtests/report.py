@@ -49,8 +49,11 @@ def _as_dicts(run: Mapping[str, Figures]) -> dict[str, object]:
     return {name: asdict(figures) for name, figures in run.items()}
 
 
-def machine(postgres_version: str, folder: Path) -> dict[str, object]:
-    """Facts about the machine that the figures depend on, and nothing that names it."""
+def machine(postgres_version: str, folder: Path, busy_percent: float) -> dict[str, object]:
+    """Facts about the machine that the figures depend on, and nothing that names it.
+
+    `busy_percent` is how busy others kept its cores before the measurement began.
+    """
     mounts = [
         mount
         for mount in psutil.disk_partitions(all=True)
@@ -59,6 +62,7 @@ def machine(postgres_version: str, folder: Path) -> dict[str, object]:
     deepest = max(mounts, key=lambda mount: len(mount.mountpoint), default=None)
     return {
         "cores": os.cpu_count(),
+        "busy_before_percent": round(busy_percent),
         "memory_gib": round(psutil.virtual_memory().total / 2**30),
         "system": platform.system(),
         "filesystem": deepest.fstype if deepest else "unknown",

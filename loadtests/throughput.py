@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import asyncpg
+import psutil
 import uvloop
 from rich.console import Console
 
@@ -27,6 +28,8 @@ from loadtests.scenarios import SCENARIOS, Load, Measured, Scenario
 from loadtests.stage import Stage, data_folder, set_stage
 
 _QUICK_SECONDS = 2.0
+_LOOK_SECONDS = 1.0
+_BUSY_PERCENT = 10
 _SHORT = {"pgbench", "bare", "accept"}
 """Scenarios that settle within half the time."""
 
@@ -62,6 +65,9 @@ def main() -> None:
 
 
 def _measure_all(stage: Stage, wish: Wish) -> Report:
+    busy_percent = psutil.cpu_percent(interval=_LOOK_SECONDS)
+    if busy_percent > _BUSY_PERCENT:
+        _tell(wish, f"The cores are {busy_percent:.0f} % busy with other work: expect low figures.")
     runs: list[Run] = []
     faults: list[str] = []
     for number in range(1, wish.runs + 1):
@@ -72,7 +78,7 @@ def _measure_all(stage: Stage, wish: Wish) -> Report:
             faults += [f"run {number}, {scenario.name}: {fault}" for fault in measured.faults]
         runs.append(figures)
     version = uvloop.run(_postgres_version(stage.postgres.dsn))
-    return Report(machine(version, stage.folder), wish.load, runs, faults)
+    return Report(machine(version, stage.folder, busy_percent), wish.load, runs, faults)
 
 
 def _measure(stage: Stage, wish: Wish, scenario: Scenario, number: int) -> Measured:

@@ -65,6 +65,15 @@ class Window:
         return moment >= self.opens or moment < self.closes
 
 
+def read_hours(text: str) -> tuple[Window, ...]:
+    """Read selling hours such as `00:15-23:45` or `06:00-12:00,13:00-22:00`, in WIB."""
+    windows: list[Window] = []
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        opens, _, closes = part.partition("-")
+        windows.append(Window(time.fromisoformat(opens), time.fromisoformat(closes)))
+    return tuple(windows)
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """One dealer's offer of one product in one cluster, or in any (`cluster` None)."""

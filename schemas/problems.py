@@ -22,13 +22,24 @@ CATALOGUE = {
     "not-cancellable": "The order was sent to a dealer already, or is finished.",
     "too-many-endpoints": "No more webhook endpoints can be added.",
     "body-too-large": "The body is larger than allowed.",
-    "unsupported-media-type": "The body must be application/json.",
+    "unsupported-media-type": "The body is of another kind than this address takes.",
     "unknown-sku": "There is no such product for you.",
     "invalid-number": "The customer number is not an Indonesian mobile number of a known brand.",
     "brand-mismatch": "The customer number belongs to another brand than the product.",
     "unknown-region": "There is no such region.",
     "idempotency-mismatch": "The reference stands for another order: send that order again "
     "unchanged, or take a new reference.",
+    "invalid-table": "The routing table has faults; `errors` names the first of them by line and "
+    "column. The table in force stays.",
+    "table-changed": "The routing table is not any more the one that the change was made for: "
+    "export it again.",
+    "would-be-empty": "The change would remove every route, and it was not said that it may.",
+    "not-in-review": "Nothing about this attempt waits for an operator's decision.",
+    "review-closed": "The review was closed by another decision or by the dealer's word.",
+    "check-in-flight": "A purchase or a question is on its way to the dealer: decide once it is "
+    "answered, in some seconds.",
+    "word-does-not-fit": "This cannot be said of the attempt as it stands.",
+    "dispute-closed": "The dispute was closed with another resolution.",
     "invalid-url": "Webhooks cannot be sent to this address.",
     "overloaded": "Too much is waiting. The same request with the same reference is safe, later.",
     "unavailable": "The service cannot tell now whether it was done. The same request with the "

@@ -179,6 +179,12 @@ def submission(
     return Submission(order, dealer_id)
 
 
+async def send(engine: Engine, purchase: Purchase) -> None:
+    """Buy, and settle the dealer's word."""
+    word = await engine.executor.buy(purchase)
+    await engine.executor.tell(purchase, word)
+
+
 class Shop:
     """One process and what a test does in it, in words."""
 

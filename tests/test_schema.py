@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Iterator
 import asyncpg
 import pytest
 
+import app.storage.migrate
 from app.embedded.postgres import RunningPostgres
+from app.errors import DatabaseUnavailable
 from app.storage.migrate import migrate, newest
 from migrations.dump import SCHEMA, dump
 from tests.storage_fixtures import fresh_database
@@ -118,6 +120,28 @@ async def test_written_schema_is_what_migrations_make(database_dsn: str):
 async def test_migrating_again_does_nothing(database_dsn: str):
     migrated = await migrate(database_dsn)
     assert migrated.before == migrated.after == newest()
+
+
+@pytest.fixture
+def empty_dsn(postgres: RunningPostgres) -> Iterator[str]:
+    """A database before its first migration."""
+    with fresh_database(postgres.dsn, "template1") as dsn:
+        yield dsn
+
+
+async def test_migration_that_would_wait_for_long_changes_nothing(
+    empty_dsn: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(app.storage.migrate, "_LOCK_TIMEOUT", "set local lock_timeout = '50ms'")
+    other = await asyncpg.connect(empty_dsn)
+    transaction = other.transaction()
+    await transaction.start()
+    await other.execute("create table webhook_endpoints ()")
+    with pytest.raises(DatabaseUnavailable, match="nothing was changed"):
+        await migrate(empty_dsn)
+    await transaction.rollback()
+    await other.close()
+    assert (await migrate(empty_dsn)).before is None
 
 
 @pytest.fixture(scope="module")

@@ -70,6 +70,8 @@ def test_all_faults_are_told_at_once_by_variable_and_without_the_value(
 def test_settings_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="JALUR_POLL_MIN_SECONDS"):
         read_settings(poll_min_seconds=3, poll_max_seconds=1)
+    with pytest.raises(ConfigurationError, match=r"JALUR_DRAIN_SECONDS .* JALUR_GRACE_SECONDS"):
+        read_settings(drain_seconds=5, grace_seconds=5)
 
 
 def test_a_missing_secret_key_is_asked_for_with_a_way_to_make_one() -> None:

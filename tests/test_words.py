@@ -15,10 +15,13 @@ from app.words import (
     Order,
     OrderStatus,
     Ruling,
+    Said,
     Source,
     Terms,
     Word,
+    objection,
     rule,
+    said_as_report,
     withdraw,
 )
 from dealers.contract import Capabilities, Fault, Outcome, Recovery, Report
@@ -252,6 +255,58 @@ def test_operator_does_not_decide_while_anything_is_on_its_way(terms: Terms, rep
 def test_operator_decides_once_nothing_is_on_its_way(report: Report, state: AttemptState):
     stands = order("processing", attempt("unknown"), needs_review=True)
     assert hear(stands, report, Source.OPERATOR).attempt == state
+
+
+@pytest.mark.parametrize(
+    ("stands", "may_be_said"),
+    [
+        (order("processing", attempt("pending")), {"succeeded", "failed", "number-refused"}),
+        (order("processing", attempt("unknown")), {"succeeded", "failed", "number-refused"}),
+        (order("succeeded", attempt("succeeded")), {"succeeded", "reversed"}),
+        (order("failed", attempt("failed")), {"succeeded", "failed"}),
+        (order("processing", attempt("rejected"), ready=True), {"succeeded", "failed"}),
+        (order("reversed", attempt("failed")), {"failed"}),
+    ],
+)
+def test_operator_may_say_only_what_fits_what_stands(stands: Order, may_be_said: set[str]):
+    assert {said for said in Said if objection(stands, 1, said) is None} == may_be_said
+
+
+def decided(stands: Order, said: Said) -> Ruling:
+    return hear(stands, said_as_report(said, "SN1"), Source.OPERATOR)
+
+
+@pytest.mark.parametrize(
+    ("stands", "said", "state", "status", "money"),
+    [
+        (order("processing", attempt("unknown")), "succeeded", "succeeded", "succeeded", "capture"),
+        (order("accepted", attempt("pending")), "failed", "failed", "processing", None),
+        (
+            order("accepted", attempt("pending"), retry_until=NOON),
+            "failed",
+            "failed",
+            "failed",
+            "release",
+        ),
+        (order("accepted", attempt("unknown")), "number-refused", "failed", "failed", "release"),
+        (order("succeeded", attempt("succeeded")), "succeeded", "succeeded", "succeeded", None),
+        (order("succeeded", attempt("succeeded")), "reversed", "failed", "reversed", "refund"),
+        (order("failed", attempt("rejected")), "succeeded", "succeeded", "succeeded", "correction"),
+        (order("failed", attempt("rejected")), "failed", "rejected", "failed", None),
+        (order("reversed", attempt("failed")), "failed", "failed", "reversed", None),
+    ],
+)
+def test_operators_word_does_what_the_dealers_would(
+    stands: Order, said: str, state: str, status: str, money: str | None
+):
+    ruling = decided(stands, Said(said))
+    assert (ruling.attempt, ruling.order, ruling.money) == (state, status, money)
+    assert ruling.review is None
+
+
+def test_only_an_operators_success_carries_a_serial_number():
+    carried = {said for said in Said if said_as_report(said, "SN1").serial_number}
+    assert carried == {Said.SUCCEEDED}
 
 
 # ------------------------------------------------------------------ the dealer does not know it

@@ -15,10 +15,13 @@ from app.words import (
     Order,
     OrderStatus,
     Ruling,
+    Said,
     Source,
     Terms,
     Word,
+    objection,
     rule,
+    said_as_report,
     withdraw,
 )
 from dealers.contract import Outcome, Report
@@ -58,6 +61,15 @@ class Hears:
 
 
 @dataclass(frozen=True)
+class Decides:
+    """An operator's word, where nothing speaks against it."""
+
+    which: int
+    said: Said
+    route_stands: bool
+
+
+@dataclass(frozen=True)
 class Claims:
     """The executor takes the ready row."""
 
@@ -88,6 +100,12 @@ steps = st.one_of(
         st.integers(0, 1),
         st.sampled_from([False, False, False, True]),
         st.sampled_from([True, True, True, False]),
+    ),
+    st.builds(
+        Decides,
+        st.integers(0, MOST_ATTEMPTS - 1),
+        st.sampled_from(Said),
+        st.sampled_from([True, True, False]),
     ),
     st.just(Claims()),
     st.just(Claims()),
@@ -121,6 +139,8 @@ class Life:
         match step:
             case Hears():
                 self._hear(step)
+            case Decides() if step.which < len(self.attempts):
+                self._decide(step)
             case Claims() if self.ready and len(self.attempts) < MOST_ATTEMPTS:
                 number = len(self.attempts) + 1
                 sent = Attempt(number, f"d{number}", AttemptState.SENT, 1, True, self.now, self.now)
@@ -152,7 +172,18 @@ class Life:
         word = Word(attempt.attempt_no, step.source, step.report, fence, transport)
         self._follow(step, attempt, rule(self.stands, word, self.terms, self.now))
 
-    def _follow(self, step: Hears, attempt: Attempt, ruling: Ruling) -> None:
+    def _decide(self, step: Decides) -> None:
+        attempt = self.attempts[step.which]
+        if objection(self.stands, attempt.attempt_no, step.said) is not None:
+            return
+        word = Word(attempt.attempt_no, Source.OPERATOR, said_as_report(step.said))
+        ruling = rule(self.stands, word, self.terms, self.now)
+        if attempt.in_flight:
+            assert (ruling.attempt, ruling.order) == (attempt.state, self.status)
+        assert ruling.review is None, "a decision opens no review"
+        self._follow(step, attempt, ruling)
+
+    def _follow(self, step: Hears | Decides, attempt: Attempt, ruling: Ruling) -> None:
         in_flight = attempt.in_flight and not ruling.ends_flight
         self.attempts[step.which] = replace(
             attempt,
@@ -173,7 +204,7 @@ class Life:
         if ruling.close_dispute_of is not None:
             self.disputed.discard(ruling.close_dispute_of)
 
-    def _go_on(self, step: Hears) -> None:
+    def _go_on(self, step: Hears | Decides) -> None:
         assert not self.ready
         assert not self.open_attempts
         if step.route_stands and len(self.attempts) < MOST_ATTEMPTS:

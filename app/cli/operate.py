@@ -8,12 +8,11 @@ import typer
 
 from app.cli.terminal import Json, database_url, print_json, with_connection
 from app.errors import ConfigurationError
-from app.storage import installation, reviews, statements
+from app.storage import installation, statements
 from app.storage.migrate import migrate
 from app.storage.statements import Discrepancy
 
 ledger_app = typer.Typer(help="The ledger.", no_args_is_help=True)
-review_app = typer.Typer(help="The review queue.", no_args_is_help=True)
 
 
 def migrate_command(as_json: Json = False) -> None:
@@ -57,25 +56,6 @@ def verify_command(as_json: Json = False) -> None:
         _print_findings(found)
     if found:
         raise typer.Exit(1)
-
-
-@review_app.command("list")
-def list_reviews_command(
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 100,
-    as_json: Json = False,
-) -> None:
-    """What people must look at, the oldest first."""
-    found = asyncio.run(with_connection(lambda connection: reviews.list_open(connection, limit)))
-    if as_json:
-        print_json({"reviews": [asdict(each) for each in found]})
-        return
-    for each in found:
-        typer.echo(
-            f"{each.opened_at:%Y-%m-%d %H:%M:%S} {each.reason}: order {each.order_id}, attempt "
-            f"{each.attempt_no} at {each.dealer_id} as {each.dealer_ref}, {each.price} rupiah"
-        )
-    if not found:
-        typer.echo("The review queue is empty.")
 
 
 def _print_findings(found: list[Discrepancy]) -> None:

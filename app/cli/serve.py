@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import signal
 import socket
 from collections.abc import Generator
@@ -30,6 +31,10 @@ from app.storage.pool import PoolSettings
 from app.workers.engine import Engine, EngineSettings, start_engine
 
 log = structlog.get_logger()
+
+_KEEP_ALIVE_SECONDS = 75
+"""Longer than load balancers keep an idle connection, commonly 60 s: whoever closes it first must
+be the one who would send on it, or a request meets the close."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +126,8 @@ async def run(
             if server is None or listener is None:
                 return
             async with asyncio.TaskGroup() as group:
-                group.create_task(_stop_serving(server, api, running.stop))
+                stopping = _stop_serving(server, api, running.stop, settings.drain_seconds)
+                group.create_task(stopping)
                 refreshing = group.create_task(api.authenticator.run())
                 await server.serve(sockets=[listener])
                 refreshing.cancel()
@@ -185,16 +191,21 @@ def _server(settings: Settings, app: ASGIApp, ready: asyncio.Event) -> _Server:
             server_header=False,
             proxy_headers=bool(settings.trusted_proxies),
             forwarded_allow_ips=[str(network) for network in settings.trusted_proxies],
-            timeout_graceful_shutdown=int(settings.grace_seconds),
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=math.ceil(settings.grace_seconds - settings.drain_seconds),
         ),
         ready,
     )
 
 
-async def _stop_serving(server: _Server, api: Api, stop: asyncio.Event) -> None:
-    """Say "not ready" first, then close the listener and finish the requests under way."""
+async def _stop_serving(
+    server: _Server, api: Api, stop: asyncio.Event, drain_seconds: float
+) -> None:
+    """Say "not ready" and serve on until a load balancer has noticed; only then close the
+    listener and finish the requests under way."""
     await stop.wait()
     api.draining.set()
+    await asyncio.sleep(drain_seconds)
     server.should_exit = True
 
 

@@ -3,6 +3,7 @@
 Orders, which are most requests, go from here straight to their door.
 """
 
+import asyncio
 import re
 import time
 from collections.abc import Iterable
@@ -42,10 +43,13 @@ _ORDERS = _Route(ORDERS_PATH)
 class Edge:
     """The ASGI application: `app` with `order_door` beside it, for POST at `ORDERS_PATH`."""
 
-    def __init__(self, app: ASGIApp, order_door: ASGIApp, metrics: Metrics) -> None:
+    def __init__(
+        self, app: ASGIApp, order_door: ASGIApp, metrics: Metrics, draining: asyncio.Event
+    ) -> None:
         self._app = app
         self._order_door = order_door
         self._metrics = metrics
+        self._draining = draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -56,7 +60,7 @@ class Edge:
         trace_id = trace_of(scope["headers"])
         scope.setdefault("state", {})["trace_id"] = trace_id
         logs.bind(trace_id=trace_id)
-        exchange = _Exchange(send, trace_id)
+        exchange = _Exchange(send, trace_id, self._draining)
         try:
             if scope["path"] == ORDERS_PATH and scope["method"] == "POST":
                 scope["route"] = _ORDERS
@@ -77,19 +81,23 @@ class Edge:
 
 
 class _Exchange:
-    """The way back to the caller: notes the status and adds the trace."""
+    """The way back to the caller: notes the status, adds the trace, ends the connection when the
+    process stops."""
 
-    __slots__ = ("_send", "_trace_id", "status")
+    __slots__ = ("_draining", "_send", "_trace_id", "status")
 
-    def __init__(self, send: Send, trace_id: str) -> None:
+    def __init__(self, send: Send, trace_id: str, draining: asyncio.Event) -> None:
         self._send = send
         self._trace_id = trace_id
+        self._draining = draining
         self.status = 0
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"].append((b"x-request-id", self._trace_id.encode()))
+            if self._draining.is_set():
+                message["headers"].append((b"connection", b"close"))
         await self._send(message)
 
 

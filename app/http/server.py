@@ -19,11 +19,14 @@ from app.http import (
     products,
     webhook_endpoints,
 )
+from app.http.admin import reviews as admin_reviews
+from app.http.admin import routes as admin_routes
 from app.http.api import Api, ApiLimits
 from app.http.edge import ORDERS_PATH, Edge
 from schemas.events import Webhook
 from schemas.orders import NewOrder, Order
 from schemas.problems import MEDIA_TYPE, ProblemDocument
+from schemas.reviews import DisputeEnd, ReviewDecision
 from schemas.webhook_endpoints import NewWebhookEndpoint
 
 __all__ = ["Api", "ApiLimits", "build_app"]
@@ -44,9 +47,9 @@ def build_app(api: Api, *, for_resellers: bool = True) -> ASGIApp:
     """
     if not for_resellers:
         nobody = _build_fastapi(api, None)
-        return Edge(nobody, nobody, api.metrics)
+        return Edge(nobody, nobody, api.metrics, api.draining)
     order_door = place.OrderDoor(api)
-    return Edge(_build_fastapi(api, order_door), order_door, api.metrics)
+    return Edge(_build_fastapi(api, order_door), order_door, api.metrics, api.draining)
 
 
 def _build_fastapi(api: Api, order_door: ASGIApp | None) -> FastAPI:
@@ -64,7 +67,16 @@ def _build_fastapi(api: Api, order_door: ASGIApp | None) -> FastAPI:
     if order_door is not None:
         # Served before it comes here; the route tells which methods the address has.
         app.router.routes.insert(0, Route(ORDERS_PATH, order_door, methods=["POST"]))
-        for part in (orders, events, products, balances, webhook_endpoints, callbacks):
+        for part in (
+            orders,
+            events,
+            products,
+            balances,
+            webhook_endpoints,
+            callbacks,
+            admin_routes,
+            admin_reviews,
+        ):
             app.include_router(part.routes)
     for part in (health, problems):
         app.include_router(part.routes)
@@ -93,7 +105,15 @@ def _documentation(app: FastAPI) -> dict[str, Any]:
 
 
 def _add_models(document: dict[str, Any]) -> None:
-    models = (NewOrder, NewWebhookEndpoint, ProblemDocument, Order, Webhook)
+    models = (
+        NewOrder,
+        NewWebhookEndpoint,
+        ReviewDecision,
+        DisputeEnd,
+        ProblemDocument,
+        Order,
+        Webhook,
+    )
     _, schemas = models_json_schema(
         [(model, "validation") for model in models],
         ref_template="#/components/schemas/{model}",

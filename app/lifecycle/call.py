@@ -4,6 +4,7 @@ What comes back is the dealer's answer, or a report of our own transport. Only a
 was never made proves that nothing was sent.
 """
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -47,6 +48,7 @@ class DealerCalls:
     def __init__(self, metrics: Metrics, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._metrics = metrics
         self._clients: dict[tuple[str, Kind], tuple[tuple[int, float], OutboundClient]] = {}
+        self._gates: dict[str, tuple[int, asyncio.Semaphore]] = {}
         self._in_flight: Counter[tuple[str, Kind]] = Counter()
         self.monotonic = monotonic
 
@@ -61,6 +63,14 @@ class DealerCalls:
     def leave(self, dealer_id: str, kind: Kind) -> None:
         """The act is over."""
         self._in_flight[dealer_id, kind] -= 1
+
+    def gate(self, access: DealerAccess) -> asyncio.Semaphore:
+        """Lets as many purchases through at once as the dealer takes, in order of arrival."""
+        dealer_id, places = access.row.dealer_id, access.row.concurrency
+        known = self._gates.get(dealer_id)
+        if known is None or known[0] != places:
+            known = self._gates[dealer_id] = (places, asyncio.Semaphore(places))
+        return known[1]
 
     async def call(self, access: DealerAccess, request: Request, kind: Kind) -> Called:
         """Send once. Whatever goes wrong, and whatever is thrown, becomes a report."""

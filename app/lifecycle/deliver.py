@@ -42,7 +42,7 @@ _WHILE_DISABLED = timedelta(days=1)
 _LEASE_MARGIN_SECONDS = 5.0
 _QUEUE_SECONDS = 10.0
 """How long a delivery that was handed over may wait for a place at its endpoint."""
-_QUEUED_A_PLACE = 4
+_QUEUED_A_PLACE = 15
 """How many may wait there for each place."""
 _SOON = timedelta(seconds=1)
 _OUR_FAULT = timedelta(minutes=1)
@@ -65,7 +65,7 @@ class Persistence:
     )  # fmt: skip
     timeout_seconds: float = 15.0
     endpoint_concurrency: int = 32
-    most_in_flight: int = 512
+    most_in_flight: int = 1024
 
     @property
     def lease(self) -> timedelta:
@@ -106,6 +106,8 @@ class Deliverer:
         self._random_fraction = random_fraction
         self._trying: Counter[UUID] = Counter()
         self._reserved: Counter[UUID] = Counter()
+        self._crowded: set[UUID] = set()
+        """Endpoints that deliveries wait for in the table: newer ones queue up behind them."""
         self._queues: dict[UUID, deque[tuple[DueDelivery, float]]] = {}
         self._secrets: dict[bytes, str] = {}
         self.handover: Handover[DueDelivery] = Handover()
@@ -123,10 +125,12 @@ class Deliverer:
 
         What is reserved is either handed over or released.
         """
-        held = self._trying[endpoint_id] + self._reserved[endpoint_id]
-        if held >= self._persistence.endpoint_concurrency * (1 + _QUEUED_A_PLACE):
+        if not self.handover.is_open:
             return None
-        if not self.handover.reserve():
+        held = self._trying[endpoint_id] + self._reserved[endpoint_id]
+        room = self._persistence.endpoint_concurrency * (1 + _QUEUED_A_PLACE) - held
+        if endpoint_id in self._crowded or room <= 0 or not self.handover.reserve():
+            self._crowded.add(endpoint_id)
             return None
         self._reserved[endpoint_id] += 1
         return uuid7()
@@ -163,10 +167,19 @@ class Deliverer:
                 # What was claimed by another group is sent all the same.
                 log.warning("claim.failed", reason=f"{type(error).__name__}: {error}")
                 continue
+            self._note_crowds(taken, limit)
             for delivery in taken:
                 self._trying[delivery.endpoint_id] += 1
             claimed += taken
         return claimed
+
+    def _note_crowds(self, taken: Sequence[DueDelivery], limit: int) -> None:
+        """Endpoints of which less was found than there were places for are crowded no more."""
+        if len(taken) >= limit:
+            return
+        places, found = self._places(), Counter(each.endpoint_id for each in taken)
+        most = self._persistence.endpoint_concurrency
+        self._crowded = {each for each in self._crowded if found[each] >= places.get(each, most)}
 
     async def _claim_group(self, lanes: Sequence[int], limit: int) -> list[DueDelivery]:
         async with self._pool.acquire() as connection:

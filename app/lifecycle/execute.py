@@ -39,7 +39,8 @@ log = structlog.get_logger()
 _MOVES = 64
 """How many rows a claim takes from a dealer that is down, to send them elsewhere."""
 _LATER = timedelta(seconds=1)
-_KEPT_FOR_WAITING = 4
+_LINE = 2
+"""How many purchases may be claimed at once for each place at their dealer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,8 @@ class Purchase:
     ticket: int
     """The breaker's."""
     send_before: float
+    at_once: bool = False
+    """Claimed as its order was accepted, rather than from the table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,7 @@ class Executor:
         self._lease = lease
         self._lane_groups = lane_groups
         self._turn = 0
+        self._intended: Counter[str] = Counter()
         self._crowded: set[str] = set()
         """Dealers that orders wait for in the table: newer orders queue up behind them."""
         self.handover: Handover[Purchase] = Handover()
@@ -137,13 +141,15 @@ class Executor:
         waits in the table. What is intended is either begun or abandoned.
         """
         access = self._router.trade.dealers.get(route.dealer_id)
+        if not self.handover.is_open:
+            return None
         if access is None or not self._has_room(access):
             self._crowded.add(route.dealer_id)
             return None
         ticket = self._router.breaker(route.dealer_id).enter(self._calls.monotonic())
         if ticket is None or not self.handover.reserve():
             return None
-        self._calls.enter(route.dealer_id, Kind.PURCHASE)
+        self._intended[route.dealer_id] += 1
         started = boottime_seconds()
         new = self._attempt(order, 1, None, route, access, uuid7())
         purchase = Purchase(
@@ -154,8 +160,13 @@ class Executor:
             _top_up(new, order, access),
             ticket,
             self._lease.send_before(started, access),
+            at_once=True,
         )
         return Intention(new, purchase)
+
+    def intended(self, dealer_id: str) -> int:
+        """How many purchases at a dealer were claimed at once and not answered yet."""
+        return self._intended[dealer_id]
 
     def begin(self, intention: Intention) -> None:
         """The claim is committed: buy."""
@@ -167,12 +178,11 @@ class Executor:
         self.handover.release()
 
     def _has_room(self, access: DealerAccess) -> bool:
-        """Whether a new order may go at once. A quarter of the places is for those that wait."""
+        """Whether a new order may be claimed at once: the line at the dealer's gate is short."""
         dealer_id = access.row.dealer_id
-        most = access.row.concurrency - max(1, access.row.concurrency // _KEPT_FOR_WAITING)
         return (
             dealer_id not in self._crowded
-            and self._calls.in_flight(dealer_id, Kind.PURCHASE) < most
+            and self._intended[dealer_id] < access.row.concurrency * _LINE
             and self._router.breaker(dealer_id).state(self._calls.monotonic())
             is BreakerState.CLOSED
         )
@@ -212,8 +222,11 @@ class Executor:
         return purchases
 
     def leave(self, purchase: Purchase) -> None:
-        """The purchase is over: its place is free."""
-        self._calls.leave(purchase.access.row.dealer_id, Kind.PURCHASE)
+        """The dealer has answered, or was not asked: the purchase's place is free."""
+        if purchase.at_once:
+            self._intended[purchase.access.row.dealer_id] -= 1
+        else:
+            self._calls.leave(purchase.access.row.dealer_id, Kind.PURCHASE)
 
     async def _claim(
         self, lanes: Sequence[int], places: Mapping[str, int], now: datetime
@@ -359,14 +372,18 @@ class Executor:
 
     # -------------------------------------------------------------- sending
 
-    async def send(self, purchase: Purchase) -> None:
-        """Buy once and settle the dealer's word. Never raises: what fails here is asked about."""
+    async def buy(self, purchase: Purchase) -> Word:
+        """Buy once and return the dealer's word, or ours. Never raises."""
         try:
-            report, transport = await self._buy(purchase)
+            async with self._calls.gate(purchase.access):
+                report, transport = await self._buy(purchase)
         except asyncio.CancelledError:
             # Stopping: hand the question over at once instead of when the lease runs out.
             report, transport = Report(Outcome.UNKNOWN, "stopped"), True
-        word = Word(purchase.attempt_no, Source.PURCHASE, report, fence=1, transport=transport)
+        return Word(purchase.attempt_no, Source.PURCHASE, report, fence=1, transport=transport)
+
+    async def tell(self, purchase: Purchase, word: Word) -> None:
+        """Settle what was heard. Never raises: what fails here is asked about."""
         try:
             await self._settler.settle(purchase.lane, purchase.order_id, word)
         except (DatabaseUnavailable, Overloaded) as error:
@@ -378,6 +395,9 @@ class Executor:
         if boottime_seconds() >= purchase.send_before:
             late = Report(Outcome.REJECTED, "lease-ran-out", "not sent: the claim was too old")
             return late, True
+        if not breaker.stands(purchase.ticket):
+            down = Report(Outcome.REJECTED, "dealer-down", "not sent: the dealer went down before")
+            return down, True
         try:
             request = access.dialect.top_up(access.account, purchase.order)
         except Exception as error:  # noqa: BLE001 - nothing was sent, whatever the protocol tripped on

@@ -22,6 +22,11 @@ class Handover(Generic[T]):
         self._settled = asyncio.Event()
         self._settled.set()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody here does the work."""
+        return self._start is not None
+
     def open(self, start: Callable[[T], None], has_room: Callable[[int], bool]) -> None:
         """Take pieces from now on. `has_room` tells whether one more fits beside those reserved."""
         self._start = start

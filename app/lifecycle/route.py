@@ -6,9 +6,9 @@ One `Router` a process holds what was compiled from the newest revision of the r
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, time, timedelta
+from datetime import datetime, timedelta
 
 from app.errors import ConfigurationError
 from app.sealing import Sealer
@@ -22,7 +22,16 @@ from routing.health import Breaker, BreakerRules, BreakerState
 from routing.monopoly import Market, ShareRow, Shares
 from routing.numbering import BrandTable
 from routing.reasons import Reason
-from routing.table import BadTable, Dealer, Policy, Product, Route, Snapshot, Window, compile_table
+from routing.table import (
+    BadTable,
+    Dealer,
+    Policy,
+    Product,
+    Route,
+    Snapshot,
+    compile_table,
+    read_hours,
+)
 
 _OVERRIDES = {
     "check_interval_seconds": "min_check_interval_seconds",
@@ -202,21 +211,11 @@ def compile_trade(rows: Reference, limits: DealerLimits) -> Trade:
     """
     faults: list[str] = []
     access = _dealers(rows.dealers, limits, faults)
+    snapshot = compile_snapshot(rows, access)
     try:
-        snapshot = compile_table(
-            [_dealer(row) for row in rows.dealers if row.dealer_id in access],
-            [
-                Product(row.sku, row.name, row.brand, row.kind, row.denomination)
-                for row in rows.products
-            ],
-            [_route(row) for row in rows.routes],
-            _policy(rows.policy),
-        )
         brands = BrandTable(rows.prefixes)
-    except BadTable:
-        raise
-    except (TypeError, ValueError, AttributeError) as error:
-        raise BadTable(f"{type(error).__name__}: {error}") from error
+    except ValueError as error:
+        raise BadTable(str(error)) from error
     faults += [f"route {each.route_id}: {each.fault}" for each in snapshot.refused]
     return Trade(
         rows.revision,
@@ -229,6 +228,27 @@ def compile_trade(rows: Reference, limits: DealerLimits) -> Trade:
         frozenset(row.dealer_id for row in rows.dealers if row.dealer_id not in access),
         tuple(faults),
     )
+
+
+def compile_snapshot(rows: Reference, dealers: Container[str]) -> Snapshot:
+    """Compile the routing table; dealers that are not among `dealers` are left out.
+
+    Raises BadTable.
+    """
+    try:
+        return compile_table(
+            [_dealer(row) for row in rows.dealers if row.dealer_id in dealers],
+            [
+                Product(row.sku, row.name, row.brand, row.kind, row.denomination)
+                for row in rows.products
+            ],
+            [_route(row) for row in rows.routes],
+            _policy(rows.policy),
+        )
+    except BadTable:
+        raise
+    except (TypeError, ValueError, AttributeError) as error:
+        raise BadTable(f"{type(error).__name__}: {error}") from error
 
 
 def _dealers(
@@ -301,15 +321,6 @@ def _route(row: RouteRow) -> Route:
         row.valid_from,
         row.valid_until,
     )
-
-
-def read_hours(text: str) -> tuple[Window, ...]:
-    """Read selling hours such as `00:15-23:45` or `06:00-12:00,13:00-22:00`, in WIB."""
-    windows: list[Window] = []
-    for part in filter(None, (piece.strip() for piece in text.split(","))):
-        opens, _, closes = part.partition("-")
-        windows.append(Window(time.fromisoformat(opens), time.fromisoformat(closes)))
-    return tuple(windows)
 
 
 def _policy(text: str) -> Policy:

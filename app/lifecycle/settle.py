@@ -18,11 +18,13 @@ from uuid_utils.compat import uuid7
 
 from app import postings
 from app.lifecycle.deliver import Deliverer
+from app.lifecycle.resolve import Answer, Resolution, Resolved, act_of, judge
 from app.lifecycle.route import Router
 from app.metrics import Metrics
 from app.postings import Posting
-from app.storage import attempts, endpoints, ledger, orders, ready, reviews
+from app.storage import attempts, audit, endpoints, ledger, orders, ready, reviews
 from app.storage.attempts import AttemptChange, LockedAttempt
+from app.storage.audit import Act
 from app.storage.batches import BatchLimits, LanedBatcher
 from app.storage.deliveries import DueDelivery
 from app.storage.endpoints import Endpoint
@@ -31,7 +33,7 @@ from app.storage.ledger import Errand, News
 from app.storage.orders import LockedOrder, OrderChange
 from app.storage.pool import Connection, Pool
 from app.storage.ready import Ready
-from app.storage.reviews import NewDispute, NewReview
+from app.storage.reviews import EndedReview, NewDispute, NewReview, StoredReview
 from app.words import (
     OPEN_ATTEMPT,
     OPEN_ORDER,
@@ -42,6 +44,7 @@ from app.words import (
     Order,
     OrderStatus,
     Ruling,
+    Source,
     Terms,
     Word,
     rule,
@@ -102,12 +105,13 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A word about one order, or (without a word) the wish to give it up."""
+    """About one order: a word, an operator's resolution, or (without either) a withdrawal."""
 
     lane: int
     order_id: UUID
     word: Word | None = None
     withdrawal: Withdrawal | None = None
+    resolution: Resolution | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,7 @@ class Settled:
     found: bool
     ruling: Ruling | None = None
     withdrawn: bool = False
+    resolved: Resolved | None = None
 
 
 class Settler:
@@ -151,6 +156,14 @@ class Settler:
         """Apply a word. Raises DatabaseUnavailable, Overloaded: it is then to be asked again."""
         return await self.batches.submit(Heard(lane, order_id, word))
 
+    async def resolve(self, lane: int, order_id: UUID, resolution: Resolution) -> Resolved:
+        """Apply an operator's word, with its line in the audit log, in one transaction.
+
+        Raises DatabaseUnavailable, Overloaded: the same resolution again is then safe.
+        """
+        settled = await self.batches.submit(Heard(lane, order_id, resolution=resolution))
+        return settled.resolved or Resolved(Answer.NOT_FOUND)
+
     async def withdraw(self, lane: int, order_id: UUID, why: Withdrawal) -> bool:
         """Give an order up while nothing of it is on its way. Returns whether that was so."""
         settled = await self.batches.submit(Heard(lane, order_id, withdrawal=why))
@@ -177,6 +190,9 @@ class Settler:
                 row.order_id: row.dealer_id for row in await ready.lock(connection, keys)
             }
             settlement.tries = _by_order(await attempts.lock(connection, keys))
+            asked = [(heard.lane, heard.order_id) for heard in batch if heard.resolution]
+            if asked:
+                settlement.doubts = await reviews.of_orders(connection, asked)
             settled = [settlement.apply(heard, locked.get(heard.order_id)) for heard in batch]
             await settlement.write(connection)
         return settled
@@ -225,6 +241,9 @@ class _Settlement:
         self.tries: dict[UUID, list[LockedAttempt]] = {}
         self.waiting: dict[UUID, str] = {}
         """Orders whose next attempt waits unclaimed, and the dealer it waits for."""
+        self.doubts: list[StoredReview] = []
+        """The reviews of orders that an operator decides about."""
+        self.acts: list[tuple[UUID, Act]] = []
         self.attempt_changes: list[AttemptChange] = []
         self.order_changes: list[OrderChange] = []
         self.money: list[tuple[LockedOrder, Posting]] = []
@@ -232,7 +251,9 @@ class _Settlement:
         self.next_attempts: list[Ready] = []
         self.dropped: list[tuple[int, UUID]] = []
         self.new_reviews: list[NewReview] = []
-        self.ended_reviews: list[tuple[int, UUID]] = []
+        self.decided_reviews: list[EndedReview] = []
+        """Closed before the others, so that they name the decision whatever else closes them."""
+        self.ended_reviews: list[EndedReview] = []
         self.new_disputes: list[NewDispute] = []
         self.ended_disputes: list[tuple[int, UUID, int]] = []
         self.new_deliveries: list[Errand] = []
@@ -251,16 +272,40 @@ class _Settlement:
             return Settled(found=False)
         tries = self.tries.get(order.order_id, [])
         stands = _standing(order, tries, waits=order.order_id in self.waiting)
+        if heard.resolution is not None:
+            return self._resolve(heard.resolution, order, stands)
         if heard.word is None:
             return self._withdraw(heard.withdrawal or Withdrawal.CANCELLED, order, stands)
-        attempt = next((row for row in tries if row.attempt_no == heard.word.attempt_no), None)
+        return self._hear(heard.word, order, stands)
+
+    def _hear(
+        self, word: Word, order: LockedOrder, stands: Order, *, ends_doubt: bool = False
+    ) -> Settled:
+        tries = self.tries.get(order.order_id, [])
+        attempt = next((row for row in tries if row.attempt_no == word.attempt_no), None)
         if attempt is None:
             return Settled(found=False)
         capabilities = self._capabilities(attempt.dealer_id)
         terms = Terms(capabilities, self._patience.review_after)
-        ruling = rule(stands, heard.word, terms, order.now)
-        self._follow(order, attempt, heard.word, ruling, capabilities)
+        ruling = rule(stands, word, terms, order.now)
+        ruling = replace(ruling, ends_doubt=ruling.ends_doubt or ends_doubt)
+        ruling = self._follow(order, attempt, word, ruling, capabilities)
         return Settled(found=True, ruling=ruling)
+
+    def _resolve(self, resolution: Resolution, order: LockedOrder, stands: Order) -> Settled:
+        """Settle an operator's word about an attempt, where it may decide about it."""
+        doubts = [each for each in self.doubts if each.order_id == order.order_id]
+        unmoved = judge(resolution, stands, doubts)
+        if unmoved is not None:
+            return Settled(found=True, resolved=unmoved)
+        own = resolution.attempt_no
+        others = any(each.resolution is None and each.attempt_no != own for each in doubts)
+        self.decided_reviews.append(EndedReview(order.lane, order.order_id, own, resolution.text))
+        settled = self._hear(resolution.word, order, stands, ends_doubt=not others)
+        if settled.ruling is not None:
+            act = act_of(resolution, order, stands, settled.ruling)
+            self.acts.append((resolution.audit_id, act))
+        return replace(settled, resolved=Resolved(Answer.DECIDED))
 
     def _withdraw(self, why: Withdrawal, order: LockedOrder, stands: Order) -> Settled:
         if not withdraw(stands):
@@ -293,7 +338,8 @@ class _Settlement:
         word: Word,
         ruling: Ruling,
         capabilities: Capabilities,
-    ) -> None:
+    ) -> Ruling:
+        """Note all that follows from a ruling. Returns it as it came out in the end."""
         ruling = self._choose_next(order, attempt, ruling)
         self._change_attempt(order, attempt, word, ruling, capabilities)
         self._change_order(order, word, ruling)
@@ -319,6 +365,7 @@ class _Settlement:
         if ruling.dispute:
             fields["dispute"] = attempt.dealer_ref
         self.told.append(("attempt.settled", fields))
+        return ruling
 
     def _choose_next(self, order: LockedOrder, attempt: LockedAttempt, ruling: Ruling) -> Ruling:
         """Choose the next dealer where the ruling asks for one; without one the order fails."""
@@ -436,7 +483,9 @@ class _Settlement:
         if ruling.event is not None:
             self.news.append((order, change, ruling.event))
         if ruling.ends_doubt or (order.needs_review and not change.needs_review):
-            self.ended_reviews.append((order.lane, order.order_id))
+            by = "an operator's" if word.source == Source.OPERATOR else "a dealer's"
+            resolution = f"resolved by {by} word"
+            self.ended_reviews.append(EndedReview(order.lane, order.order_id, None, resolution))
 
     def _note_doubts(self, order: LockedOrder, attempt: LockedAttempt, ruling: Ruling) -> None:
         if ruling.review is not None:
@@ -479,16 +528,17 @@ class _Settlement:
         if self.next_attempts:
             await ready.insert(connection, self.next_attempts)
         await self._write_doubts(connection)
+        for audit_id, act in self.acts:
+            await audit.record(connection, audit_id, act)
         if self.money or self.news:
             await self._write_money_and_news(connection)
 
     async def _write_doubts(self, connection: Connection) -> None:
         if self.new_reviews:
             await reviews.open_reviews(connection, self.new_reviews)
-        if self.ended_reviews:
-            await reviews.close_reviews(
-                connection, self.ended_reviews, "resolved by a dealer's word"
-            )
+        for ended in (self.decided_reviews, self.ended_reviews):
+            if ended:
+                await reviews.close_reviews(connection, ended)
         if self.new_disputes:
             await reviews.open_disputes(connection, self.new_disputes)
         if self.ended_disputes:
@@ -591,7 +641,8 @@ def _change(
     """The order after a ruling; its version rises when anything that resellers see is different."""
     event = ruling.event if ruling else EventType.FAILED
     is_open = status in OPEN_ORDER
-    needs_review = is_open and (order.needs_review or bool(ruling and ruling.review))
+    doubted = order.needs_review and not (ruling and ruling.ends_doubt)
+    needs_review = is_open and (doubted or bool(ruling and ruling.review))
     corrected = bool(ruling and ruling.money in (Money.CORRECTION, Money.REFUND))
     keeps_failure = event != EventType.CORRECTED
     serial_number = ruling.serial_number if ruling and event in _FINAL_EVENTS else None

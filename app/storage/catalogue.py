@@ -5,6 +5,7 @@ each process takes up the new table. Call it in the same transaction.
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from app.storage.pool import Connection, columns, transposed
 from app.storage.reference import DealerRow, PriceRow, ProductRow, RouteRow
@@ -15,6 +16,17 @@ async def publish(connection: Connection) -> int:
     return await connection.fetchval(
         "update routing_policy set revision = revision + 1 returning revision"
     )
+
+
+async def lock_revision(connection: Connection, patience: timedelta) -> int:
+    """Keep others from publishing until this transaction ends. Returns the revision in force.
+
+    Waits for whoever publishes now, for as long as `patience`.
+    """
+    await connection.execute(
+        "select set_config('lock_timeout', $1, true)", f"{patience // timedelta(milliseconds=1)}ms"
+    )
+    return await connection.fetchval("select revision from routing_policy for update")
 
 
 async def put_dealers(connection: Connection, dealers: Sequence[DealerRow]) -> None:
@@ -84,6 +96,11 @@ async def put_routes(connection: Connection, routes: Sequence[RouteRow]) -> None
         """,
         *columns(routes, *RouteRow.__slots__),
     )
+
+
+async def delete_routes(connection: Connection, route_ids: Sequence[str]) -> None:
+    """Delete routes by their ids."""
+    await connection.execute("delete from routes where route_id = any($1::text[])", route_ids)
 
 
 async def put_prefixes(connection: Connection, prefixes: Sequence[tuple[str, str]]) -> None:

@@ -6,6 +6,7 @@ told together.
 """
 
 import asyncio
+import secrets
 from collections.abc import Iterable
 from enum import StrEnum
 
@@ -21,6 +22,8 @@ from redis.exceptions import RedisError
 
 _CHANNEL = "jalur:hints"
 _RETRY_SECONDS = 1.0
+_GAP_SECONDS = 0.01
+"""Between two publications: a busy process has something to tell all the time."""
 
 log = structlog.get_logger()
 
@@ -38,6 +41,8 @@ class Hints:
 
     def __init__(self, redis_url: str | None) -> None:
         self._url = redis_url
+        self._voice = secrets.token_hex(8)
+        """Tells this process's own words from those of others."""
         self._events = {topic: asyncio.Event() for topic in Topic}
         self._untold: set[Topic] = set()
         self._told = asyncio.Event()
@@ -103,14 +108,15 @@ class Hints:
             await self._told.wait()
             self._told.clear()
             topics, self._untold = self._untold, set()
-            await client.publish(_CHANNEL, ",".join(sorted(topics)))
+            await client.publish(_CHANNEL, ",".join((self._voice, *sorted(topics))))
+            await asyncio.sleep(_GAP_SECONDS)
 
     async def _listen(self, channel: PubSub) -> None:
         while True:
             message = await channel.get_message(ignore_subscribe_messages=True, timeout=1.0)
             if message is None:
                 continue
-            told = bytes(message["data"]).split(b",")  # pyright: ignore[reportArgumentType]
+            voice, *told = bytes(message["data"]).split(b",")  # pyright: ignore[reportArgumentType]
             for topic in Topic:
-                if topic.encode() in told:
+                if topic.encode() in told and voice != self._voice.encode():
                     self._events[topic].set()

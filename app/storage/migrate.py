@@ -18,6 +18,8 @@ from app.errors import ConfigurationError, DatabaseUnavailable
 from app.storage.pool import DISCONNECTED
 
 _LOCK_KEY = 0x6A616C7572  # "jalur"
+_LOCK_TIMEOUT = "set local lock_timeout = '5s'"
+"""Whoever waits for a table's lock makes everybody else wait behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,8 @@ class Migrated:
 async def migrate(dsn: str) -> Migrated:
     """Bring the database to the newest revision, as its owner.
 
-    Raises DatabaseUnavailable; ConfigurationError for a revision that this version does not know.
+    Raises DatabaseUnavailable, also where a lock cannot be had; ConfigurationError for a revision
+    that this version does not know.
     """
     try:
         connection = await asyncpg.connect(dsn, timeout=10)
@@ -43,8 +46,14 @@ async def migrate(dsn: str) -> Migrated:
             before = await _revision(connection)
             script, head = _render(before)
             if before != head:
+                await connection.execute(_LOCK_TIMEOUT)
                 await connection.execute(script)
         return Migrated(before, head)
+    except asyncpg.LockNotAvailableError as error:
+        raise DatabaseUnavailable(
+            "nothing was changed: a long transaction uses what a migration needs; run "
+            "`jalur migrate` again"
+        ) from error
     finally:
         await connection.close()
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from app.storage.lanes import LANES
 from app.storage.pool import Connection, columns, transposed
 
 
@@ -119,3 +120,47 @@ async def update(connection: Connection, changes: Sequence[OrderChange]) -> None
         """,
         *columns(changes, *OrderChange.__slots__),
     )
+
+
+async def find_lane(connection: Connection, order_id: UUID) -> int | None:
+    """The lane that an order lies in, for operators, who name orders by their id alone."""
+    return await connection.fetchval(
+        "select lane from orders where lane = any($1::smallint[]) and order_id = $2",
+        list(range(LANES)),
+        order_id,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDecision:
+    """How a dealer was chosen. `decision` is JSON text."""
+
+    attempt_no: int
+    dealer_id: str
+    state: str
+    """The attempt's; `ready` before it is claimed, `unsent` where it was given up before."""
+    decision: str
+
+
+async def decisions(connection: Connection, lane: int, order_id: UUID) -> list[StoredDecision]:
+    """The choices made for an order, in order. What was chosen when it was accepted stands for
+    every attempt that was not chosen anew."""
+    rows = await connection.fetch(
+        """
+        select coalesce(t.attempt_no, 1), coalesce(t.dealer_id, o.decision ->> 'dealer', ''),
+               coalesce(t.state, 'unsent'), coalesce(t.decision, o.decision)::text
+        from orders o
+        left join (
+            select attempt_no, dealer_id, state, decision from attempts
+            where lane = $1 and order_id = $2
+            union all
+            select attempt_no, dealer_id, 'ready', decision from ready
+            where lane = $1 and order_id = $2
+        ) t on true
+        where o.lane = $1 and o.order_id = $2
+        order by 1
+        """,
+        lane,
+        order_id,
+    )
+    return [StoredDecision(*row) for row in rows]

@@ -85,6 +85,11 @@ async def revision(connection: Connection) -> int:
     return await connection.fetchval("select revision from routing_policy")
 
 
+async def skus(connection: Connection) -> frozenset[str]:
+    """The SKUs of all products, those that are switched off included."""
+    return frozenset(row[0] for row in await connection.fetch("select sku from products"))
+
+
 async def load(connection: Connection) -> Reference:
     """Read every reference table in one consistent snapshot."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):

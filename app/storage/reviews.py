@@ -66,19 +66,53 @@ async def open_reviews(connection: Connection, reviews: Sequence[NewReview]) -> 
     )
 
 
-async def close_reviews(
-    connection: Connection, keys: Sequence[tuple[int, UUID]], resolution: str
-) -> None:
-    """Take orders out of the review queue."""
+@dataclass(frozen=True, slots=True)
+class EndedReview:
+    """What to take out of the review queue: an order's, or one attempt's alone."""
+
+    lane: int
+    order_id: UUID
+    attempt_no: int | None
+    resolution: str
+
+
+async def close_reviews(connection: Connection, ended: Sequence[EndedReview]) -> None:
+    """Take orders, or single attempts, out of the review queue."""
     await connection.execute(
         """
-        update reviews r set closed_at = now(), resolution = $3
-        from unnest($1::smallint[], $2::uuid[]) k (lane, order_id)
+        update reviews r set closed_at = now(), resolution = k.resolution
+        from unnest($1::smallint[], $2::uuid[], $3::smallint[], $4::text[])
+             k (lane, order_id, attempt_no, resolution)
         where r.lane = k.lane and r.order_id = k.order_id and r.closed_at is null
+          and (k.attempt_no is null or r.attempt_no = k.attempt_no)
+        """,
+        *columns(ended, *EndedReview.__slots__),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReview:
+    """A review as it stands. `resolution` is None while it is open."""
+
+    order_id: UUID
+    attempt_no: int
+    reason: str
+    resolution: str | None
+
+
+async def of_orders(connection: Connection, keys: Sequence[tuple[int, UUID]]) -> list[StoredReview]:
+    """Every review of these orders; the open ones first, then the last closed."""
+    rows = await connection.fetch(
+        """
+        select r.order_id, r.attempt_no, r.reason,
+               case when r.closed_at is not null then coalesce(r.resolution, '') end
+        from unnest($1::smallint[], $2::uuid[]) k (lane, order_id)
+        join reviews r on r.lane = k.lane and r.order_id = k.order_id
+        order by r.closed_at desc nulls first
         """,
         *transposed(keys, 2),
-        resolution,
     )
+    return [StoredReview(*row) for row in rows]
 
 
 async def open_disputes(connection: Connection, disputes: Sequence[NewDispute]) -> None:
@@ -110,6 +144,83 @@ async def close_disputes(
         *transposed(keys, 3),
         resolution,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What became of an order and one attempt of it."""
+
+    order_status: str
+    attempt_state: str
+    needs_review: bool
+
+
+async def standing(
+    connection: Connection, lane: int, order_id: UUID, attempt_no: int
+) -> Standing | None:
+    """The order and the attempt as they are now."""
+    row = await connection.fetchrow(
+        """
+        select o.status, a.state, o.needs_review
+        from orders o
+        join attempts a on a.lane = o.lane and a.order_id = o.order_id and a.attempt_no = $3
+        where o.lane = $1 and o.order_id = $2
+        """,
+        lane,
+        order_id,
+        attempt_no,
+    )
+    return Standing(*row) if row else None
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """A purchase to be settled with its dealer. `cost` in rupiah."""
+
+    lane: int
+    order_id: UUID
+    attempt_no: int
+    dealer_id: str
+    dealer_ref: str
+    cost: int
+    opened_at: datetime
+    closed_at: datetime | None
+    resolution: str | None
+
+
+async def list_disputes(connection: Connection, limit: int) -> list[Dispute]:
+    """The open disputes, oldest first."""
+    rows = await connection.fetch(
+        """
+        select lane, order_id, attempt_no, dealer_id, dealer_ref, cost, opened_at, closed_at,
+               resolution
+        from disputes
+        where closed_at is null
+        order by opened_at, order_id
+        limit $1
+        """,
+        limit,
+    )
+    return [Dispute(*row) for row in rows]
+
+
+async def lock_dispute(
+    connection: Connection, lane: int, order_id: UUID, attempt_no: int
+) -> Dispute | None:
+    """Lock a dispute and read it, open or closed."""
+    row = await connection.fetchrow(
+        """
+        select lane, order_id, attempt_no, dealer_id, dealer_ref, cost, opened_at, closed_at,
+               resolution
+        from disputes
+        where lane = $1 and order_id = $2 and attempt_no = $3
+        for update
+        """,
+        lane,
+        order_id,
+        attempt_no,
+    )
+    return Dispute(*row) if row else None
 
 
 async def list_open(connection: Connection, limit: int) -> list[OpenReview]:

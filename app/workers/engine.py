@@ -183,9 +183,10 @@ class Engine:
                 dealer_id=purchase.access.row.dealer_id,
                 dealer_ref=purchase.order.dealer_ref,
             )
-            await self.executor.send(purchase)
+            word = await self.executor.buy(purchase)
         finally:
             self.executor.leave(purchase)
+        await self.executor.tell(purchase, word)
 
     async def _check(self, check: Check) -> None:
         try:

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from app.lifecycle.accept import Accepted, OutOfFunds, Replayed, Submission
-from app.lifecycle.call import Kind
 from app.lifecycle.execute import Purchase
 from app.workers.engine import Engine
 from tests.proxies import dropping_proxy
@@ -28,7 +27,7 @@ def routed(engine: Engine, ref_id: str = "A1", **details: Any) -> Submission:
 
 
 def in_flight(engine: Engine) -> int:
-    return engine.calls.in_flight("alfa", Kind.PURCHASE)
+    return engine.executor.intended("alfa")
 
 
 async def test_accepted_order_is_claimed_in_the_same_commit(shop: Shop):
@@ -94,27 +93,26 @@ async def test_held_purchases_wait_in_the_table(shop: Shop):
 
 
 async def test_new_orders_queue_up_behind_those_that_wait_for_their_dealer(database_dsn: str):
-    await furnish(database_dsn, [replace(ALFA, concurrency=4)])
+    await furnish(database_dsn, [replace(ALFA, concurrency=2)])
     async with engine_on(database_dsn) as engine:
         shop = Shop(engine, await enrol(engine))
         begun = buying(engine)
-        for number in range(5):
+        for number in range(6):
             await engine.acceptor.accept(routed(engine, f"A{number}", lane=shop.lane))
-        assert len(begun) == 3  # the fourth place is for orders that wait
+        assert len(begun) == 4  # two for each place
         engine.executor.leave(begun[0])
-        await engine.acceptor.accept(routed(engine, "A5", lane=shop.lane))
-        assert len(begun) == 3
-        assert [each.order_id for each in await shop.claim()] == await waiting_first(shop)
-        await shop.claim()
-        await shop.claim()
         await engine.acceptor.accept(routed(engine, "A6", lane=shop.lane))
         assert len(begun) == 4
+        assert [each.order_id for each in await shop.claim()] == await waiting_first(shop)
+        assert len(await shop.claim()) == 1
+        await engine.acceptor.accept(routed(engine, "A7", lane=shop.lane))
+        assert len(begun) == 5
 
 
 async def waiting_first(shop: Shop) -> list[Any]:
     """The orders that waited longest, of those just claimed."""
     rows = await shop.fetch(
-        "select order_id from orders where ref_id in ('A3', 'A4') order by order_id"
+        "select order_id from orders where ref_id in ('A4', 'A5') order by order_id"
     )
     return [row["order_id"] for row in rows]
 

@@ -355,20 +355,20 @@ async def test_nothing_is_handed_over_where_nobody_would_deliver_it(shop: Shop):
         assert await deliver(shop) == 1
 
 
-async def test_no_more_than_four_wait_for_each_place_of_their_endpoint(
+async def test_no_more_than_fifteen_wait_for_each_place_of_their_endpoint(
     shop: Shop, database_dsn: str
 ):
     one = Persistence(endpoint_concurrency=1)
     async with engine_on(database_dsn, persistence=one) as engine, receiver(shop) as peer:
         busy = Shop(engine, shop.lane)
         begun = taking(engine)
-        await succeeded(busy, 7)
+        await succeeded(busy, 18)
         assert await shop.value("select count(*) from deliveries where claim_id is null") == 2
-        for _ in range(5):
+        for _ in range(16):
             assert len(begun) == 1
             await make(busy, begun)
         assert not begun
-        assert len(peer.requests) == 5
+        assert len(peer.requests) == 16
         assert await deliver(busy) == 1
 
 

@@ -31,6 +31,7 @@ from tests.shops import (
     engine_on,
     enrol,
     furnish,
+    send,
 )
 
 
@@ -66,7 +67,7 @@ async def test_attempt_is_committed_as_sent_before_the_dealer_hears_of_it(
 
     async with shop_at(database_dsn, look) as (shop, _):
         purchase = await shop.bought()
-        await shop.engine.executor.send(purchase)
+        await send(shop.engine, purchase)
         assert await shop.status(purchase.order_id) == "succeeded"
     (row,) = seen
     assert (row["state"], row["fence"]) == ("sent", 1)
@@ -76,7 +77,7 @@ async def test_attempt_is_committed_as_sent_before_the_dealer_hears_of_it(
 
 async def test_purchase_names_the_number_and_the_dealers_own_sku(database_dsn: str):
     async with shop_at(database_dsn, always(Asked.sukses)) as (shop, alfa):
-        await shop.engine.executor.send(await shop.bought())
+        await send(shop.engine, await shop.bought())
         (request,) = asked(alfa)
         assert (request.query["dest"], request.query["product"]) == (NUMBER, "S5")
         assert not request.is_check
@@ -100,7 +101,7 @@ async def test_every_answer_leads_to_its_state(
 ):
     async with shop_at(database_dsn, always(answer)) as (shop, _):
         purchase = await shop.bought()
-        await shop.engine.executor.send(purchase)
+        await send(shop.engine, purchase)
         assert await shop.states(purchase.order_id) == [state]
         assert await shop.status(purchase.order_id) == status
 
@@ -108,7 +109,7 @@ async def test_every_answer_leads_to_its_state(
 async def test_time_out_is_unknown_and_never_bought_elsewhere(database_dsn: str):
     async with shop_at(database_dsn, forever, always(Asked.sukses)) as (shop, _):
         purchase = await shop.bought()
-        await shop.engine.executor.send(purchase)
+        await send(shop.engine, purchase)
         assert await shop.states(purchase.order_id) == ["unknown"]
         assert await shop.waiting() == []
 
@@ -116,7 +117,7 @@ async def test_time_out_is_unknown_and_never_bought_elsewhere(database_dsn: str)
 async def test_refused_connection_proves_that_nothing_was_sent(shop: Shop):
     """Nobody listens at the dealers of this shop."""
     purchase = await shop.bought()
-    await shop.engine.executor.send(purchase)
+    await send(shop.engine, purchase)
     assert await shop.states(purchase.order_id) == ["rejected"]
     assert await shop.waiting() == [(2, "bravo")]
 
@@ -124,9 +125,9 @@ async def test_refused_connection_proves_that_nothing_was_sent(shop: Shop):
 async def test_refusal_is_served_by_the_next_dealer(database_dsn: str):
     async with shop_at(database_dsn, always(Asked.stok_kosong), always(Asked.sukses)) as (shop, _):
         first = await shop.bought()
-        await shop.engine.executor.send(first)
+        await send(shop.engine, first)
         second = await shop.claim_one()
-        await shop.engine.executor.send(second)
+        await send(shop.engine, second)
         assert await shop.states(first.order_id) == ["rejected", "succeeded"]
         assert second.order.dealer_ref != first.order.dealer_ref
         assert await shop.money() == (OPENING_RUPIAH - PRICE, 0)
@@ -138,7 +139,7 @@ async def test_nothing_is_sent_past_the_lease(database_dsn: str):
     lease = Lease(seconds=14)
     async with shop_at(database_dsn, always(Asked.sukses), lease=lease) as (shop, alfa):
         purchase = replace(await shop.bought(), send_before=boottime_seconds())
-        await shop.engine.executor.send(purchase)
+        await send(shop.engine, purchase)
         assert alfa.requests == []
         assert await shop.states(purchase.order_id) == ["rejected"]
 
@@ -146,7 +147,7 @@ async def test_nothing_is_sent_past_the_lease(database_dsn: str):
 async def test_stopping_hands_the_question_over_at_once(database_dsn: str):
     async with shop_at(database_dsn, forever) as (shop, alfa):
         purchase = await shop.bought()
-        sending = asyncio.ensure_future(shop.engine.executor.send(purchase))
+        sending = asyncio.ensure_future(send(shop.engine, purchase))
         await alfa.called.wait()
         sending.cancel()
         await sending
@@ -292,7 +293,7 @@ async def test_request_that_cannot_be_built_was_never_sent(database_dsn: str):
         shop = Shop(engine, await enrol(engine))
         order_id = await shop.order()
         for purchase in await shop.claim():
-            await engine.executor.send(purchase)
+            await send(engine, purchase)
         assert await shop.states(order_id) in ([], ["rejected"])
         assert await shop.waiting() != [(1, "alfa")]
 

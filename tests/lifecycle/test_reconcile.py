@@ -25,6 +25,7 @@ from tests.shops import (
     engine_on,
     enrol,
     furnish,
+    send,
 )
 
 DELTA = Seller("alfa", 5000, protocol="digiflazz")
@@ -222,7 +223,7 @@ async def test_check_is_the_purchase_byte_for_byte(database_dsn: str):
     pending = always(lambda asked: asked.digiflazz("03", "Pending"))
     async with shop_at(database_dsn, pending, DELTA) as (shop, alfa):
         purchase = await shop.bought()
-        await shop.engine.executor.send(purchase)
+        await send(shop.engine, purchase)
         await ask(shop)
         first, second = asked(alfa)
         assert first.body == second.body
@@ -232,7 +233,7 @@ async def test_check_is_the_purchase_byte_for_byte(database_dsn: str):
 async def test_check_keeps_the_first_price_limit_when_prices_change(database_dsn: str):
     pending = always(lambda asked: asked.digiflazz("03", "Pending"))
     async with shop_at(database_dsn, pending, DELTA) as (shop, alfa):
-        await shop.engine.executor.send(await shop.bought())
+        await send(shop.engine, await shop.bought())
         await shop.execute("update routes set cost = 5900, dealer_sku = 'OTHER'")
         await shop.execute("update routing_policy set revision = revision + 1")
         await shop.engine.router.refresh(shop.engine.pool)
@@ -244,7 +245,7 @@ async def test_check_keeps_the_first_price_limit_when_prices_change(database_dsn
 async def test_checks_are_a_minute_apart(database_dsn: str):
     pending = always(lambda asked: asked.digiflazz("03", "Pending"))
     async with shop_at(database_dsn, pending, DELTA) as (shop, _):
-        await shop.engine.executor.send(await shop.bought())
+        await send(shop.engine, await shop.bought())
         assert await wait_seconds(shop) in (59, 60)
         await ask(shop)
         assert await wait_seconds(shop) in (59, 60)

@@ -33,6 +33,15 @@ def test_ratios_are_taken_within_a_run_before_their_median():
     assert ratios(runs) == {"accept/pgbench": 0.8}
 
 
+def test_hot_is_held_against_spread_and_every_arrangement_against_one_process():
+    rates = {"serve-spread": 100, "serve-hot": 50, "many-spread": 200, "many-hot": 150}
+    assert ratios([{name: figures(rate) for name, rate in rates.items()}]) == {
+        "serve-hot/serve-spread": 0.5,
+        "many-spread/serve-spread": 2.0,
+        "many-hot/many-spread": 0.75,
+    }
+
+
 def test_a_page_keeps_what_is_outside_its_markers():
     page = f"before\n{BEGIN}\nold\n{END}\nafter\n"
     assert with_figures(page, "new\n") == f"before\n{BEGIN}\nnew\n{END}\nafter\n"

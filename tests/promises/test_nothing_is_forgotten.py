@@ -11,7 +11,7 @@ from app.words import Attempt, AttemptState, Order, OrderStatus, Source, Terms, 
 from dealers.contract import Capabilities, Outcome, Recovery, Report
 from routing.choose import Inquiry
 from routing.monopoly import Market
-from tests.shops import PRICE, SKU, Owner, Seller, Shop, engine_on, enrol, furnish, submission
+from tests.shops import PRICE, SKU, Owner, Seller, Shop, engine_on, enrol, furnish, send, submission
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 TERMS = Terms(Capabilities(Recovery.STATUS_CALL), timedelta(minutes=30))
@@ -117,7 +117,7 @@ async def test_questions_never_take_the_places_of_purchases(database_dsn: str) -
         ]
         await asyncio.sleep(0.3)
         fresh = await shop.bought("fresh")
-        sending = asyncio.ensure_future(engine.executor.send(fresh))
+        sending = asyncio.ensure_future(send(engine, fresh))
         await asyncio.wait([sending], timeout=1)
         (state, code) = (
             await shop.fetch("select state, code from attempts where order_id = $1", fresh.order_id)

@@ -35,6 +35,7 @@ from app.storage.ledger import Errand, News
 from app.storage.orders import OrderChange
 from app.storage.pool import Connection, PoolSettings, open_pool
 from app.storage.ready import Ready
+from app.storage.reviews import EndedReview
 from tests.shops import submission
 from tests.storage_fixtures import fresh_database
 
@@ -134,6 +135,7 @@ ORDER_CHANGES = [
 TRIES = [
     TryResult(lane, each, each, CLAIM, "delivered", True, None, 200, None) for lane, each in KEYS
 ]
+ENDED = [EndedReview(lane, each, None, "done") for lane, each in KEYS]
 READY = [Ready(lane, each, 1, "d1", NOON) for lane, each in KEYS]
 CALLBACK = Waiting(1, "d", b"i", "GET", "", "{}", b"", "", 1)
 CANDIDATES = [
@@ -158,11 +160,14 @@ HOT: dict[str, Run] = {
     "references of dealers are found": lambda c: attempts.find_reference(c, 1, "d", "r"),
     "an attempt is asked about": lambda c: attempts.ask_now(c, 1, "d", "r", 60.0),
     "orders are locked": lambda c: orders.lock(c, KEYS),
+    "an order is found by its id alone": lambda c: orders.find_lane(c, order_id(1)),
+    "an order's decisions are read": lambda c: orders.decisions(c, 1, order_id(1)),
+    "an order in review is looked at": lambda c: reviews.standing(c, 1, order_id(1), 1),
     "attempts are locked": lambda c: attempts.lock(c, KEYS),
     "attempts are written": lambda c: attempts.update(c, ATTEMPT_CHANGES),
     "orders are written": lambda c: orders.update(c, ORDER_CHANGES),
     "endpoints are found": lambda c: endpoints.of_resellers(c, KEYS),
-    "reviews are closed": lambda c: reviews.close_reviews(c, KEYS, "done"),
+    "reviews are closed": lambda c: reviews.close_reviews(c, ENDED),
     "deliveries are claimed": lambda c: deliveries.claim_due(
         c, CLAIM, LANES, 64, MINUTE, {CLAIM: 0}, 16
     ),

@@ -1,0 +1,149 @@
+"""Explaining a choice: what the production code would choose now, or what an order keeps of it."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from app.administration.operator import Operator, Scope
+from app.errors import FieldError, NotFound, Unprocessable
+from app.lifecycle.route import Router, Trade
+from app.storage import orders
+from app.storage.pool import Pool
+from app.storage.reference import ProductRow
+from routing.choose import Decision, Inquiry, Verdict
+from routing.numbering import InvalidNumber, normalise
+from routing.table import Candidate
+
+STANDARD_TIER = "standard"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """An order to think of. Without a number its brand is the product's."""
+
+    sku: str
+    number: str | None = None
+    region: str | None = None
+    tier: str = STANDARD_TIER
+    max_price_rupiah: int | None = None
+
+
+def explain_choice(
+    router: Router, by: Operator, asked: Question, now: datetime
+) -> dict[str, object]:
+    """What would be chosen for such an order now, with every candidate, ready for JSON.
+
+    The ranked come first, in their order, then those that the filter excluded. Raises
+    Unprocessable.
+    """
+    by.require(Scope.READ)
+    trade = router.trade
+    inquiry = _inquiry(trade, asked)
+    decision = router.choose(inquiry, now)
+    return {
+        "sku": inquiry.sku,
+        "brand": inquiry.brand,
+        "cluster": inquiry.cluster,
+        "tier": asked.tier,
+        "price": inquiry.price_rupiah,
+        "max_price": inquiry.max_price_rupiah,
+        "at": now.isoformat(),
+        "revision": trade.revision,
+        "table": decision.table_version,
+        "dealer": decision.chosen and decision.chosen.dealer_id,
+        "refusal": decision.refusal,
+        "forced_monopoly": decision.forced_monopoly,
+        "cheapest_cost": decision.cheapest_cost_rupiah,
+        "monopoly_cost": decision.monopoly_cost_rupiah,
+        "market": {"orders": decision.totals.orders, "value": decision.totals.value_rupiah},
+        "candidates": _candidates(decision),
+        "left_out": list(trade.faults),
+    }
+
+
+async def explain_order(pool: Pool, by: Operator, order_id: UUID) -> dict[str, object]:
+    """What an order keeps of how its dealers were chosen, ready for JSON. Raises NotFound."""
+    by.require(Scope.READ)
+    async with pool.acquire() as connection:
+        lane = await orders.find_lane(connection, order_id)
+        if lane is None:
+            raise NotFound("not-found", f"There is no order {order_id}.")
+        stored = await orders.decisions(connection, lane, order_id)
+    return {
+        "order_id": str(order_id),
+        "attempts": [
+            {
+                "attempt_no": each.attempt_no,
+                "dealer": each.dealer_id,
+                "state": each.state,
+                "decision": json.loads(each.decision),
+            }
+            for each in stored
+        ],
+    }
+
+
+# ------------------------------------------------------------------ the question
+
+
+def _inquiry(trade: Trade, asked: Question) -> Inquiry:
+    product = trade.products.get(asked.sku)
+    if product is None:
+        raise _wrong("unknown-sku", "sku", "There is no such product, or it is switched off.")
+    price = trade.prices.get((asked.tier, asked.sku))
+    if price is None:
+        raise _wrong("invalid-request", "tier", "The product has no price for this tier.")
+    if asked.number is not None:
+        _check_brand(trade, product, asked.number)
+    return Inquiry(
+        asked.sku, product.brand, _cluster(trade, asked.region), price, asked.max_price_rupiah
+    )
+
+
+def _check_brand(trade: Trade, product: ProductRow, number: str) -> None:
+    try:
+        brand = trade.brands.brand_of(normalise(number))
+    except InvalidNumber as fault:
+        raise _wrong(
+            "invalid-number", "number", f"The number is refused: {fault.reason}."
+        ) from None
+    if brand is None:
+        raise _wrong("invalid-number", "number", "The number belongs to no brand that we know.")
+    if brand != product.brand:
+        sentence = f"The number belongs to {brand}, the product to {product.brand}."
+        raise _wrong("brand-mismatch", "number", sentence)
+
+
+def _cluster(trade: Trade, region: str | None) -> str | None:
+    if region is None:
+        return None
+    if region not in trade.clusters:
+        raise _wrong("unknown-region", "region", "There is no such region.")
+    return trade.clusters[region]
+
+
+def _wrong(code: str, field: str, sentence: str) -> Unprocessable:
+    return Unprocessable(code, sentence, errors=[FieldError(field, sentence)])
+
+
+# ------------------------------------------------------------------ the answer
+
+
+def _candidates(decision: Decision) -> list[dict[str, object]]:
+    judged = zip(decision.candidates, decision.verdicts, strict=True)
+    ordered = sorted(judged, key=lambda pair: (pair[1].rank is None, pair[1].rank or 0))
+    return [_candidate(decision, *pair) for pair in ordered]
+
+
+def _candidate(decision: Decision, candidate: Candidate, verdict: Verdict) -> dict[str, object]:
+    return {
+        "dealer": verdict.dealer_id,
+        "owner_group": candidate.owner_group,
+        "route": verdict.route_id,
+        "dealer_sku": candidate.route.dealer_sku,
+        "cost": verdict.cost_rupiah,
+        "rank": verdict.rank,
+        "reason": verdict.reason,
+        "share_basis_points": decision.totals.share_basis_points(candidate.owner_group),
+    }

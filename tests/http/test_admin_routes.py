@@ -1,0 +1,180 @@
+"""The routing table over HTTP: exported, edited, imported; and its choices explained."""
+
+import httpx
+import pytest
+
+from routing.sheet import COLUMNS, MOST_BYTES
+from tests.http.problems import assert_problem
+from tests.http.shop import TELKOMSEL, XL, Customer, Shop
+
+CSV = {"content-type": "text/csv"}
+
+
+@pytest.fixture
+async def desk(shop: Shop) -> httpx.AsyncClient:
+    """An operator's way to the API."""
+    return shop.client("operators-token")
+
+
+async def export(desk: httpx.AsyncClient) -> httpx.Response:
+    answer = await desk.get("/admin/v1/routes")
+    assert answer.status_code == 200
+    return answer
+
+
+async def put(desk: httpx.AsyncClient, content: bytes, **query: object) -> httpx.Response:
+    return await desk.put("/admin/v1/routes", content=content, headers=CSV, params=dict(query))
+
+
+async def test_export_is_csv_and_its_etag_the_revision(shop: Shop, desk: httpx.AsyncClient):
+    answer = await export(desk)
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert answer.text.splitlines()[0] == ",".join(COLUMNS)
+    revision = await shop.owner.fetchval("select revision from routing_policy")
+    assert answer.headers["etag"] == f'"{revision}"'
+    part = await desk.get("/admin/v1/routes", params={"dealer": "alfa"})
+    assert part.text.splitlines()[1:] == [
+        ",".join(["TSEL10", "", "alfa", "s10", "10100"]) + ",true,,,"
+    ]
+
+
+async def test_edited_export_is_the_table_that_orders_use(
+    shop: Shop, desk: httpx.AsyncClient, customer: Customer
+):
+    exported = await export(desk)
+    cheaper = exported.content.replace(b"beta,s10,10200", b"beta,s10,9900")
+    answer = await desk.put(
+        "/admin/v1/routes",
+        content=cheaper,
+        headers=CSV | {"if-match": exported.headers["etag"]},
+        params={"reason": "beta's new list"},
+    )
+    assert answer.status_code == 200
+    assert answer.headers["etag"] == f'"{answer.json()["revision"]}"'
+    assert (answer.json()["changed"], answer.json()["unchanged"]) == (1, 1)
+    await shop.api.router.refresh(shop.api.pool)
+    await customer.order()
+    assert await shop.owner.fetchval("select dealer_id from ready") == "beta"
+    line = await shop.owner.fetchrow("select operator, action, reason from audit_log")
+    assert tuple(line) == ("admin-token", "routes.imported", "beta's new list")
+
+
+async def test_dry_run_over_http_changes_nothing(shop: Shop, desk: httpx.AsyncClient):
+    exported = await export(desk)
+    told = await put(desk, exported.content.replace(b"10200", b"9900"), dry_run=True)
+    assert (told.json()["dry_run"], told.json()["changed"]) == (True, 1)
+    assert (await export(desk)).content == exported.content
+
+
+async def test_faults_are_named_by_line_and_column(shop: Shop, desk: httpx.AsyncClient):
+    exported = await export(desk)
+    answer = await put(desk, exported.content.replace(b"10200", b"10.200"))
+    assert_problem(answer, 422, "invalid-table")
+    (error,) = answer.json()["errors"]
+    assert error["field"] == "line 3.cost"
+    after = await export(desk)
+    assert (after.content, after.headers["etag"]) == (exported.content, exported.headers["etag"])
+
+
+async def test_etag_of_an_older_table_is_refused(shop: Shop, desk: httpx.AsyncClient):
+    exported = await export(desk)
+    await put(desk, exported.content.replace(b"10200", b"9900"))
+    late = CSV | {"if-match": exported.headers["etag"]}
+    answer = await desk.put("/admin/v1/routes", content=exported.content, headers=late)
+    assert_problem(answer, 412, "table-changed")
+    strange = CSV | {"if-match": '"a table"'}
+    answer = await desk.put("/admin/v1/routes", content=exported.content, headers=strange)
+    assert_problem(answer, 400, "invalid-request")
+
+
+async def test_emptying_over_http_must_be_said(shop: Shop, desk: httpx.AsyncClient):
+    header = ",".join(COLUMNS).encode()
+    assert_problem(await put(desk, header), 409, "would-be-empty")
+    answer = await put(desk, header, allow_empty=True, dealer="alfa")
+    assert (answer.json()["removed"], answer.json()["unchanged"]) == (1, 0)
+
+
+async def test_what_is_no_table_is_refused(shop: Shop, desk: httpx.AsyncClient):
+    json_body = await desk.put("/admin/v1/routes", json={"routes": []})
+    assert_problem(json_body, 415, "unsupported-media-type")
+    huge = CSV | {"content-length": str(MOST_BYTES + 1)}
+    assert_problem(
+        await desk.put("/admin/v1/routes", content=b"x", headers=huge), 413, "body-too-large"
+    )
+    assert_problem(await put(desk, b"", dealer="nobody"), 404, "not-found")
+    assert_problem(await put(desk, b"", dealer="a\0b"), 422, "invalid-request")
+
+
+@pytest.mark.parametrize("path", ["/admin/v1/routes", "/admin/v1/routes/explain?sku=TSEL10"])
+async def test_the_table_is_not_for_resellers(shop: Shop, customer: Customer, path: str):
+    assert_problem(await shop.client().get(path), 401, "invalid-key")
+    assert_problem(await customer.http.get(path), 401, "invalid-key")
+
+
+# ------------------------------------------------------------------ explaining
+
+
+async def explain(desk: httpx.AsyncClient, **asked: object) -> httpx.Response:
+    return await desk.get("/admin/v1/routes/explain", params=dict(asked))
+
+
+async def test_explained_choice_is_the_one_that_an_order_gets(
+    shop: Shop, desk: httpx.AsyncClient, customer: Customer
+):
+    told = (await explain(desk, sku="TSEL10", number=TELKOMSEL, region="surabaya")).json()
+    assert (told["dealer"], told["cluster"], told["price"]) == ("alfa", "east-java", 10_500)
+    assert [(each["dealer"], each["rank"], each["reason"]) for each in told["candidates"]] == [
+        ("alfa", 1, None),
+        ("beta", 2, "dearer"),
+    ]
+    await customer.order(region="surabaya")
+    assert await shop.owner.fetchval("select dealer_id from ready") == told["dealer"]
+
+
+async def test_explanation_sees_live_shares_and_limits(
+    shop: Shop, desk: httpx.AsyncClient, customer: Customer
+):
+    await customer.order()
+    told = (await explain(desk, sku="TSEL10", max_price=10_150)).json()
+    assert told["market"] == {"orders": 1, "value": 10_100}
+    alfa, beta = told["candidates"]
+    assert alfa["share_basis_points"] == 10_000
+    assert (beta["rank"], beta["reason"]) == (None, "above-max-price")
+
+
+async def test_what_an_order_keeps_is_shown(
+    shop: Shop, desk: httpx.AsyncClient, customer: Customer
+):
+    order = (await customer.order()).json()
+    told = (await explain(desk, order_id=order["id"])).json()
+    (attempt,) = told["attempts"]
+    assert (attempt["dealer"], attempt["state"]) == ("alfa", "ready")
+    assert attempt["decision"]["table"] == shop.api.router.trade.snapshot.version
+    await shop.send_to_dealer(order)
+    (attempt,) = (await explain(desk, order_id=order["id"])).json()["attempts"]
+    assert (attempt["attempt_no"], attempt["state"]) == (1, "sent")
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        ({}, "invalid-request"),
+        ({"sku": "NONE"}, "unknown-sku"),
+        ({"sku": "TSEL10", "tier": "none"}, "invalid-request"),
+        ({"sku": "TSEL10", "number": XL}, "brand-mismatch"),
+        ({"sku": "TSEL10", "number": "12"}, "invalid-number"),
+        ({"sku": "TSEL10", "number": "089912345678000"}, "invalid-number"),
+        ({"sku": "TSEL10", "region": "mars"}, "unknown-region"),
+        ({"sku": "TSEL10", "max_price": 0}, "invalid-request"),
+        ({"order_id": "A1"}, "invalid-request"),
+    ],
+)
+async def test_question_that_makes_no_order_is_refused(
+    shop: Shop, desk: httpx.AsyncClient, asked: dict[str, object], code: str
+):
+    assert_problem(await explain(desk, **asked), 422, code)
+
+
+async def test_order_that_is_none_cannot_be_explained(shop: Shop, desk: httpx.AsyncClient):
+    answer = await explain(desk, order_id="00000000-0000-7000-8000-000000000001")
+    assert_problem(answer, 404, "not-found")
