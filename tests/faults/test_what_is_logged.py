@@ -15,7 +15,7 @@ import pytest
 from app.cli.demo import seed
 from app.lifecycle.deliver import secret_context
 from app.sealing import Sealer
-from tests.faults.shop import Shop, load, order
+from tests.faults.shop import Process, Shop, load, order
 from tests.ports import free_port
 
 ADMIN_TOKEN = "operators-own-token-5d41402abc4b2a76"
@@ -125,8 +125,14 @@ async def trade(shop: Shop) -> dict[str, str]:
 async def told(shop: Shop) -> tuple[Shop, dict[str, str], str]:
     """The shop after its trade, the accepted orders, and all that the service logged."""
     accepted = await trade(shop)
-    shop.processes[-1].terminate()
-    return shop, accepted, (shop.folder / "service.log").read_text()
+    return shop, accepted, log_of(shop.processes[-1])
+
+
+def log_of(process: Process) -> str:
+    """All that a service logged, once it has ended."""
+    process.terminate()
+    assert process.log is not None
+    return process.log.read_text()
 
 
 async def test_service_tells_every_order_and_nothing_that_it_must_not(
@@ -189,8 +195,7 @@ async def test_caller_is_given_the_trace_that_its_order_is_logged_with(shop: Sho
     await shop.until_ready()
     async with shop.client() as client:
         answer = await client.post("/v1/orders", json=order(1))
-    process.terminate()
-    lines = [json.loads(line) for line in (shop.folder / "service.log").read_text().splitlines()]
+    lines = [json.loads(line) for line in log_of(process).splitlines()]
     accepted = next(line for line in lines if line.get("order_id") == answer.json()["id"])
     assert accepted["trace_id"] == answer.headers["x-request-id"]
 
