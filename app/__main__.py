@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from app import logs
 from app.cli.demo.command import demo
 from app.cli.operate import ledger_app, migrate_command, resume_command
 from app.cli.reviews import disputes_app, review_app
@@ -34,6 +35,8 @@ cli.add_typer(routes_app, name="routes")
 
 def main() -> None:
     """Run the command line; exit status 2 for what the caller can mend."""
+    # Unconfigured, structlog would print what a traceback's variables hold, keys among them.
+    logs.configure("console", "warning", sys.stderr)
     try:
         cli()
     except JalurError as error:

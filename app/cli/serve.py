@@ -14,6 +14,7 @@ import structlog
 import typer
 import uvicorn
 import uvloop
+from starlette.types import ASGIApp
 
 from app import logs
 from app.errors import ConfigurationError
@@ -92,7 +93,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise ConfigurationError(
             f"cannot listen on {host}:{port}: {error.strerror}; free the port or choose another "
-            "with JALUR_PORT or --port"
+            "with JALUR_PORT or --port (a worker's: JALUR_METRICS_PORT)"
         ) from error
 
 
@@ -102,7 +103,8 @@ def run_service(settings: Settings, role: Role) -> None:
 
 
 async def _run_service(settings: Settings, role: Role) -> None:
-    listener = listen(settings.host, settings.port) if role.http else None
+    port = settings.port if role.http else settings.metrics_port
+    listener = listen(settings.host, port) if port is not None else None
     running = Running()
     with stopping_on_signals(running.stop):
         await run(settings, role, listener, running)
@@ -117,7 +119,8 @@ async def run(
     running.engine = engine
     try:
         api = _api(settings, engine, metrics)
-        server = _server(settings, api, running.ready) if listener else None
+        app = build_app(api, for_resellers=role.http)
+        server = _server(settings, app, running.ready) if listener else None
 
         async def serve() -> None:
             if server is None or listener is None:
@@ -175,10 +178,10 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _server(settings: Settings, api: Api, ready: asyncio.Event) -> _Server:
+def _server(settings: Settings, app: ASGIApp, ready: asyncio.Event) -> _Server:
     return _Server(
         uvicorn.Config(
-            build_app(api),
+            app,
             loop="none",
             http="httptools",
             ws="none",
@@ -213,6 +216,7 @@ def stopping_on_signals(stop: asyncio.Event) -> Generator[None]:
 
     def heed(number: signal.Signals) -> None:
         if stop.is_set():
+            logs.flush()
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         log.info("service.stopping", signal=number.name)
@@ -251,5 +255,5 @@ def api_command(host: Host = None, port: Port = None) -> None:
 
 
 def worker_command() -> None:
-    """Work on orders only."""
+    """Work on orders only; JALUR_METRICS_PORT opens /metrics and the probes, nothing else."""
     _serve(Role(http=False), None, None)
