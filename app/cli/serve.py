@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import math
 import signal
 import socket
@@ -20,6 +21,7 @@ from app import logs
 from app.errors import ConfigurationError
 from app.http.api import Api, ApiLimits
 from app.http.server import build_app
+from app.http.wire import GatheringProtocol
 from app.lifecycle.deliver import Persistence
 from app.lifecycle.execute import Lease
 from app.lifecycle.settle import Patience
@@ -31,6 +33,8 @@ from app.storage.pool import PoolSettings
 from app.workers.engine import Engine, EngineSettings, start_engine
 
 log = structlog.get_logger()
+
+_YOUNG_OBJECTS = 50_000
 
 _KEEP_ALIVE_SECONDS = 75
 """Longer than load balancers keep an idle connection, commonly 60 s: whoever closes it first must
@@ -133,6 +137,7 @@ async def run(
                 refreshing.cancel()
                 running.stop.set()
 
+        _calm_collector()
         log.info("service.started", http=role.http, work=role.work)
         await engine.run(running.stop, work=role.work, serve=serve if server else None)
         log.info("service.stopped")
@@ -160,6 +165,16 @@ def _api(settings: Settings, engine: Engine, metrics: Metrics) -> Api:
     )
 
 
+def _calm_collector() -> None:
+    """Look for cycles among what is new, and less often: what stands now stays to the end.
+
+    Orders leave no cycles behind; looking for them at Python's own pace took a tenth of the time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS)
+
+
 class _Server(uvicorn.Server):
     """uvicorn without its own signal handling: the service decides when serving ends."""
 
@@ -183,7 +198,7 @@ def _server(settings: Settings, app: ASGIApp, ready: asyncio.Event) -> _Server:
         uvicorn.Config(
             app,
             loop="none",
-            http="httptools",
+            http=GatheringProtocol,
             ws="none",
             lifespan="off",
             log_config=None,

@@ -9,6 +9,7 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 import structlog
@@ -23,7 +24,10 @@ log = structlog.get_logger()
 _SCHEME = "bearer "
 _REMEMBERED_SECONDS = 1.0
 _REFRESH_SECONDS = 0.5
+_IN_USE_SECONDS = 30.0
 _REMEMBERED_KEYS = 20_000
+_REFRESHED_KEYS = 4096
+"""The keys used last; the others are looked up when they are used again."""
 
 
 class Authenticator:
@@ -43,7 +47,8 @@ class Authenticator:
         self._monotonic = monotonic
         self._known: OrderedDict[str, tuple[float, KeyHolder | None]] = OrderedDict()
         self._reading: dict[str, asyncio.Lock] = {}
-        self._used: set[str] = set()
+        self._used: dict[str, float] = {}
+        """When each key was used last."""
         self._presented: OrderedDict[bytes, PresentedKey] = OrderedDict()
         """Sound keys by the hash of the header they came in: the key itself is not kept."""
 
@@ -65,16 +70,17 @@ class Authenticator:
                 log.warning("keys.not_refreshed", reason=f"{type(error).__name__}: {error}")
 
     async def refresh(self) -> None:
-        """Read the keys used since the last time anew, in one statement."""
-        used, self._used = self._used, set()
-        known = [key_id for key_id in used if self._known.get(key_id, _UNKNOWN)[1] is not None]
-        if not known:
+        """Read the keys in use anew, in one statement."""
+        now = self._monotonic()
+        latest = sorted(self._used.items(), key=itemgetter(1), reverse=True)[:_REFRESHED_KEYS]
+        self._used = {key_id: used for key_id, used in latest if used > now - _IN_USE_SECONDS}
+        if not self._used:
             return
-        valid_until = self._monotonic() + _REMEMBERED_SECONDS
+        asked = list(self._used)
         async with self._pool.acquire(timeout=self._connection_seconds) as connection:
-            found = await api_keys.find(connection, known)
-        for key_id in known:
-            self._remember(key_id, found.get(key_id), valid_until)
+            found = await api_keys.find(connection, asked)
+        for key_id in asked:
+            self._remember(key_id, found.get(key_id), now + _REMEMBERED_SECONDS)
 
     def _read(self, authorization: str) -> PresentedKey:
         digest = hashlib.sha256(authorization.encode()).digest()
@@ -85,9 +91,10 @@ class Authenticator:
         return presented
 
     async def _find(self, key_id: str) -> KeyHolder | None:
-        known = self._known.get(key_id)
-        if known is not None and known[0] > self._monotonic():
-            self._used.add(key_id)
+        known, now = self._known.get(key_id), self._monotonic()
+        if known is not None and known[0] > now:
+            if known[1] is not None:
+                self._used[key_id] = now
             return known[1]
         return await self._look_up(key_id)
 
@@ -114,9 +121,6 @@ class Authenticator:
         self._known[key_id] = (valid_until, holder)
         self._known.move_to_end(key_id)
         _forget_oldest(self._known)
-
-
-_UNKNOWN: tuple[float, KeyHolder | None] = (0.0, None)
 
 
 def _forget_oldest(cache: OrderedDict[Any, Any]) -> None:
