@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTHON ?=
 ARGS ?=
 
-.PHONY: help setup run check test rehearse lock schema throughput python
+.PHONY: help setup run check test prometheus rehearse lock schema throughput python
 
 help: ## list these commands
 	sed -n 's/^\([a-z]*\):.*## /  make \1 \t/p' Makefile | expand -t 16
@@ -49,6 +49,9 @@ check: setup ## linters, formatter, types, import rules
 
 test: check ## all checks, then all tests; ARGS="tests/routing -k share" is passed on
 	exec $(BIN)/python -m pytest $(ARGS)
+
+prometheus: setup ## the scrape config and alert rules tried with the real Prometheus
+	exec $(BIN)/python deploy/prometheus/check.py --install $(ARGS)
 
 rehearse: setup ## build and run what the image would hold, without Docker; about a minute
 	exec $(BIN)/python -m tests.rehearse_image

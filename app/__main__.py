@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from app import logs
 from app.cli.audit import audit_app
 from app.cli.dealers import dealers_app
 from app.cli.demo.command import demo
@@ -56,6 +57,8 @@ cli.add_typer(routes_app, name="routes")
 
 def main() -> None:
     """Run the command line; exit status 2 for what the caller can mend."""
+    # Unconfigured, structlog would print what a traceback's variables hold, keys among them.
+    logs.configure("console", "warning", sys.stderr)
     try:
         cli()
     except JalurError as error:

@@ -1,36 +1,83 @@
 """What operators watch, under Prometheus' conventions, in a registry of its own.
 
 The code that does the work calls methods here, so that names and labels stand in one place. A
-label's child is looked up once and then kept: finding it anew costs more than counting.
+label's child is looked up once and then kept: finding it anew costs more than counting. What names
+things that come and go (dealers, markets) is replaced as a whole, so that nothing stays behind for
+a dealer that is gone. Exposing reads memory only.
 """
 
-from typing import Generic, TypeVar
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from typing import Generic, TypeAlias, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.registry import Collector
 
 from routing.health import BreakerState
-from routing.monopoly import Market
+from routing.monopoly import Market, MarketTotals, herfindahl_hirschman_index
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _HTTP_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _DEALER_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60)
+_LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+_MOST_MARKETS = 200
+"""Markets shown, those with the most orders first: each is a series a group."""
 
+disable_created_metrics()  # each counter would have a second series with its time of birth
+
+Labels: TypeAlias = tuple[str, ...]
 M = TypeVar("M", bound=MetricWrapperBase)
 
 
-class _Children(dict[tuple[str, ...], M], Generic[M]):
-    """The children of one metric, made when first asked for."""
+class _Children(dict[Labels, M], Generic[M]):
+    """The children of one metric, made when first asked for.
 
-    def __init__(self, metric: M) -> None:
+    `known` ones stand at 0 from the start: a rate does not see a counter's first step from nothing.
+    """
+
+    def __init__(self, metric: M, known: Iterable[Labels] = ()) -> None:
         super().__init__()
         self._metric = metric
+        for labels in known:
+            _ = self[labels]
 
-    def __missing__(self, labels: tuple[str, ...]) -> M:
+    def __missing__(self, labels: Labels) -> M:
         child = self[labels] = self._metric.labels(*labels)
         return child
+
+
+class _Rows(Collector):
+    """A gauge whose rows are replaced as a whole; without rows it is absent."""
+
+    def __init__(self, name: str, text: str, labels: Labels) -> None:
+        self._name, self._text, self._labels = name, text, labels
+        self._rows: list[tuple[Labels, float]] = []
+
+    def show(self, rows: Iterable[tuple[Labels, float]]) -> None:
+        """Show these rows and no others."""
+        self._rows = list(rows)
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """One family, as the registry asks for it."""
+        family = GaugeMetricFamily(self._name, self._text, labels=self._labels)
+        for labels, value in self._rows:
+            family.add_metric(labels, value)
+        yield family
 
 
 class Metrics:
@@ -39,10 +86,13 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._orders()
+        self._markets()
         self._http()
         self._dealers()
         self._deliveries()
         self._state()
+        self._money()
+        self._process()
 
     def exposition(self) -> bytes:
         """The registry as Prometheus reads it."""
@@ -68,11 +118,35 @@ class Metrics:
 
     def forced_monopoly(self, market: Market) -> None:
         """An order went to a group above its cap because nobody else could serve."""
-        self._forced[market.brand, market.cluster or ""].inc()
+        self._forced[_labels(market)].inc()
+
+    def monopoly_avoided(self, market: Market, cost_rupiah: int) -> None:
+        """An order was accepted at a dearer dealer because cheaper ones were barred."""
+        self._avoided[_labels(market)].inc(cost_rupiah)
 
     def batch(self, kind: str, rows: int) -> None:
         """A batch was committed; `kind` is `accept` or `settle`."""
         self._batches[kind,].observe(rows)
+
+    # ---- markets
+
+    def markets(self, totals: Mapping[Market, MarketTotals]) -> None:
+        """The window's purchases by market and owner group."""
+        largest = sorted(totals.items(), key=lambda each: (-each[1].orders, _labels(each[0])))
+        shown = [(_labels(market), each) for market, each in largest[:_MOST_MARKETS]]
+        self._market_orders.show((labels, each.orders) for labels, each in shown)
+        self._hhi.show((labels, herfindahl_hirschman_index(each)) for labels, each in shown)
+        self._shares.show(
+            ((*labels, group), total.value_rupiah / each.value_rupiah)
+            for labels, each in shown
+            if each.value_rupiah > 0
+            for group, total in each.groups.items()
+        )
+
+    def policy(self, cap_ratio: float, sample_orders: int) -> None:
+        """What the monopoly rule in force says."""
+        self._cap.set(cap_ratio)
+        self._sample.set(sample_orders)
 
     # ---- the API
 
@@ -82,22 +156,33 @@ class Metrics:
 
     # ---- dealers
 
-    def settled(self, dealer_id: str, outcome: str) -> None:
-        """A word about an attempt was settled."""
-        self._settled[dealer_id, outcome].inc()
+    def settled(self, dealer_id: str, source: str, outcome: str) -> None:
+        """A word about an attempt was settled; `source` is who brought it."""
+        self._settled[dealer_id, source, outcome].inc()
 
-    def dealer_called(self, dealer_id: str, seconds: float) -> None:
-        """A dealer answered, or did not, after so long."""
-        self._calls[dealer_id,].observe(seconds)
+    def dealer_called(self, dealer_id: str, kind: str, seconds: float) -> None:
+        """A dealer answered, or did not, after so long; `kind` is `purchase` or `question`."""
+        self._calls[dealer_id, kind].observe(seconds)
 
-    def in_flight(self, dealer_id: str, calls: int) -> None:
-        """So many calls to a dealer are under way."""
-        self._in_flight[dealer_id,].set(calls)
+    def dealer_call_failed(self, dealer_id: str, kind: str, reason: str) -> None:
+        """A call brought no answer that could be read."""
+        self._failures[dealer_id, kind, reason].inc()
 
-    def breaker(self, dealer_id: str, state: BreakerState) -> None:
-        """A dealer's breaker stands like this."""
-        for each in BreakerState:
-            self._breaker[dealer_id, each.value].set(each is state)
+    def called_back(self, dealer_id: str, verdict: str) -> None:
+        """A dealer's callback was refused, or concluded with this verdict."""
+        self._callbacks[dealer_id, verdict].inc()
+
+    def in_flight(self, calls: Mapping[tuple[str, str], int]) -> None:
+        """So many acts are claimed and under way, by dealer and kind."""
+        self._in_flight.show(calls.items())
+
+    def breakers(self, states: Mapping[str, BreakerState]) -> None:
+        """Every dealer's breaker stands like this."""
+        self._breakers.show(
+            ((dealer_id, each.value), each is state)
+            for dealer_id, state in states.items()
+            for each in BreakerState
+        )
 
     # ---- deliveries
 
@@ -128,26 +213,83 @@ class Metrics:
         """Purchases and checks are held, or not."""
         self._hold.set(held)
 
-    def redis_up(self, answers: bool) -> None:
-        """Redis answers, or does not."""
-        self._redis_up.set(answers)
+    def due_deliveries(self, count: int) -> None:
+        """So many webhooks are due, and not delivered yet."""
+        self._due.set(count)
+
+    def wallets(
+        self, available: int, reserved: int, credit_in_use: int, beyond_credit: int
+    ) -> None:
+        """What all wallets hold, in rupiah, and how many are below their credit limit."""
+        self._available.set(available)
+        self._reserved.set(reserved)
+        self._credit.set(credit_in_use)
+        self._beyond_credit.set(beyond_credit)
+
+    def table(self, revision: int, faults: int) -> None:
+        """The routing table in force, and how much had to be left out of it."""
+        self._revision.set(revision)
+        self._faults.set(faults)
+
+    def redis_up(self, answers: bool | None) -> None:
+        """Redis answers, or does not; None where there is none."""
+        self._redis_up.show([] if answers is None else [((), answers)])
+
+    # ---- the process
 
     def loop_lagged(self, seconds: float) -> None:
         """The event loop woke so much later than asked."""
-        self._lag.set(seconds)
+        self._lag.observe(seconds)
+
+    def waiting(self, rows: Mapping[str, int]) -> None:
+        """So much waits for its transaction, by batch."""
+        self._waiting.show(((kind,), count) for kind, count in rows.items())
+
+    def connections(self, open_now: int, idle: int, most: int) -> None:
+        """The pool's connections to PostgreSQL."""
+        self._connections["idle",].set(idle)
+        self._connections["in_use",].set(open_now - idle)
+        self._most_connections.set(most)
+
+    def waited_for_connection(self, seconds: float) -> None:
+        """So long the last look at the database waited for a connection."""
+        self._connection_wait.set(seconds)
+
+    def duty_done(self, duty: str, at: float) -> None:
+        """A duty of upkeep succeeded at this Unix time."""
+        self._duty_done[duty,].set(at)
+
+    def duty_failed(self, duty: str) -> None:
+        """A duty of upkeep failed; it is tried again."""
+        self._duty_failed[duty,].inc()
+
+    def log_lines_lost(self, in_all: int) -> None:
+        """So many lines of the log could not be written since the process started."""
+        self._lines_lost.inc(in_all - self._lines_lost_before)
+        self._lines_lost_before = in_all
 
     # ---- definitions
 
     def _orders(self) -> None:
         self._accepted = self._counter("orders_accepted", "Orders accepted and committed.")
         self._replayed = self._counter("orders_replayed", "References that came again.")
-        self._refused = _Children(self._counter("orders_refused", "Orders refused.", "code"))
+        self._refused = _Children(
+            self._counter("orders_refused", "Orders refused.", "code"), [("overloaded",)]
+        )
         self._finished = _Children(
-            self._counter("orders_finished", "Final statuses given to orders.", "status")
+            self._counter("orders_finished", "Final statuses given to orders.", "status"),
+            [("succeeded",), ("failed",), ("reversed",)],
         )
         self._forced = _Children(
             self._counter(
-                "forced_monopoly", "Picks that had to break the monopoly rule.", "brand", "cluster"
+                "forced_monopoly", "Orders that had to break the monopoly rule.", *_MARKET
+            )
+        )
+        self._avoided = _Children(
+            self._counter(
+                "monopoly_avoidance_cost_rupiah",
+                "What accepted orders cost more because cheaper dealers were barred.",
+                *_MARKET,
             )
         )
         self._batches = _Children(
@@ -158,6 +300,28 @@ class Metrics:
                 buckets=_ROWS,
                 registry=self.registry,
             )
+        )
+
+    def _markets(self) -> None:
+        self._market_orders = self._rows(
+            "market_orders", "Orders in the market's window, those in flight included.", *_MARKET
+        )
+        self._shares = self._rows(
+            "market_share_ratio",
+            "An owner group's part of the market's purchase value in the window.",
+            *_MARKET,
+            "owner_group",
+        )
+        self._hhi = self._rows(
+            "market_herfindahl_index",
+            "Concentration of the market in the window, from 0 to 10000 for one group alone.",
+            *_MARKET,
+        )
+        self._cap = self._gauge(
+            "market_share_cap_ratio", "The share from which on an owner group is barred."
+        )
+        self._sample = self._gauge(
+            "market_sample_orders", "Orders in a market's window below which nobody is barred."
         )
 
     def _http(self) -> None:
@@ -173,26 +337,43 @@ class Metrics:
 
     def _dealers(self) -> None:
         self._settled = _Children(
-            self._counter("attempts_settled", "Words settled.", "dealer", "outcome")
+            self._counter(
+                "attempts_settled",
+                "Words settled, by who brought them.",
+                "dealer",
+                "source",
+                "outcome",
+            )
         )
         self._calls = _Children(
             Histogram(
                 "jalur_dealer_call_duration_seconds",
                 "Time a dealer took to answer, or to not answer.",
-                ("dealer",),
+                ("dealer", "kind"),
                 buckets=_DEALER_SECONDS,
                 registry=self.registry,
             )
         )
-        self._in_flight = _Children(
-            self._gauge("dealer_calls_in_flight", "Calls under way.", "dealer")
+        self._failures = _Children(
+            self._counter(
+                "dealer_call_failures", "Calls without an answer.", "dealer", "kind", "reason"
+            )
         )
-        self._breaker = _Children(
-            self._gauge("dealer_breaker_state", "1 for the state it is in.", "dealer", "state")
+        self._callbacks = _Children(
+            self._counter("callbacks", "Callbacks of dealers concluded.", "dealer", "verdict")
+        )
+        self._in_flight = self._rows(
+            "dealer_calls_in_flight", "Calls claimed and under way.", "dealer", "kind"
+        )
+        self._breakers = self._rows(
+            "dealer_breaker_state", "1 for the state that it is in.", "dealer", "state"
         )
 
     def _deliveries(self) -> None:
-        self._tries = _Children(self._counter("webhook_tries", "Webhooks tried.", "result"))
+        self._tries = _Children(
+            self._counter("webhook_tries", "Webhooks tried.", "result"),
+            [("delivered",), ("retry",), ("failed",)],
+        )
 
     def _state(self) -> None:
         self._backlog = self._gauge("ready_orders", "Accepted orders that wait for a dealer.")
@@ -207,11 +388,76 @@ class Metrics:
         self._hold = self._gauge(
             "hold", "1 while purchases and checks are held after the database changed."
         )
-        self._redis_up = self._gauge("redis_up", "1 while Redis answers.")
-        self._lag = self._gauge("event_loop_lag_seconds", "How late the event loop last woke.")
+        self._due = self._gauge("due_deliveries", "Webhooks that are due, counted up to 100001.")
+        self._redis_up = self._rows("redis_up", "1 while Redis answers; absent without Redis.")
+        self._revision = self._gauge("table_revision", "Revision of the routing table in force.")
+        self._faults = self._gauge(
+            "table_faults", "Dealers and routes that were left out of the routing table."
+        )
+
+    def _money(self) -> None:
+        self._available = self._gauge(
+            "wallets_available_rupiah", "Sum of all wallets' balances, negative ones included."
+        )
+        self._reserved = self._gauge(
+            "wallets_reserved_rupiah", "Sum of what wallets hold for open orders."
+        )
+        self._credit = self._gauge(
+            "wallets_credit_in_use_rupiah", "Sum of negative balances: what resellers owe."
+        )
+        self._beyond_credit = self._gauge(
+            "wallets_beyond_credit", "Wallets that owe more than their credit limit."
+        )
+
+    def _process(self) -> None:
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        build = Info("jalur_build", "What runs.", registry=self.registry)
+        build.info({"version": version("jalur")})
+        self._lag = Histogram(
+            "jalur_event_loop_lag_seconds",
+            "How late the event loop woke, looked at ten times a second.",
+            buckets=_LAG_SECONDS,
+            registry=self.registry,
+        )
+        self._waiting = self._rows(
+            "batch_waiting_rows", "Rows that wait for their transaction.", "kind"
+        )
+        self._connections = _Children(
+            self._gauge("database_connections", "The pool's open connections.", "state")
+        )
+        self._most_connections = self._gauge(
+            "database_connections_max", "Connections that the pool may open."
+        )
+        self._connection_wait = self._gauge(
+            "database_connection_wait_seconds", "How long upkeep last waited for a connection."
+        )
+        self._duty_done = _Children(
+            self._gauge(
+                "upkeep_last_success_timestamp_seconds", "When a duty last succeeded.", "duty"
+            )
+        )
+        self._duty_failed = _Children(
+            self._counter("upkeep_failures", "Duties that failed and are tried again.", "duty")
+        )
+        self._lines_lost = self._counter("log_lines_lost", "Lines that could not be written.")
+        self._lines_lost_before = 0
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"jalur_{name}", text, labels, registry=self.registry)
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f"jalur_{name}", text, labels, registry=self.registry)
+
+    def _rows(self, name: str, text: str, *labels: str) -> _Rows:
+        rows = _Rows(f"jalur_{name}", text, labels)
+        self.registry.register(rows)
+        return rows
+
+
+_MARKET = ("brand", "cluster")
+
+
+def _labels(market: Market) -> tuple[str, str]:
+    return market.brand, market.cluster or ""

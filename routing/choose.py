@@ -162,8 +162,22 @@ def as_record(decision: Decision) -> dict[str, object]:
             for candidate, reason in zip(decision.candidates, decision.reasons, strict=True)
             if reason is None or reason in RANKED
         },
-        "candidates": [list(verdict) for verdict in decision.verdicts],
+        "candidates": _candidates(decision),
     }
+
+
+def _candidates(decision: Decision) -> list[list[object]]:
+    """As `Decision.verdicts`, in lists: every order keeps them, so they are made at once."""
+    made: list[list[object]] = []
+    ranked = 0
+    for candidate, reason in zip(decision.candidates, decision.reasons, strict=True):
+        route = candidate.route
+        rank = None
+        if reason is None or reason in RANKED:
+            ranked += 1
+            rank = ranked
+        made.append([route.dealer_id, route.route_id, candidate.cost_rupiah, rank, reason])
+    return made
 
 
 class _Filter(NamedTuple):

@@ -14,8 +14,8 @@ from typing import Any
 import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from structlog.contextvars import bind_contextvars
 
+from app import logs
 from app.http.problems import internal_error, problem_answer
 from app.metrics import Metrics
 
@@ -59,13 +59,13 @@ class Edge:
         started = time.perf_counter()
         trace_id = trace_of(scope["headers"])
         scope.setdefault("state", {})["trace_id"] = trace_id
+        logs.bind(trace_id=trace_id)
         exchange = _Exchange(send, trace_id, self._draining)
         try:
             if scope["path"] == ORDERS_PATH and scope["method"] == "POST":
                 scope["route"] = _ORDERS
                 await self._order_door(scope, receive, exchange.send)
             else:
-                bind_contextvars(trace_id=trace_id)
                 await self._app(scope, receive, exchange.send)
         except ClientDisconnect:
             exchange.status = _GONE_AWAY

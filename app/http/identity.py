@@ -9,6 +9,7 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
@@ -22,7 +23,10 @@ log = structlog.get_logger()
 _SCHEME = "bearer "
 _REMEMBERED_SECONDS = 1.0
 _REFRESH_SECONDS = 0.5
+_IN_USE_SECONDS = 30.0
 _REMEMBERED_KEYS = 20_000
+_REFRESHED_KEYS = 4096
+"""The keys used last; the others are looked up when they are used again."""
 
 
 class Holder(Protocol):
@@ -58,7 +62,8 @@ class Authenticator(Generic[H]):
         self._monotonic = monotonic
         self._known: OrderedDict[str, tuple[float, H | None]] = OrderedDict()
         self._reading: dict[str, asyncio.Lock] = {}
-        self._used: set[str] = set()
+        self._used: dict[str, float] = {}
+        """When each key was used last."""
         self._presented: OrderedDict[bytes, PresentedKey] = OrderedDict()
         """Sound keys by the hash of the header they came in: the key itself is not kept."""
 
@@ -80,16 +85,17 @@ class Authenticator(Generic[H]):
                 log.warning("keys.not_refreshed", reason=f"{type(error).__name__}: {error}")
 
     async def refresh(self) -> None:
-        """Read the keys used since the last time anew, in one statement."""
-        used, self._used = self._used, set()
-        known = [key_id for key_id in used if self._is_held(key_id)]
-        if not known:
+        """Read the keys in use anew, in one statement."""
+        now = self._monotonic()
+        latest = sorted(self._used.items(), key=itemgetter(1), reverse=True)[:_REFRESHED_KEYS]
+        self._used = {key_id: used for key_id, used in latest if used > now - _IN_USE_SECONDS}
+        if not self._used:
             return
-        valid_until = self._monotonic() + _REMEMBERED_SECONDS
+        asked = list(self._used)
         async with self._pool.acquire(timeout=self._connection_seconds) as connection:
-            found = await self._find_holders(connection, known)
-        for key_id in known:
-            self._remember(key_id, found.get(key_id), valid_until)
+            found = await self._find_holders(connection, asked)
+        for key_id in asked:
+            self._remember(key_id, found.get(key_id), now + _REMEMBERED_SECONDS)
 
     def _read(self, authorization: str) -> PresentedKey:
         digest = hashlib.sha256(authorization.encode()).digest()
@@ -100,9 +106,10 @@ class Authenticator(Generic[H]):
         return presented
 
     async def _find(self, key_id: str) -> H | None:
-        known = self._known.get(key_id)
-        if known is not None and known[0] > self._monotonic():
-            self._used.add(key_id)
+        known, now = self._known.get(key_id), self._monotonic()
+        if known is not None and known[0] > now:
+            if known[1] is not None:
+                self._used[key_id] = now
             return known[1]
         return await self._look_up(key_id)
 
@@ -124,10 +131,6 @@ class Authenticator(Generic[H]):
     async def _read_from_database(self, key_id: str) -> H | None:
         async with self._pool.acquire(timeout=self._connection_seconds) as connection:
             return (await self._find_holders(connection, [key_id])).get(key_id)
-
-    def _is_held(self, key_id: str) -> bool:
-        known = self._known.get(key_id)
-        return known is not None and known[1] is not None
 
     def _parsed(self, authorization: str) -> PresentedKey:
         if not authorization:

@@ -77,16 +77,14 @@ class OrderDoor:
         """Answer one `POST /v1/orders`."""
         trace_id = scope["state"]["trace_id"]
         try:
-            answer = await self._place(_headers(scope), receive, trace_id)
+            answer = await self._place(_headers(scope), receive)
         except problems.EXPECTED as error:
             problem = problems.problem_of(error)
             self._api.metrics.order_refused(problem.code)
             answer = problems.problem_answer(problem, trace_id)
         await answer(scope, receive, send)
 
-    async def _place(
-        self, headers: Mapping[bytes, bytes], receive: Receive, trace_id: str
-    ) -> Response:
+    async def _place(self, headers: Mapping[bytes, bytes], receive: Receive) -> Response:
         api = self._api
         caller = await api.authenticator.identify(_text(headers, b"authorization"))
         if api.backlog() >= api.limits.backlog_orders:
@@ -98,7 +96,7 @@ class OrderDoor:
         bodies.require_json(_text(headers, b"content-type") or "")
         declared = _text(headers, b"content-length") or "0"
         body = await bodies.receive_body(receive, declared, api.limits.body_bytes)
-        return await _place(api, caller, bodies.parse(Wanted, body), trace_id)
+        return await _place(api, caller, bodies.parse(Wanted, body))
 
 
 def _headers(scope: Scope) -> Mapping[bytes, bytes]:
@@ -111,7 +109,7 @@ def _text(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
     return None if value is None else value.decode("latin-1")
 
 
-async def _place(api: Api, caller: KeyHolder, wanted: Wanted, trace_id: str) -> Response:
+async def _place(api: Api, caller: KeyHolder, wanted: Wanted) -> Response:
     number = _number(wanted)
     fingerprint = fingerprint_of(wanted, number)
     now = datetime.now(UTC)
@@ -123,7 +121,7 @@ async def _place(api: Api, caller: KeyHolder, wanted: Wanted, trace_id: str) -> 
             raise
         return await _replay(api, caller, held)
     order = _new_order(api, caller, wanted, number, fingerprint, pick, now)
-    return await _accept(api, caller, order, pick, trace_id)
+    return await _accept(api, caller, order, pick)
 
 
 # ------------------------------------------------------------------ deciding, in memory
@@ -221,9 +219,7 @@ def _new_order(
 # ------------------------------------------------------------------ accepting
 
 
-async def _accept(
-    api: Api, caller: KeyHolder, order: NewOrder, pick: _Pick, trace_id: str
-) -> Response:
+async def _accept(api: Api, caller: KeyHolder, order: NewOrder, pick: _Pick) -> Response:
     """Accept in one commit. The market's share is taken before, so that orders side by side see
     each other, and given back unless the order is new."""
     api.router.take(pick.inquiry, pick.route, order.created_at)
@@ -243,21 +239,23 @@ async def _accept(
             api.router.give_back(pick.inquiry, pick.route, order.created_at)
     if isinstance(outcome, Replayed):
         return await _replay(api, caller, outcome.order_id)
-    _tell(api, order, pick, trace_id)
+    _tell(api, order, pick)
     return _accepted(order)
 
 
-def _tell(api: Api, order: NewOrder, pick: _Pick, trace_id: str) -> None:
+def _tell(api: Api, order: NewOrder, pick: _Pick) -> None:
     api.metrics.order_accepted()
     if pick.decision.forced_monopoly:
         api.metrics.forced_monopoly(Market(order.brand, order.cluster))
+    if pick.decision.monopoly_cost_rupiah:
+        market = Market(order.brand, order.cluster)
+        api.metrics.monopoly_avoided(market, pick.decision.monopoly_cost_rupiah)
     log.info(
         "order.accepted",
         order_id=str(order.order_id),
         reseller_id=str(order.reseller_id),
         dealer_id=pick.route.dealer_id,
         price=order.price,
-        trace_id=trace_id,
     )
 
 
@@ -304,6 +302,7 @@ async def _replay(api: Api, caller: KeyHolder, order_id: UUID) -> Response:
     if view is None:
         raise RuntimeError(f"the order {order_id} holds a reference but cannot be read")
     api.metrics.order_replayed()
+    log.info("order.replayed", order_id=str(order_id), reseller_id=str(caller.reseller_id))
     answer = order_answer(view)
     answer.headers["idempotency-replayed"] = "true"
     answer.headers["location"] = f"/v1/orders/{order_id}"

@@ -41,41 +41,49 @@ _TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "operation
 _OPEN_PATHS = ("/livez", "/readyz", "/metrics", "/problems/", "/v1/callbacks/")
 
 
-def build_app(api: Api) -> ASGIApp:
-    """The application. It starts and stops nothing: the parts are running already."""
+def build_app(api: Api, *, for_resellers: bool = True) -> ASGIApp:
+    """The application. It starts and stops nothing: the parts are running already.
+
+    Without what is for resellers and dealers it only tells how the process is doing.
+    """
+    if not for_resellers:
+        nobody = _build_fastapi(api, None)
+        return Edge(nobody, nobody, api.metrics, api.draining)
     order_door = place.OrderDoor(api)
     return Edge(_build_fastapi(api, order_door), order_door, api.metrics, api.draining)
 
 
-def _build_fastapi(api: Api, order_door: ASGIApp) -> FastAPI:
+def _build_fastapi(api: Api, order_door: ASGIApp | None) -> FastAPI:
     app = FastAPI(
         title="Jalur",
         version="1",
         description=_DESCRIPTION,
         docs_url=None,
         redoc_url=None,
+        openapi_url="/openapi.json" if order_door else None,
         redirect_slashes=False,
         telemetry=_TELEMETRY,
     )
     app.state.api = api
-    # Served before it comes here; the route tells which methods the address has.
-    app.router.routes.insert(0, Route(ORDERS_PATH, order_door, methods=["POST"]))
-    for part in (
-        orders,
-        events,
-        products,
-        balances,
-        webhook_endpoints,
-        callbacks,
-        health,
-        problems,
-        resellers,
-        catalogue,
-        dealers,
-        operators,
-        routing_table,
-        reviews,
-    ):
+    if order_door is not None:
+        # Served before it comes here; the route tells which methods the address has.
+        app.router.routes.insert(0, Route(ORDERS_PATH, order_door, methods=["POST"]))
+        for part in (
+            orders,
+            events,
+            products,
+            balances,
+            webhook_endpoints,
+            callbacks,
+            resellers,
+            catalogue,
+            dealers,
+            operators,
+            routing_table,
+            reviews,
+        ):
+            app.include_router(part.routes)
+    for part in (health, problems):
         app.include_router(part.routes)
     problems.register(app)
     app.openapi = lambda: _documentation(app)

@@ -82,13 +82,15 @@ class DealerCalls:
                 max_answer_bytes=MAX_ANSWER_BYTES,
             )
         except TransportFailure as failure:
+            self._metrics.dealer_call_failed(access.row.dealer_id, kind, failure.kind)
             outcome = Outcome.REJECTED if failure.nothing_sent else Outcome.UNKNOWN
             return Called(None, Report(outcome, failure.kind, failure.detail[:200]))
         except Exception as error:  # noqa: BLE001 - the one place where a surprise becomes unknown
+            self._metrics.dealer_call_failed(access.row.dealer_id, kind, "call-failed")
             return Called(None, Report(Outcome.UNKNOWN, "call-failed", type(error).__name__))
         finally:
             seconds = self.monotonic() - started
-            self._metrics.dealer_called(access.row.dealer_id, seconds)
+            self._metrics.dealer_called(access.row.dealer_id, kind, seconds)
         return Called(answer, _ANSWERED)
 
     async def close(self) -> None:

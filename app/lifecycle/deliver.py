@@ -210,7 +210,17 @@ class Deliverer:
     async def deliver(self, delivery: DueDelivery, now: datetime) -> TryResult:
         """Make one try. Whatever goes wrong is a result too."""
         result = await self._try(delivery, now)
-        self._metrics.delivered(result.state if result.due_at is None else "retry")
+        outcome = result.state if result.due_at is None else "retry"
+        self._metrics.delivered(outcome)
+        log.info(
+            "delivery.tried",
+            order_id=delivery.order_id and str(delivery.order_id),
+            webhook_id=webhook_id(delivery.event_id),
+            endpoint_id=str(delivery.endpoint_id),
+            result=outcome,
+            status=result.last_status,
+            error=result.last_error,
+        )
         return result
 
     async def record(self, result: TryResult) -> None:

@@ -16,6 +16,7 @@ from uuid_utils.compat import uuid7
 from app.errors import DatabaseUnavailable, Forbidden, NotFound, Overloaded, Unavailable
 from app.lifecycle.route import DealerAccess, Router
 from app.lifecycle.settle import Settler
+from app.metrics import Metrics
 from app.references import lane_of_reference
 from app.storage import attempts, callbacks, reviews
 from app.storage.callbacks import Received, Waiting
@@ -41,12 +42,14 @@ class Receiver:
         router: Router,
         settler: Settler,
         hints: Hints,
+        metrics: Metrics,
         lane_groups: Sequence[Sequence[int]],
     ) -> None:
         self._pool = pool
         self._router = router
         self._settler = settler
         self._hints = hints
+        self._metrics = metrics
         self._lane_groups = lane_groups
 
     async def receive(
@@ -68,7 +71,11 @@ class Receiver:
             )
         if access is None or not _token_matches(access.row.callback_token, token):
             raise NotFound("not-found", "There is no such callback address.")
-        read, lane = _read(access, callback)
+        try:
+            read, lane = _read(access, callback)
+        except Forbidden:
+            self._metrics.called_back(dealer_id, "refused")
+            raise
         received = Received(
             lane,
             dealer_id,
@@ -124,6 +131,7 @@ class Receiver:
             verdict = await self._act_on(access, row.lane, read)
             if verdict is not None:
                 await self._conclude(row, verdict)
+                self._metrics.called_back(access.row.dealer_id, verdict)
         except (*DATABASE_ERRORS, DatabaseUnavailable, Overloaded) as error:
             log.warning("callback.waits", dealer_id=row.dealer_id, reason=type(error).__name__)
 
@@ -135,6 +143,14 @@ class Receiver:
         if found is None:
             log.warning("callback.unmatched", dealer_id=dealer_id, dealer_ref=read.dealer_ref)
             return "unmatched"
+        log.info(
+            "callback.read",
+            order_id=str(found.order_id),
+            attempt_no=found.attempt_no,
+            dealer_id=dealer_id,
+            outcome=read.report.outcome,
+            verified=read.verified,
+        )
         if read.verified and access.capabilities.callback_is_word:
             word = Word(found.attempt_no, Source.CALLBACK, read.report)
             await self._settler.settle(lane, found.order_id, word)

@@ -215,13 +215,13 @@ class Settler:
         for market, dealer_id, cost, at, count in settlement.shares:
             self._router.count(market, dealer_id, cost, at, orders=count)
         self._metrics.batch("settle", len(settlement.attempt_changes))
-        for dealer_id, outcome in settlement.outcomes:
-            self._metrics.settled(dealer_id, outcome)
+        for dealer_id, source, outcome in settlement.outcomes:
+            self._metrics.settled(dealer_id, source, outcome)
         for _, change, event in settlement.news:
             if event != EventType.UPDATED:
                 self._metrics.order_finished(change.status)
-        for fields in settlement.told:
-            log.info("attempt.settled", **fields)
+        for event, fields in settlement.told:
+            log.info(event, **fields)
 
 
 def _by_order(rows: Sequence[LockedAttempt]) -> dict[UUID, list[LockedAttempt]]:
@@ -261,8 +261,8 @@ class _Settlement:
         """Deliveries that this process makes at once, claimed as they are written."""
         self.to_check: list[UUID] = []
         self.shares: list[tuple[Market, str, int, datetime, int]] = []
-        self.outcomes: list[tuple[str, str]] = []
-        self.told: list[dict[str, object]] = []
+        self.outcomes: list[tuple[str, str, str]] = []
+        self.told: list[tuple[str, dict[str, object]]] = []
 
     # -------------------------------------------------------------- ruling
 
@@ -315,6 +315,7 @@ class _Settlement:
         change = _change(order, OrderStatus.FAILED, failure=why)
         self.order_changes.append(change)
         self.news.append((order, change, EventType.FAILED))
+        self.told.append(("order.withdrawn", {"order_id": str(order.order_id), "why": why}))
         return Settled(found=True, withdrawn=True)
 
     def _drop_ready(self, order: LockedOrder) -> None:
@@ -348,19 +349,22 @@ class _Settlement:
             self._drop_ready(order)
         self._note_doubts(order, attempt, ruling)
         self._count(order, attempt, ruling)
-        self.outcomes.append((attempt.dealer_id, word.report.outcome))
-        self.told.append(
-            {
-                "order_id": str(order.order_id),
-                "attempt_no": attempt.attempt_no,
-                "dealer_id": attempt.dealer_id,
-                "source": word.source,
-                "outcome": word.report.outcome,
-                "code": word.report.code,
-                "attempt": ruling.attempt,
-                "order": ruling.order,
-            }
-        )
+        self.outcomes.append((attempt.dealer_id, word.source, word.report.outcome))
+        fields: dict[str, object] = {
+            "order_id": str(order.order_id),
+            "attempt_no": attempt.attempt_no,
+            "dealer_id": attempt.dealer_id,
+            "source": word.source,
+            "outcome": word.report.outcome,
+            "code": word.report.code,
+            "attempt": ruling.attempt,
+            "order": ruling.order,
+        }
+        if ruling.review is not None:
+            fields["review"] = ruling.review
+        if ruling.dispute:
+            fields["dispute"] = attempt.dealer_ref
+        self.told.append(("attempt.settled", fields))
         return ruling
 
     def _choose_next(self, order: LockedOrder, attempt: LockedAttempt, ruling: Ruling) -> Ruling:
@@ -583,6 +587,7 @@ class _Settlement:
                     endpoint.url,
                     endpoint.secret_sealed,
                     endpoint_deleted=False,
+                    order_id=news.order_id,
                 )
             )
 

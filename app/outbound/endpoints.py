@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 
 from app.outbound.addresses import (
     AddressPolicy,
@@ -38,6 +39,7 @@ MAX_IN_FLIGHT_PER_HOST = 256
 MAX_HOSTS = 256
 """A pool costs some 150 kB and 4 ms to build; the host used longest ago gives way."""
 RESOLVER_THREADS = 16
+_MOST_URLS = 4096
 
 
 @dataclass(slots=True)
@@ -72,6 +74,7 @@ class EndpointClients:
         self._pin_seconds = pin_seconds
         self._max_hosts = max_hosts
         self._monotonic = monotonic
+        self._parse = lru_cache(_MOST_URLS)(partial(parse_endpoint_url, policy=policy))
         self._hosts: OrderedDict[str, _Host] = OrderedDict()
         # Threads of its own: names that nobody answers for must not hold up the loop's other work.
         self._threads = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="resolver")
@@ -90,7 +93,7 @@ class EndpointClients:
         Raises `AddressRefused` before anything is connected, `TransportFailure` without an answer.
         `timeout_seconds` covers name resolution as well.
         """
-        endpoint = parse_endpoint_url(url, self._policy)
+        endpoint = self._parse(url)
         started = self._monotonic()
         client = await self._pinned_client(endpoint)
         remaining_seconds = max(0.0, timeout_seconds - (self._monotonic() - started))

@@ -62,7 +62,8 @@ class Batcher(Generic[T, R]):
 
     async def submit(self, item: T) -> R:
         """Wait until the item's batch is committed and return its result. Raises Overloaded."""
-        return await asyncio.shield(self.put(item))
+        # Whoever stops waiting cancels only the future: the item is in the queue already.
+        return await self.put(item)
 
     def put(self, item: T) -> "asyncio.Future[R]":
         """Queue the item; the future is resolved once its batch is committed. Raises Overloaded."""
@@ -181,7 +182,7 @@ class LanedBatcher(Generic[T, R]):
 
     async def submit(self, item: T) -> R:
         """As `Batcher.submit`, at the item's lane group."""
-        return await asyncio.shield(self.put(item))
+        return await self.put(item)
 
     def put(self, item: T) -> "asyncio.Future[R]":
         """As `Batcher.put`, at the item's lane group."""

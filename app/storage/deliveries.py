@@ -30,6 +30,7 @@ class DueDelivery:
     url: str
     secret_sealed: bytes
     endpoint_deleted: bool
+    order_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,8 @@ async def claim_due(
           and v.lane = d.lane and v.reseller_id = d.reseller_id and v.event_seq = d.event_seq
           and e.lane = d.lane and e.endpoint_id = d.endpoint_id
         returning d.lane, d.delivery_id, d.endpoint_id, d.claim_id, d.tries, d.event_id,
-                  v.payload, e.url, e.secret_sealed, e.status = 'deleted'
+                  v.payload, e.url, e.secret_sealed, e.status = 'deleted',
+                  d.order_id
         """,
         claim_id,
         list(lanes),
@@ -145,5 +147,16 @@ async def oldest_undelivered_seconds(connection: Connection) -> float:
         """
         select coalesce(extract(epoch from now() - min(created_at)), 0)::float8
         from deliveries where due_at is not null
+        """
+    )
+
+
+async def count_due(connection: Connection) -> int:
+    """How many deliveries are due and not claimed, counted up to 100,001."""
+    return await connection.fetchval(
+        """
+        select count(*) from (
+            select from deliveries where due_at <= now() and claim_id is null limit 100001
+        ) waiting
         """
     )

@@ -48,6 +48,11 @@ class Hints:
         self._told = asyncio.Event()
         self.connected = False
 
+    @property
+    def configured(self) -> bool:
+        """Whether there is a Redis to speak through."""
+        return self._url is not None
+
     def tell(self, topics: Iterable[Topic]) -> None:
         """Wake this process's loops, and soon those of the others."""
         for topic in topics:

@@ -39,7 +39,7 @@ LOCKED = (asyncpg.LockNotAvailableError,)
 DATABASE_ERRORS = (*DISCONNECTED, asyncpg.PostgresError)
 """Whatever can go wrong with a statement, for loops that try again later."""
 
-_STATEMENT_SECONDS = 2
+_STATEMENT_SECONDS = 10
 """How long a prepared statement is kept: a plan made while a table was small is soon made anew."""
 
 _SESSION = {

@@ -47,6 +47,29 @@ class Discrepancy:
     examples: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class WalletTotals:
+    """All wallets together, in rupiah; `beyond_credit` counts those below their credit limit."""
+
+    available: int
+    reserved: int
+    credit_in_use: int
+    beyond_credit: int
+
+
+async def wallet_totals(connection: Connection) -> WalletTotals:
+    """Add up all wallets: it reads each of them, so it is for now and then."""
+    row = await connection.fetchrow(
+        """
+        select coalesce(sum(available), 0)::bigint, coalesce(sum(reserved), 0)::bigint,
+               coalesce(sum(-available) filter (where available < 0), 0)::bigint,
+               count(*) filter (where available < -credit_limit)
+        from wallets
+        """
+    )
+    return WalletTotals(*row) if row else WalletTotals(0, 0, 0, 0)
+
+
 async def balance(connection: Connection, lane: int, reseller_id: UUID) -> Balance | None:
     """The reseller's balance."""
     row = await connection.fetchrow(

@@ -30,6 +30,7 @@ from app.storage.deliveries import DueDelivery
 from app.storage.hints import Hints, Topic
 from app.storage.lanes import lane_groups
 from app.storage.pool import Pool, PoolSettings, open_pool
+from app.workers.gauges import Gauges
 from app.workers.loop import Loop, Rhythm
 from app.workers.upkeep import Upkeep
 
@@ -77,7 +78,7 @@ class Engine:
         self.settler = Settler(
             pool, self.router, self.deliverer, self.hints, metrics, settings.patience, groups
         )
-        self.receiver = Receiver(pool, self.router, self.settler, self.hints, groups)
+        self.receiver = Receiver(pool, self.router, self.settler, self.hints, metrics, groups)
         self.executor = Executor(
             pool, self.router, self.settler, self.calls, settings.lease, groups
         )
@@ -87,7 +88,13 @@ class Engine:
         self.reconciler = Reconciler(
             pool, self.router, self.settler, self.calls, settings.lease, groups
         )
-        self.upkeep = Upkeep(pool, self.router, self.receiver, self.calls, self.hints, metrics)
+        self.upkeep = Upkeep(pool, self.router, self.receiver, metrics, random.random)
+        queues = {
+            "accept": self.acceptor.batches,
+            "settle": self.settler.batches,
+            "deliver": self.deliverer.results,
+        }
+        self.gauges = Gauges(pool, self.router, self.calls, self.hints, queues, metrics)
 
     async def run(
         self, stop: asyncio.Event, *, work: bool, serve: Callable[[], Awaitable[None]] | None
@@ -103,6 +110,7 @@ class Engine:
                 group.create_task(flusher.run())
             hints = group.create_task(self.hints.run())
             upkeep = group.create_task(self.upkeep.run(inbox=work))
+            gauges = group.create_task(self.gauges.run())
             async with asyncio.TaskGroup() as acting:
                 if work:
                     acting.create_task(self._give_up_expired(stop))
@@ -112,6 +120,7 @@ class Engine:
                     acting.create_task(_serve_until_done(serve, stop))
                 await stop.wait()
             upkeep.cancel()
+            gauges.cancel()
             hints.cancel()
             for flusher in flushers:
                 flusher.close()
@@ -167,6 +176,13 @@ class Engine:
 
     async def _buy(self, purchase: Purchase) -> None:
         try:
+            log.info(
+                "attempt.sent",
+                order_id=str(purchase.order_id),
+                attempt_no=purchase.attempt_no,
+                dealer_id=purchase.access.row.dealer_id,
+                dealer_ref=purchase.order.dealer_ref,
+            )
             word = await self.executor.buy(purchase)
         finally:
             self.executor.leave(purchase)
@@ -174,6 +190,13 @@ class Engine:
 
     async def _check(self, check: Check) -> None:
         try:
+            log.info(
+                "attempt.asked",
+                order_id=str(check.due.order_id),
+                attempt_no=check.due.attempt_no,
+                dealer_id=check.due.dealer_id,
+                checks=check.due.checks,
+            )
             await self.reconciler.check(check)
         finally:
             self.reconciler.leave(check)

@@ -1,81 +1,80 @@
-"""Upkeep: what a process does every second beside its orders.
+"""Upkeep: what a process does every second, or more seldom, beside its orders.
 
 It takes up a new routing table, applies callbacks left in the inbox, looks whether the database is
-still the one it was, and refreshes the gauges.
+still the one it was, and measures there what operators watch. What reads more than a few rows is
+measured seldom, each process at its own times, and given up when it takes long.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 
 import structlog
 
 from app.errors import JalurError
-from app.lifecycle.call import DealerCalls, Kind
 from app.lifecycle.receive import Receiver
 from app.lifecycle.route import Router
 from app.metrics import Metrics
-from app.storage import attempts, deliveries, installation, ready, reviews
-from app.storage.hints import Hints
+from app.storage import attempts, deliveries, installation, ready, reviews, statements
 from app.storage.pool import DATABASE_ERRORS, Pool
 from routing.table import BadTable
 
 log = structlog.get_logger()
 
 _PERIOD_SECONDS = 1.0
+_STATE_SECONDS = 10.0
+_WALLETS_SECONDS = 60.0
+_LONGEST_SECONDS = 5.0
+"""How long a seldom measurement may take, waiting for its connection included."""
+
+Duty = Callable[[], Awaitable[None]]
 
 
 class Upkeep:
-    """One process's round of small duties. A failed round is logged and the next one tried."""
+    """One process's round of small duties. A failed one is logged and tried again."""
 
     def __init__(
         self,
         pool: Pool,
         router: Router,
         receiver: Receiver,
-        calls: DealerCalls,
-        hints: Hints,
         metrics: Metrics,
+        random_fraction: Callable[[], float],
     ) -> None:
         self._pool = pool
         self._router = router
         self._receiver = receiver
-        self._calls = calls
-        self._hints = hints
         self._metrics = metrics
+        self._random_fraction = random_fraction
         self._held = False
         self.backlog = 0
         """How many accepted orders waited for a dealer when last counted."""
 
     async def run(self, *, inbox: bool) -> None:
-        """Go round every second until cancelled."""
-        while True:
-            started = asyncio.get_running_loop().time()
-            await asyncio.sleep(_PERIOD_SECONDS)
-            lag = asyncio.get_running_loop().time() - started - _PERIOD_SECONDS
-            self._metrics.loop_lagged(max(lag, 0.0))
-            await self._round(inbox=inbox)
+        """Go round until cancelled. Each duty by itself: what one trips over holds up no other."""
+        duties: dict[str, Duty] = {
+            "installation": self.look_at_installation,
+            "table": self.take_up_table,
+            "backlog": self._count_backlog,
+        }
+        if inbox:
+            duties["inbox"] = self._sweep
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._every(_PERIOD_SECONDS, duties))
+            group.create_task(self._seldom(_STATE_SECONDS, "state", self._measure_state))
+            group.create_task(self._seldom(_WALLETS_SECONDS, "wallets", self._add_up_wallets))
 
     async def look_at_installation(self) -> None:
         """Hold purchases and checks when the database is another one than remembered."""
+        started = asyncio.get_running_loop().time()
         async with self._pool.acquire() as connection:
+            waited = asyncio.get_running_loop().time() - started
             seen = await installation.read(connection)
         if seen.hold and not self._held:
             log.error("installation.held", timeline=seen.timeline, next="jalur resume --reconciled")
         self._held = seen.hold
+        self._metrics.waited_for_connection(waited)
         self._metrics.hold(seen.hold)
-
-    async def _round(self, *, inbox: bool) -> None:
-        """Each duty by itself: what one trips over must not hold up the others."""
-        duties = [self.look_at_installation, self.take_up_table, self._measure]
-        if inbox:
-            duties.append(self._sweep)
-        for duty in duties:
-            try:
-                await duty()
-            except (*DATABASE_ERRORS, JalurError, BadTable) as error:
-                reason = f"{type(error).__name__}: {error}"
-                log.warning("upkeep.failed", duty=duty.__name__, reason=reason)
-            except Exception:
-                log.exception("upkeep.failed", duty=duty.__name__)
 
     async def take_up_table(self) -> None:
         """Take up a newer routing table, and say what had to be left out of it."""
@@ -83,18 +82,53 @@ class Upkeep:
             trade = self._router.trade
             log.info("table.taken", version=trade.snapshot.version, faults=list(trade.faults))
 
+    # -------------------------------------------------------------- going round
+
+    async def _every(self, period_seconds: float, duties: Mapping[str, Duty]) -> None:
+        while True:
+            await asyncio.sleep(period_seconds)
+            for name, duty in duties.items():
+                await self._do(name, duty)
+
+    async def _seldom(self, period_seconds: float, name: str, duty: Duty) -> None:
+        while True:
+            await self._do(name, duty)
+            # Varied, so that many processes do not all ask at once.
+            await asyncio.sleep(period_seconds * (0.75 + 0.5 * self._random_fraction()))
+
+    async def _do(self, name: str, duty: Duty) -> None:
+        try:
+            await duty()
+        except (*DATABASE_ERRORS, JalurError, BadTable) as error:
+            self._metrics.duty_failed(name)
+            log.warning("upkeep.failed", duty=name, reason=f"{type(error).__name__}: {error}")
+        except Exception:
+            self._metrics.duty_failed(name)
+            log.exception("upkeep.failed", duty=name)
+        else:
+            self._metrics.duty_done(name, datetime.now(UTC).timestamp())
+
+    # -------------------------------------------------------------- duties
+
     async def _sweep(self) -> None:
         await self._receiver.sweep()
 
-    async def _measure(self) -> None:
-        metrics = self._metrics
+    async def _count_backlog(self) -> None:
         async with self._pool.acquire() as connection:
             self.backlog = await ready.count(connection)
-            metrics.backlog(self.backlog)
+        self._metrics.backlog(self.backlog)
+
+    async def _measure_state(self) -> None:
+        metrics = self._metrics
+        async with asyncio.timeout(_LONGEST_SECONDS), self._pool.acquire() as connection:
             metrics.oldest_unresolved(await attempts.oldest_unresolved_seconds(connection))
             metrics.oldest_undelivered(await deliveries.oldest_undelivered_seconds(connection))
+            metrics.due_deliveries(await deliveries.count_due(connection))
             metrics.doubts(*await reviews.counts(connection))
-        metrics.redis_up(self._hints.connected)
-        for dealer_id, state in self._router.breaker_states().items():
-            metrics.breaker(dealer_id, state)
-            metrics.in_flight(dealer_id, self._calls.in_flight(dealer_id, Kind.PURCHASE))
+
+    async def _add_up_wallets(self) -> None:
+        async with asyncio.timeout(_LONGEST_SECONDS), self._pool.acquire() as connection:
+            totals = await statements.wallet_totals(connection)
+        self._metrics.wallets(
+            totals.available, totals.reserved, totals.credit_in_use, totals.beyond_credit
+        )

@@ -190,7 +190,7 @@ async def open_shop(
         router,
         acceptor,
         settler,
-        Receiver(pool, router, settler, hints, GROUPS),
+        Receiver(pool, router, settler, hints, metrics, GROUPS),
         sealer,
         metrics,
         AddressPolicy(),

@@ -97,6 +97,12 @@ async def test_metrics_count_orders_by_route_and_never_by_path(
     assert "wp-login" not in text
 
 
+async def test_metrics_are_shown_while_the_database_is_away(shop: Shop) -> None:
+    await shop.api.pool.close()
+    answer = await shop.client().get("/metrics")
+    assert (answer.status_code, b"jalur_ready_orders" in answer.content) == (200, True)
+
+
 @pytest.mark.parametrize(
     ("source", "headers", "status"),
     [
