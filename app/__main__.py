@@ -20,7 +20,7 @@ from app.cli.resellers import resellers_app
 from app.cli.reviews import disputes_app, review_app
 from app.cli.routes import routes_app
 from app.cli.serve import api_command, serve_command, worker_command
-from app.cli.simulate import simulator_command
+from app.cli.simulate import receiver_command, simulator_command
 from app.errors import JalurError
 
 cli = typer.Typer(
@@ -40,6 +40,7 @@ cli.command("resume")(resume_command)
 cli.command("deposit")(deposit_command)
 cli.command("adjust")(adjust_command)
 cli.command("simulator")(simulator_command)
+cli.command("receiver")(receiver_command)
 cli.add_typer(resellers_app, name="resellers")
 cli.add_typer(keys_app, name="keys")
 cli.add_typer(products_app, name="products")

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +14,10 @@ from pathlib import Path
 import httpx
 import orjson
 import pytest
+from typer.testing import CliRunner
 
+from app.__main__ import cli
+from app.errors import ConfigurationError
 from app.signatures import new_secret, sign
 
 SECRET, OTHER = new_secret(), new_secret()
@@ -163,3 +167,21 @@ def test_its_secrets_are_kept_from_other_users(tmp_path: Path):
     with running(tmp_path) as receiver:
         receiver.accept(SECRET)
     assert (tmp_path / "secrets.json").stat().st_mode & 0o077 == 0
+
+
+def test_a_taken_port_is_told_with_a_way_out(tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for words in (
+            ["receiver", "--state-dir", str(tmp_path)],
+            ["simulator", "--config", str(_no_dealers(tmp_path))],
+        ):
+            done = CliRunner().invoke(cli, [*words, "--port", port])
+            assert isinstance(done.exception, ConfigurationError)
+            assert f"where port {port} is taken, choose another with --port" in str(done.exception)
+
+
+def _no_dealers(folder: Path) -> Path:
+    config = folder / "simulator.json"
+    config.write_text('{"dealers": []}')
+    return config

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from app.administration import resellers
 from app.administration.operator import Operator, Scope
 from app.errors import FieldError, NotFound, Unprocessable
 from app.lifecycle.route import Router, Trade
-from app.storage import orders
+from app.storage import order_references, orders
 from app.storage.pool import Pool
 from app.storage.reference import ProductRow
 from routing.choose import Decision, Inquiry, Verdict
@@ -82,6 +83,18 @@ async def explain_order(pool: Pool, by: Operator, order_id: UUID) -> dict[str, o
             for each in stored
         ],
     }
+
+
+async def find_order(pool: Pool, by: Operator, reseller: str, ref_id: str) -> UUID:
+    """The order that a reseller's reference stands for. Raises NotFound."""
+    by.require(Scope.READ)
+    async with pool.acquire() as connection:
+        account = await resellers.find(connection, reseller)
+        lane, reseller_id = account.lane, account.reseller_id
+        held = await order_references.find(connection, lane, reseller_id, ref_id)
+    if held is None:
+        raise NotFound("not-found", f"{account.name} has no order {ref_id}.")
+    return held.order_id
 
 
 # ------------------------------------------------------------------ the question

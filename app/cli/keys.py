@@ -7,7 +7,7 @@ import typer
 from app.administration import documents, keys
 from app.administration.resellers import find
 from app.cli.resellers import Which
-from app.cli.terminal import Json, Reason, act, look, tell
+from app.cli.terminal import Json, Reason, act, look, tell, tell_secret
 from app.storage import api_keys
 from app.storage.api_keys import KeyRecord
 from app.storage.pool import Connection
@@ -25,12 +25,11 @@ def add_command(
 ) -> None:
     """Give a reseller another key, which is shown this once."""
     account, key = act(lambda pool, by: keys.add(pool, by, reseller, mode, reason))
-    lines = [
-        key.token,
+    note = (
         f"This key of {account.name} is shown this once; hand it over safely. "
-        f"It orders with the header `Authorization: Bearer KEY`.",
-    ]
-    tell(documents.created_key(account, key), lines, as_json=as_json)
+        "It orders with the header `Authorization: Bearer KEY`."
+    )
+    tell_secret(documents.created_key(account, key), key.token, note, as_json=as_json)
 
 
 @keys_app.command("list")

@@ -22,8 +22,10 @@ def migrate_command(as_json: Json = False) -> None:
         print_json(asdict(done))
     elif done.before == done.after:
         typer.echo(f"The database is at revision {done.after} already.")
+    elif done.before is None:
+        typer.echo(f"Migrated from nothing to {done.after}. Next: jalur products import FILE")
     else:
-        typer.echo(f"Migrated from {done.before or 'nothing'} to {done.after}. Next: jalur serve")
+        typer.echo(f"Migrated from {done.before} to {done.after}. Next: jalur serve")
 
 
 def hold_command(reason: Reason = "", as_json: Json = False) -> None:

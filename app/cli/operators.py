@@ -6,7 +6,7 @@ import typer
 
 from app.administration import documents, tokens
 from app.administration.operator import Scope
-from app.cli.terminal import Json, Reason, act, look, tell
+from app.cli.terminal import Json, Reason, act, look, tell, tell_secret
 from app.storage import operator_tokens
 from app.storage.operator_tokens import TokenRecord
 from schemas.admin.operators import OperatorToken
@@ -24,12 +24,12 @@ def add_command(
     """Give an operator a token, which is shown this once."""
     scopes = frozenset(scope)
     token = act(lambda pool, by: tokens.add(pool, by, name, scopes, reason))
-    lines = [
-        token.token,
+    document = documents.created_token(name, sorted(scopes), token)
+    note = (
         f"This token of {name} is shown this once; hand it over safely. It opens /admin/v1 for "
-        f"{', '.join(sorted(scopes))} with the header `Authorization: Bearer TOKEN`.",
-    ]
-    tell(documents.created_token(name, sorted(scopes), token), lines, as_json=as_json)
+        f"{', '.join(sorted(scopes))} with the header `Authorization: Bearer TOKEN`."
+    )
+    tell_secret(document, token.token, note, as_json=as_json)
 
 
 @operators_app.command("list")

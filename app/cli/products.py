@@ -1,5 +1,6 @@
 """`jalur products`: what resellers can order."""
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -14,7 +15,6 @@ from schemas.admin.catalogue import CatalogueProduct, PutLines
 products_app = typer.Typer(help="Products: what resellers can order.", no_args_is_help=True)
 
 Sku = Annotated[str, typer.Argument(help="Its code, as resellers order it.")]
-_NEXT = "Next: jalur prices add TIER SKU PRICE"
 
 
 @products_app.command("add")
@@ -31,7 +31,8 @@ def add_command(
     row = Placed(sku, ProductRow(sku, name, brand, kind, denomination))
     tally = act(lambda pool, by: catalogue.put_products(pool, by, [row], reason))
     told = f"{sku} is in the catalogue." if tally.changed else "Nothing changed."
-    tell(PutLines.of(tally), [f"{told} {_NEXT}"], as_json=as_json)
+    next_one = f"Next: jalur prices add standard {shlex.quote(sku)} PRICE"
+    tell(PutLines.of(tally), [f"{told} {next_one}"], as_json=as_json)
 
 
 @products_app.command("import")
@@ -39,8 +40,8 @@ def import_command(file: File, reason: Reason = "", as_json: Json = False) -> No
     """Add or replace products out of a sheet: sku,name,brand,kind,denomination."""
     rows = read_sheet(read_file(file), catalogue.PRODUCT_COLUMNS, catalogue.product_of)
     tally = act(lambda pool, by: catalogue.put_products(pool, by, rows, reason))
-    told = f"{tally.given} products read, {tally.changed} of them new or changed. {_NEXT}"
-    tell(PutLines.of(tally), [told], as_json=as_json)
+    told = f"{tally.given} products read, {tally.changed} of them new or changed."
+    tell(PutLines.of(tally), [f"{told} Next: jalur prices import FILE"], as_json=as_json)
 
 
 @products_app.command("list")

@@ -1,5 +1,6 @@
 """`jalur resellers`: who may order."""
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -27,10 +28,10 @@ def add_command(
 ) -> None:
     """Add a reseller."""
     account = act(lambda pool, by: resellers.add(pool, by, name, tier, credit_limit, reason=reason))
+    called = shlex.quote(account.name)
     lines = [
         f"{account.name} is {account.reseller_id}. "
-        f"Next: jalur keys add {account.reseller_id}; "
-        f"jalur deposit {account.reseller_id} AMOUNT --reference REF"
+        f"Next: jalur keys add {called}; jalur deposit {called} AMOUNT --reference REF"
     ]
     tell(Reseller.of(account), lines, as_json=as_json)
 

@@ -11,7 +11,13 @@ from uuid import UUID
 
 import typer
 
-from app.administration.explain import STANDARD_TIER, Question, explain_choice, explain_order
+from app.administration.explain import (
+    STANDARD_TIER,
+    Question,
+    explain_choice,
+    explain_order,
+    find_order,
+)
 from app.administration.routes import Imported, Wanted, export_routes, import_routes
 from app.cli.terminal import Json, Reason, operator, print_json, with_pool
 from app.errors import ConfigurationError, Problem
@@ -95,7 +101,10 @@ def explain_command(
         int | None, typer.Option(min=1, help="The most a dealer may cost, in rupiah.")
     ] = None,
     order: Annotated[
-        UUID | None, typer.Option("--order", help="What this order keeps of its choices.")
+        str | None, typer.Option("--order", help="What this order keeps of its choices: its id.")
+    ] = None,
+    reseller: Annotated[
+        str | None, typer.Option("--reseller", help="Whose; --order is then its own `ref_id`.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -106,8 +115,10 @@ def explain_command(
     """
     if (sku is None) == (order is None):
         raise ConfigurationError("name a product, or an order with --order")
+    if reseller is not None and order is None:
+        raise ConfigurationError("--reseller goes with --order")
     if order is not None:
-        told = asyncio.run(with_pool(lambda pool: explain_order(pool, operator(), order)))
+        told = asyncio.run(with_pool(lambda pool: _explain_order(pool, order, reseller)))
         show = _show_order
     else:
         asked = Question(sku or "", number, region, tier, max_price)
@@ -127,6 +138,19 @@ async def _explain(pool: Pool, asked: Question) -> dict[str, object]:
     now = datetime.now(UTC)
     await router.rebuild_shares(pool, now)
     return explain_choice(router, operator(), asked, now)
+
+
+async def _explain_order(pool: Pool, order: str, reseller: str | None) -> dict[str, object]:
+    by = operator()
+    if reseller is not None:
+        return await explain_order(pool, by, await find_order(pool, by, reseller, order))
+    try:
+        order_id = UUID(order)
+    except ValueError:
+        raise ConfigurationError(
+            f"{order} is no order's id; a reseller's reference needs --reseller"
+        ) from None
+    return await explain_order(pool, by, order_id)
 
 
 # ------------------------------------------------------------------ files

@@ -1,18 +1,21 @@
-"""`jalur simulator`: the dealer simulator alone, for resellers' and dealers' developers."""
+"""`jalur simulator`, `jalur receiver`: the demo's stand-ins alone, for trying a shop out."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from app.cli import receiver
 from app.errors import ConfigurationError
 from dealers.simulator.config import ConfigError
 from dealers.simulator.server import run
 
+Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")]
+
 
 def simulator_command(
     config: Annotated[Path, typer.Option(help="JSON: the dealers to be, their prices, the waits.")],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 6969,
+    port: Port = 6969,
     state_dir: Annotated[
         Path | None, typer.Option(help="Where the book is kept; in memory without it.")
     ] = None,
@@ -22,3 +25,28 @@ def simulator_command(
         run(config, port, state_dir)
     except ConfigError as error:
         raise ConfigurationError(str(error)) from error
+    except OSError as error:
+        raise _cannot_start(port, error) from error
+
+
+def receiver_command(
+    port: Port = 8090,
+    state_dir: Annotated[
+        Path, typer.Option(help="Where it keeps what it received, and the secrets it trusts.")
+    ] = Path("webhooks"),
+) -> None:
+    """Receive webhooks as a reseller's program would, on 127.0.0.1.
+
+    POST /hooks takes them, PUT /secret says which secret signs them, GET /received lists those
+    whose signature was right.
+    """
+    try:
+        receiver.run(port, state_dir)
+    except OSError as error:
+        raise _cannot_start(port, error) from error
+
+
+def _cannot_start(port: int, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"cannot start: {error}; where port {port} is taken, choose another with --port"
+    )

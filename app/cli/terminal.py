@@ -91,6 +91,13 @@ def tell(document: object, lines: Iterable[str], *, as_json: bool) -> None:
             typer.echo(line)
 
 
+def tell_secret(document: object, secret: str, note: str, *, as_json: bool) -> None:
+    """Print the secret alone, so that `KEY=$(…)` holds just it; the note goes beside."""
+    tell(document, [secret], as_json=as_json)
+    if not as_json:
+        typer.echo(note, err=True)
+
+
 def print_json(content: object) -> None:
     """Print one JSON object on a line of its own."""
     sys.stdout.write(json.dumps(content, default=str) + "\n")

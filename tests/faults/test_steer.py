@@ -119,6 +119,9 @@ async def test_commands_tell_what_they_need(shop: Shop, tmp_path: Path):
     for arguments, sentence in (
         (["routes", "explain"], "name a product, or an order with --order"),
         (["routes", "explain", "--order", unknown], f"There is no order {unknown}."),
+        (["routes", "explain", "S10", "--reseller", "Toko"], "--reseller goes with --order"),
+        (["routes", "explain", "--order", "INV-1"], "a reseller's reference needs --reseller"),
+        (["routes", "explain", "--order", "INV-1", "--reseller", "Toko"], "no reseller"),
         (["routes", "import", str(tmp_path / "none.csv")], "No such file or directory"),
         (["disputes", "close", unknown, "1", "--resolution", "x", "--reason", "y"], "no dispute"),
     ):
