@@ -17,6 +17,7 @@ import json
 import logging
 import re
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -109,8 +110,8 @@ class _Lines:
         self.render: Callable[[Fields], bytes] = _json
         self.out: BinaryIO = sys.stdout.buffer
         self.lost = 0
-        self._flushes_on: asyncio.AbstractEventLoop | None = None
-        """The loop on which what was written will be flushed, while there is something."""
+        self._flushes_by = 0.0
+        """Until when a flush is due on the loop, by the monotonic clock."""
 
     def write(self, level: int, event: str, fields: Fields) -> None:
         """Write one line. Never raises: what is logged about must go on."""
@@ -127,18 +128,20 @@ class _Lines:
             self.lost += 1
 
     def flush(self) -> None:
-        self._flushes_on = None
+        self._flushes_by = 0.0
         try:
             self.out.flush()
         except (OSError, ValueError):
             self.lost += 1
 
     def _flush_soon(self, *, at_once: bool) -> None:
+        if not at_once and time.monotonic() < self._flushes_by:
+            return  # asking for the running loop is a system call, too dear for each line
         loop = None if at_once else _running_loop()
         if loop is None:
             self.flush()
-        elif loop is not self._flushes_on:
-            self._flushes_on = loop
+        else:
+            self._flushes_by = time.monotonic() + _TOGETHER_SECONDS
             loop.call_later(_TOGETHER_SECONDS, self.flush)
 
 

@@ -126,6 +126,8 @@ class Authenticator(Generic[H]):
             finally:
                 self._reading.pop(key_id, None)
             self._remember(key_id, holder, valid_until)
+            if holder is not None:
+                self._used[key_id] = self._monotonic()
             return holder
 
     async def _read_from_database(self, key_id: str) -> H | None:

@@ -5,7 +5,7 @@ claimed, sent and its try recorded; holding no connection while sending. Every t
 `webhook-id` and the same body, so that a receiver can tell a repetition.
 """
 
-import asyncio
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -140,7 +140,7 @@ class Deliverer:
         if self._has_place(delivery.endpoint_id):
             self._begin(delivery)
             return
-        begin_before = asyncio.get_running_loop().time() + _QUEUE_SECONDS
+        begin_before = time.monotonic() + _QUEUE_SECONDS
         queue = self._queues.setdefault(delivery.endpoint_id, deque())
         queue.append((delivery, begin_before))
 
@@ -197,7 +197,7 @@ class Deliverer:
         """A try is over: its endpoint's place goes to the next one that was handed over."""
         _lower(self._trying, endpoint_id)
         queue = self._queues.get(endpoint_id)
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         while queue and self._has_place(endpoint_id):
             delivery, begin_before = queue.popleft()
             if now < begin_before:

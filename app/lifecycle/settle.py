@@ -288,7 +288,8 @@ class _Settlement:
         capabilities = self._capabilities(attempt.dealer_id)
         terms = Terms(capabilities, self._patience.review_after)
         ruling = rule(stands, word, terms, order.now)
-        ruling = replace(ruling, ends_doubt=ruling.ends_doubt or ends_doubt)
+        if ends_doubt:
+            ruling = replace(ruling, ends_doubt=True)
         ruling = self._follow(order, attempt, word, ruling, capabilities)
         return Settled(found=True, ruling=ruling)
 
@@ -662,7 +663,7 @@ def _change(
     before = (order.status, order.needs_review, order.serial_number, order.failure_code)
     after = (change.status, change.needs_review, change.serial_number, change.failure_code)
     told = event is not None or before != after
-    return replace(change, version=order.version + 1) if told else change
+    return change._replace(version=order.version + 1) if told else change
 
 
 def _posting(order: LockedOrder, money: Money) -> Posting:

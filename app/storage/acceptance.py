@@ -19,7 +19,7 @@ import asyncpg
 from app.errors import JalurError
 from app.storage.attempts import NewAttempt
 from app.storage.orders import NewOrder
-from app.storage.pool import Connection, columns, transposed
+from app.storage.pool import Connection, transposed
 
 _WANTED = ("route_id", "dealer_sku", "dealer_ref", "cost", "max_price", "claim_id")
 _intent = attrgetter(*_WANTED)
@@ -188,7 +188,7 @@ async def _accept(
         """,
         *transposed(keys, 2),
         [place[each.order.lane, each.order.reseller_id] for each in candidates],
-        *columns([each.order for each in candidates], *NewOrder.__slots__),
+        *transposed([each.order for each in candidates], len(NewOrder._fields)),
         [each.dealer_id for each in candidates],
         *transposed(intents, len(_WANTED)),
         lease,

@@ -11,13 +11,13 @@ lease; a lease that ran out is taken over by a check, which raises the fence.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
-from app.storage.pool import Connection, columns, transposed
+from app.storage.pool import Connection, transposed
 
 
-@dataclass(frozen=True, slots=True)
-class NewAttempt:
+class NewAttempt(NamedTuple):
     """A purchase about to be sent. `due_at` and `sent_at` are the database's time."""
 
     lane: int
@@ -33,8 +33,7 @@ class NewAttempt:
     decision: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class LockedAttempt:
+class LockedAttempt(NamedTuple):
     """An attempt as settling needs it, under its lock."""
 
     lane: int
@@ -58,8 +57,7 @@ class LockedAttempt:
     closed_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptChange:
+class AttemptChange(NamedTuple):
     """What settling writes back: the whole changeable part."""
 
     lane: int
@@ -114,7 +112,7 @@ async def insert(
         )
         select now() from (select count(*) from written) counted
         """,
-        *columns(attempts, *NewAttempt.__slots__),
+        *transposed(attempts, len(NewAttempt._fields)),
         lease,
     )
 
@@ -169,7 +167,7 @@ async def update(connection: Connection, changes: Sequence[AttemptChange]) -> No
              serial_number, charged, closed_at)
         where a.lane = k.lane and a.order_id = k.order_id and a.attempt_no = k.attempt_no
         """,
-        *columns(changes, *AttemptChange.__slots__),
+        *transposed(changes, len(AttemptChange._fields)),
     )
 
 

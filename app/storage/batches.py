@@ -55,6 +55,8 @@ class Batcher(Generic[T, R]):
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._filled = asyncio.Event()
         self._closing = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """Asked for once: each time costs a system call."""
         self.flushes = 0
 
     def __len__(self) -> int:
@@ -69,7 +71,8 @@ class Batcher(Generic[T, R]):
         """Queue the item; the future is resolved once its batch is committed. Raises Overloaded."""
         if self._closing or len(self._waiting) >= self._limits.waiting:
             raise Overloaded("too much is waiting for the database")
-        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        loop = self._loop = self._loop or asyncio.get_running_loop()
+        future: asyncio.Future[R] = loop.create_future()
         self._waiting.append((item, future))
         self._filled.set()
         return future

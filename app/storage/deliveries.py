@@ -9,15 +9,14 @@ order go to one endpoint one at a time, in order.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
-from app.storage.pool import Connection, columns
+from app.storage.pool import Connection, transposed
 
 
-@dataclass(frozen=True, slots=True)
-class DueDelivery:
+class DueDelivery(NamedTuple):
     """A delivery claimed for one try, with all that the try needs."""
 
     lane: int
@@ -33,8 +32,7 @@ class DueDelivery:
     order_id: UUID | None
 
 
-@dataclass(frozen=True, slots=True)
-class TryResult:
+class TryResult(NamedTuple):
     """How one try ended. `due_at` is the next try; None when nothing is left to do."""
 
     lane: int
@@ -137,7 +135,7 @@ async def record(connection: Connection, results: Sequence[TryResult]) -> None:
         where e.lane = seen.lane and e.endpoint_id = seen.endpoint_id
           and (e.failing_since is not null) = seen.healthy
         """,
-        *columns(results, *TryResult.__slots__),
+        *transposed(results, len(TryResult._fields)),
     )
 
 

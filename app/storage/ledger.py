@@ -11,20 +11,18 @@ for a round trip holds up the reseller's next order.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from app.postings import Posting, Wallet
-from app.storage.pool import Connection, columns, transposed
+from app.storage.pool import Connection, transposed
 
 WalletKey = tuple[int, UUID]
 """(lane, reseller_id)"""
 
 
-@dataclass(frozen=True, slots=True)
-class Movement:
+class Movement(NamedTuple):
     """A posting to a reseller's wallet. `reference` is a deposit's or an adjustment's."""
 
     lane: int
@@ -38,8 +36,7 @@ class Movement:
     reference: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class News:
+class News(NamedTuple):
     """An event to be told, its number not drawn yet."""
 
     lane: int
@@ -51,8 +48,7 @@ class News:
     payload: str
 
 
-@dataclass(frozen=True, slots=True)
-class Errand:
+class Errand(NamedTuple):
     """A delivery of an event to an endpoint. With a `claim_id` this process makes it at once."""
 
     lane: int
@@ -170,11 +166,11 @@ async def write(
           and cardinality(p.available) = cardinality($1::smallint[])
         """,
         *transposed(keys, 2),
-        *columns(movements, *Movement.__slots__),
+        *transposed(movements, len(Movement._fields)),
         *transposed(placed_movements, 4),
-        *columns(news, *News.__slots__),
+        *transposed(news, len(News._fields)),
         *transposed(list(placed_news.values()), 2),
-        *columns(errands, *Errand.__slots__),
+        *transposed(errands, len(Errand._fields)),
         *_of_events(errands, news, placed_news),
         *transposed(tallies.totals, 4),
         lease,

@@ -7,14 +7,14 @@ orders(lane, order_id, reseller_id, ref_id, sku, …, status, version, decision)
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from app.storage.lanes import LANES
-from app.storage.pool import Connection, columns, transposed
+from app.storage.pool import Connection, transposed
 
 
-@dataclass(frozen=True, slots=True)
-class NewOrder:
+class NewOrder(NamedTuple):
     """An order as it is accepted. Prices in rupiah; `decision` and `metadata` are JSON text."""
 
     lane: int
@@ -36,8 +36,7 @@ class NewOrder:
     decision: str
 
 
-@dataclass(frozen=True, slots=True)
-class LockedOrder:
+class LockedOrder(NamedTuple):
     """An order as settling needs it, under its lock. `now` is the database's time."""
 
     lane: int
@@ -65,8 +64,7 @@ class LockedOrder:
     now: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class OrderChange:
+class OrderChange(NamedTuple):
     """What settling writes back: the whole changeable part."""
 
     lane: int
@@ -118,7 +116,7 @@ async def update(connection: Connection, changes: Sequence[OrderChange]) -> None
              serial_number, version, finished_at, serving_attempt)
         where o.lane = k.lane and o.order_id = k.order_id
         """,
-        *columns(changes, *OrderChange.__slots__),
+        *transposed(changes, len(OrderChange._fields)),
     )
 
 

@@ -154,7 +154,7 @@ async def test_row_that_cannot_be_encoded_fails_alone(shop: Shop):
 
 async def test_row_with_an_impossible_number_fails_alone(shop: Shop):
     bad = submission("bad", lane=shop.lane)
-    bad = replace(bad, order=replace(bad.order, max_price=2**63))
+    bad = replace(bad, order=bad.order._replace(max_price=2**63))
     refused, accepted = await accept_together(shop, bad, submission(lane=shop.lane))
     assert isinstance(refused, Exception)
     assert not isinstance(refused, DatabaseUnavailable)

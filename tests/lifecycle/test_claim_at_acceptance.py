@@ -51,8 +51,8 @@ async def test_purchase_claimed_at_acceptance_is_the_one_a_later_claim_would_mak
     order = routed(shop.engine, lane=shop.lane)
     await shop.engine.acceptor.accept(order)
     async with engine_on(database_dsn) as other:
-        waiting = replace(order.order, ref_id="A2")
-        late = replace(waiting, order_id=submission("A2", lane=shop.lane).order.order_id)
+        waiting = order.order._replace(ref_id="A2")
+        late = waiting._replace(order_id=submission("A2", lane=shop.lane).order.order_id)
         await other.acceptor.accept(Submission(late, "alfa"))
         claimed = await Shop(other, shop.lane).claim_one()
     early = begun[0]

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -88,10 +89,10 @@ async def test_purchases_hold_from_the_moment_that_the_database_is_another(
 
 
 async def test_order_is_claimable_although_the_application_s_clock_is_ahead(shop: Shop) -> None:
-    ahead = submission(lane=shop.lane)
-    object.__setattr__(ahead.order, "created_at", datetime.now(UTC) + timedelta(minutes=5))
-    object.__setattr__(ahead.order, "retry_until", datetime.now(UTC) + timedelta(minutes=15))
-    await shop.engine.acceptor.accept(ahead)
+    late, later = (datetime.now(UTC) + timedelta(minutes=minutes) for minutes in (5, 15))
+    given = submission(lane=shop.lane)
+    ahead = given.order._replace(created_at=late, retry_until=later)
+    await shop.engine.acceptor.accept(replace(given, order=ahead))
     assert len(await shop.claim()) == 1
 
 
