@@ -207,14 +207,14 @@ class AnnouncedServer(uvicorn.Server):
 
 
 def run(port: int, state_dir: Path) -> None:
-    """Serve on 127.0.0.1 until SIGTERM or SIGINT; port 0 takes any free one."""
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", port))
-    config = uvicorn.Config(
-        Receiver(Inbox(state_dir)), lifespan="off", log_level="warning", access_log=False
-    )
-    AnnouncedServer(config).run(sockets=[listener])
+    """Serve on 127.0.0.1 until SIGTERM or SIGINT; port 0 takes any free one. Raises OSError."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        config = uvicorn.Config(
+            Receiver(Inbox(state_dir)), lifespan="off", log_level="warning", access_log=False
+        )
+        AnnouncedServer(config).run(sockets=[listener])
 
 
 def main() -> None:
