@@ -119,6 +119,8 @@ class Settings(BaseSettings):
     # The API.
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    processes: Annotated[int, Field(ge=1, le=64)] = 1
+    """How many processes `jalur serve` runs on its port; one uses one core."""
     metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
     """Where a worker, which has no API, answers `/metrics`, `/livez` and `/readyz`."""
     trusted_proxies: Networks = ()

@@ -63,6 +63,7 @@ class Scenario:
 
 
 _ONE = {"service": ("serve",)}
+_TWO = {"service": ("serve", "--processes", "2")}
 _APART = {"api": ("api",), "worker": ("worker",)}
 
 SCENARIOS = (
@@ -73,6 +74,10 @@ SCENARIOS = (
     ),
     Scenario("serve-spread", "end to end, `jalur serve`, 1,000 resellers", _ONE, BUYERS),
     Scenario("serve-hot", "end to end, `jalur serve`, one reseller", _ONE, 1),
+    Scenario(
+        "two-spread", "end to end, `jalur serve --processes 2`, 1,000 resellers", _TWO, BUYERS
+    ),
+    Scenario("two-hot", "end to end, `jalur serve --processes 2`, one reseller", _TWO, 1),
     Scenario(
         "apart-spread", "end to end, `api` and `worker` apart, 1,000 resellers", _APART, BUYERS
     ),

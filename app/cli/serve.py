@@ -6,7 +6,7 @@ import gc
 import math
 import signal
 import socket
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated
@@ -18,6 +18,7 @@ import uvloop
 from starlette.types import ASGIApp
 
 from app import logs
+from app.cli.processes import own_command, run_processes
 from app.errors import ConfigurationError
 from app.http.api import Api, ApiLimits
 from app.http.server import build_app
@@ -83,7 +84,7 @@ def engine_settings(settings: Settings) -> EngineSettings:
             endpoint_concurrency=settings.endpoint_concurrency,
         ),
         policy,
-        BatchLimits(waiting=settings.accept_queue_limit),
+        BatchLimits(waiting=settings.accept_queue_limit, gap_seconds=0.002),
         settings.grace_seconds,
         (settings.poll_min_seconds, settings.poll_max_seconds),
     )
@@ -108,33 +109,36 @@ def run_service(settings: Settings, role: Role) -> None:
 
 async def _run_service(settings: Settings, role: Role) -> None:
     port = settings.port if role.http else settings.metrics_port
-    listener = listen(settings.host, port) if port is not None else None
+    listeners = [] if port is None else [listen(settings.host, port)]
     running = Running()
     with stopping_on_signals(running.stop):
-        await run(settings, role, listener, running)
+        await run(settings, role, listeners, running)
 
 
 async def run(
-    settings: Settings, role: Role, listener: socket.socket | None, running: Running
+    settings: Settings, role: Role, listeners: Sequence[socket.socket], running: Running
 ) -> None:
-    """Run a service on the current event loop until `running.stop` is set."""
+    """Run a service on the current event loop until `running.stop` is set.
+
+    It answers at every one of the `listeners`; without any it only works.
+    """
     metrics = Metrics()
     engine = await start_engine(engine_settings(settings), metrics)
     running.engine = engine
     try:
         api = _api(settings, engine, metrics)
         app = build_app(api, for_resellers=role.http)
-        server = _server(settings, app, running.ready) if listener else None
+        server = _server(settings, app, running.ready) if listeners else None
 
         async def serve() -> None:
-            if server is None or listener is None:
+            if server is None:
                 return
             async with asyncio.TaskGroup() as group:
                 stopping = _stop_serving(server, api, running.stop, settings.drain_seconds)
                 group.create_task(stopping)
                 doors = (api.authenticator, api.operators)
                 refreshing = [group.create_task(door.run()) for door in doors]
-                await server.serve(sockets=[listener])
+                await server.serve(sockets=list(listeners))
                 for each in refreshing:
                     each.cancel()
                 running.stop.set()
@@ -248,11 +252,25 @@ def stopping_on_signals(stop: asyncio.Event) -> Generator[None]:
             loop.remove_signal_handler(number)
 
 
-def _serve(role: Role, host: str | None, port: int | None) -> None:
-    stated = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    settings = read_settings(**stated)
+def _read(**stated: object) -> Settings:
+    settings = read_settings(**{name: value for name, value in stated.items() if value is not None})
     logs.configure(settings.log_format, settings.log_level)
-    run_service(settings, role)
+    return settings
+
+
+async def _run_child(settings: Settings, inherited: str) -> None:
+    """Serve on an inherited socket until a signal comes, or the parent is gone."""
+    fd, life = (int(part) for part in inherited.split(","))
+    listeners = [socket.socket(fileno=fd)]
+    if settings.metrics_port is not None:
+        listeners.append(listen(settings.host, settings.metrics_port))
+    running = Running()
+    with stopping_on_signals(running.stop):
+        asyncio.get_running_loop().add_reader(life, running.stop.set)
+        try:
+            await run(settings, Role(), listeners, running)
+        finally:
+            asyncio.get_running_loop().remove_reader(life)
 
 
 Host = Annotated[str | None, typer.Option(help="Where to listen; JALUR_HOST otherwise.")]
@@ -261,16 +279,33 @@ Port = Annotated[
 ]
 
 
-def serve_command(host: Host = None, port: Port = None) -> None:
-    """Serve the API and work on orders in one process; needs DATABASE_URL."""
-    _serve(Role(), host, port)
+Processes = Annotated[
+    int | None, typer.Option(min=1, max=64, help="How many; JALUR_PROCESSES otherwise.")
+]
+Inherited = Annotated[str | None, typer.Option(hidden=True)]
+
+
+def serve_command(
+    host: Host = None, port: Port = None, processes: Processes = None, inherited: Inherited = None
+) -> None:
+    """Serve the API and work on orders; needs DATABASE_URL."""
+    settings = _read(host=host, port=port, processes=processes)
+    if inherited is not None:
+        uvloop.run(_run_child(settings, inherited))
+    elif settings.processes == 1:
+        run_service(settings, Role())
+    else:
+        engine_settings(settings)  # what is wrong is said once, by this process
+        with listen(settings.host, settings.port) as listener:
+            count, port = settings.processes, settings.metrics_port
+            raise typer.Exit(run_processes(listener, own_command(), count, port))
 
 
 def api_command(host: Host = None, port: Port = None) -> None:
     """Serve the API only; `jalur worker` elsewhere does the work."""
-    _serve(Role(work=False), host, port)
+    run_service(_read(host=host, port=port), Role(work=False))
 
 
 def worker_command() -> None:
     """Work on orders only; JALUR_METRICS_PORT opens /metrics and the probes, nothing else."""
-    _serve(Role(http=False), None, None)
+    run_service(_read(), Role(http=False))

@@ -176,7 +176,7 @@ class Engine:
 
     async def _buy(self, purchase: Purchase) -> None:
         try:
-            log.info(
+            log.debug(
                 "attempt.sent",
                 order_id=str(purchase.order_id),
                 attempt_no=purchase.attempt_no,

@@ -133,7 +133,7 @@ async def _play(
             handout = await _prepare_shop(pool, stage, base_url)
             settings = _settings(stage, handout.admin_token)
             async with asyncio.TaskGroup() as group:
-                group.create_task(run(settings, Role(), listener, running))
+                group.create_task(run(settings, Role(), [listener], running))
                 await running.ready.wait()
                 show = Show(stage, pool, handout, screen, running, live=live)
                 try:
