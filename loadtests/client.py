@@ -12,17 +12,17 @@ import time
 from array import array
 from collections import Counter
 from collections.abc import Iterator
-from datetime import timedelta
+from contextlib import closing
 
 import uvloop
-from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import PyreqwestError
 
+from loadtests.caller import FAULTS, Caller, request_head
 from loadtests.job import Job, Outcome, percentiles, read_job
 from loadtests.orders import order_body
 
 _ACCEPTED = 202
 _REQUEST_SECONDS = 30.0
+_NEWS_EVERY_SECONDS = 0.01
 _SILENCE_SECONDS = 20.0
 """How long no order may be reported before those that are open are given up."""
 
@@ -30,10 +30,10 @@ _SILENCE_SECONDS = 20.0
 class Load:
     """One job under way."""
 
-    def __init__(self, job: Job, client: Client) -> None:
+    def __init__(self, job: Job) -> None:
         self._job = job
-        self._client = client
-        self._keys = [f"Bearer {token}" for token in job.tokens]
+        self._callers = [Caller(job.orders_url, _REQUEST_SECONDS) for _ in range(job.connections)]
+        self._heads = [_order_head(job.orders_url, token) for token in job.tokens]
         total = job.warm_up_orders + job.most_orders
         self._bodies = [order_body(number, number % len(job.tokens)) for number in range(total)]
         self._sent_at = array("d", bytes(8 * total))
@@ -49,14 +49,21 @@ class Load:
         accepted_before, heard_before = self._accepted, self._heard
         remaining, deadline = iter(numbers), time.monotonic() + seconds
         async with asyncio.TaskGroup() as group:
-            listening = group.create_task(self._listen()) if self._job.receiver_url else None
+            listening = None
+            if self._job.receiver_url is not None:
+                listening = group.create_task(self._listen(self._job.receiver_url))
             async with asyncio.TaskGroup() as sending:
-                for _ in range(self._job.connections):
-                    sending.create_task(self._send_all(remaining, deadline))
+                for caller in self._callers:
+                    sending.create_task(self._send_all(caller, remaining, deadline))
             if listening is not None:
                 expected = heard_before + self._accepted - accepted_before
                 await self._until_heard(expected)
                 listening.cancel()
+
+    def close(self) -> None:
+        """Close all connections."""
+        for caller in self._callers:
+            caller.close()
 
     def outcome(self, numbers: range, cpu_seconds: float) -> Outcome:
         """What became of these orders."""
@@ -82,47 +89,43 @@ class Load:
             faults=[f"{count} orders: {what}" for what, count in self._refused.items()],
         )
 
-    async def _send_all(self, remaining: Iterator[int], deadline: float) -> None:
+    async def _send_all(self, caller: Caller, remaining: Iterator[int], deadline: float) -> None:
         for number in remaining:
             await self._free.acquire()
-            if not await self._send(number) or self._job.receiver_url is None:
+            if not await self._send(caller, number) or self._job.receiver_url is None:
                 self._free.release()
             if time.monotonic() > deadline:
                 return
 
-    async def _send(self, number: int) -> bool:
+    async def _send(self, caller: Caller, number: int) -> bool:
         """Send one order. Returns whether it was accepted."""
-        key = self._keys[number % len(self._keys)]
-        request = (
-            self._client.post(self._job.orders_url)
-            .header("authorization", key)
-            .header("content-type", "application/json")
-            .body_bytes(self._bodies[number])
-            .build()
-        )
+        head, body = self._heads[number % len(self._heads)], self._bodies[number]
         self._sent_at[number] = time.monotonic()
         try:
-            status = (await request.send()).status
-        except PyreqwestError as error:
+            answer = await caller.ask(b"%b%d\r\n\r\n%b" % (head, len(body), body))
+        except FAULTS as error:
             self._refused[type(error).__name__] += 1
             return False
-        if status != _ACCEPTED:
-            self._refused[f"HTTP {status}"] += 1
+        if answer.status != _ACCEPTED:
+            self._refused[f"HTTP {answer.status}"] += 1
             return False
         self._answered_at[number] = time.monotonic()
         self._accepted += 1
         return True
 
-    async def _listen(self) -> None:
+    async def _listen(self, receiver_url: str) -> None:
         """Take up what the receiver has verified; each reported order makes room for another."""
-        while True:
-            news = f"{self._job.receiver_url}/news?{self._heard}"
-            answer = await self._client.get(news).build().send()
-            pairs = array("d", (await answer.bytes()).to_bytes())
-            for number, at in zip(pairs[::2], pairs[1::2], strict=True):
-                self._heard_at[int(number)] = at
-                self._free.release()
-            self._heard += len(pairs) // 2
+        with closing(Caller(receiver_url, _REQUEST_SECONDS)) as caller:
+            while True:
+                head = request_head("GET", f"{receiver_url}/news?{self._heard}")
+                self._take_up(array("d", (await caller.ask(head + b"\r\n")).body))
+                await asyncio.sleep(_NEWS_EVERY_SECONDS)
+
+    def _take_up(self, pairs: "array[float]") -> None:
+        for number, at in zip(pairs[::2], pairs[1::2], strict=True):
+            self._heard_at[int(number)] = at
+            self._free.release()
+        self._heard += len(pairs) // 2
 
     async def _until_heard(self, expected: int) -> None:
         newest, since = self._heard, time.monotonic()
@@ -135,34 +138,24 @@ class Load:
 async def work() -> None:
     """Do one job. Between `ready` and the outcome nothing but the measured load runs here."""
     job = read_job(_read_line())
-    async with _client(job.connections + 1) as client:
-        load = Load(job, client)
-        warm_up = range(job.warm_up_orders)
-        await load.run(warm_up, _REQUEST_SECONDS)
-        _write_line(b"ready\n")
-        _read_line()
-        before = time.process_time()
-        measured = range(job.warm_up_orders, job.warm_up_orders + job.most_orders)
-        await load.run(measured, job.seconds)
-        _write_line(load.outcome(measured, time.process_time() - before).to_line())
+    load = Load(job)
+    await load.run(range(job.warm_up_orders), _REQUEST_SECONDS)
+    _write_line(b"ready\n")
+    _read_line()
+    before = time.process_time()
+    measured = range(job.warm_up_orders, job.warm_up_orders + job.most_orders)
+    await load.run(measured, job.seconds)
+    _write_line(load.outcome(measured, time.process_time() - before).to_line())
+    load.close()
 
 
-def _client(connections: int) -> Client:
-    return (
-        ClientBuilder()
-        .http1_only()
-        .no_proxy()
-        .follow_redirects(False)
-        .referer(False)
-        .default_cookie_store(False)
-        .gzip(False)
-        .brotli(False)
-        .zstd(False)
-        .deflate(False)
-        .timeout(timedelta(seconds=_REQUEST_SECONDS))
-        .pool_max_idle_per_host(connections)
-        .build()
+def _order_head(orders_url: str, token: str) -> bytes:
+    """An order's first bytes; its length and its body follow."""
+    authorization = f"Bearer {token}"
+    head = request_head(
+        "POST", orders_url, authorization=authorization, content_type="application/json"
     )
+    return head + b"content-length: "
 
 
 def _read_line() -> bytes:

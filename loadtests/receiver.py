@@ -8,31 +8,28 @@ been reported, and when. It shares no code with the side that signs. Run as a pr
 """
 
 import argparse
-import asyncio
 import base64
 import hmac
 import json
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import cast
 
 import orjson
 import uvloop
-from httptools import HttpRequestParser
 
+from dealers.simulator.connection import Answer, Request, listen, on_wire, serve
 from loadtests.orders import read_reference
 
-_HOST = "127.0.0.1"
 _PREFIX = "whsec_"
-_BACKLOG = 2048
 _TOLERANCE_SECONDS = 300
-_NEWS_EVERY_SECONDS = 0.01
 _HOOKS = b"/hooks/"
 _NEWS = b"/news?"
-_HEARD = b"HTTP/1.1 204 No Content\r\n\r\n"
-_REFUSED = b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n"
+_BINARY, _JSON = b"application/octet-stream", b"application/json"
+_HEARD = Answer(b"HTTP/1.1 204 No Content\r\n\r\n")
+_REFUSED = Answer(on_wire(b"", status=401))
 
 
 class Rejected(Exception):
@@ -49,7 +46,7 @@ class Inbox:
         self._repeated = 0
         self._rejected: dict[str, int] = {}
 
-    def take(self, endpoint: int, headers: dict[bytes, bytes], body: bytes) -> bool:
+    def take(self, endpoint: int, headers: Mapping[bytes, bytes], body: bytes) -> bool:
         """Check one webhook and note its order. False: it was wrong, and is counted as such."""
         try:
             self._verify(self._keys[endpoint], headers, body)
@@ -80,7 +77,7 @@ class Inbox:
             }
         )
 
-    def _verify(self, key: bytes, headers: dict[bytes, bytes], body: bytes) -> None:
+    def _verify(self, key: bytes, headers: Mapping[bytes, bytes], body: bytes) -> None:
         """The check that the Standard Webhooks specification asks of a receiver."""
         stamp = headers.get(b"webhook-timestamp", b"")
         if not stamp.isdigit() or abs(time.time() - int(stamp)) > _TOLERANCE_SECONDS:
@@ -103,70 +100,15 @@ def _order_number(endpoint: int, body: bytes) -> int:
     return number
 
 
-class Connection(asyncio.Protocol):
-    """One connection: `POST /hooks/{endpoint}`, `GET /news?{after}`, `GET /counts`.
-
-    Without a framework, and one write an answer, so that it takes little of the machine from what
-    is measured.
-    """
-
-    def __init__(self, inbox: Inbox) -> None:
-        self._inbox = inbox
-        self._parser = HttpRequestParser(self)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep where to answer."""
-        self._transport = cast(asyncio.Transport, transport)
-
-    def data_received(self, data: bytes) -> None:
-        """Read on; the parser calls the methods below."""
-        self._parser.feed_data(data)
-
-    def on_message_begin(self) -> None:
-        """A request begins."""
-        self._headers: dict[bytes, bytes] = {}
-        self._body = b""
-
-    def on_url(self, url: bytes) -> None:
-        """Its path and query."""
-        self._url = url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One of its headers."""
-        self._headers[name.lower()] = value
-
-    def on_body(self, body: bytes) -> None:
-        """A part of its body."""
-        self._body += body
-
-    def on_message_complete(self) -> None:
-        """It is whole: answer."""
-        if self._url.startswith(_HOOKS):
-            endpoint = int(self._url[len(_HOOKS) :])
-            taken = self._inbox.take(endpoint, self._headers, self._body)
-            self._transport.write(_HEARD if taken else _REFUSED)
-        elif self._url.startswith(_NEWS):
-            # One question at a time is open, so waiting here bounds how often it is asked.
-            after = int(self._url[len(_NEWS) :])
-            asyncio.get_running_loop().call_later(_NEWS_EVERY_SECONDS, self._send_news, after)
-        else:
-            self._send(self._inbox.counts())
-
-    def _send_news(self, after: int) -> None:
-        self._send(self._inbox.news(after))
-
-    def _send(self, body: bytes) -> None:
-        self._transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
-
-
-async def serve(inbox: Inbox, port: int) -> None:
-    """Serve on 127.0.0.1 until the process ends; prints the address as one JSON line."""
-    server = await asyncio.get_running_loop().create_server(
-        lambda: Connection(inbox), _HOST, port, backlog=_BACKLOG
-    )
-    host, port = server.sockets[0].getsockname()
-    print(json.dumps({"listening": f"http://{host}:{port}"}), flush=True)
-    await server.serve_forever()
+def respond(inbox: Inbox, request: Request) -> Answer:
+    """`POST /hooks/{endpoint}`, `GET /news?{after}`, `GET /counts`."""
+    if request.target.startswith(_HOOKS):
+        endpoint = int(request.target[len(_HOOKS) :])
+        return _HEARD if inbox.take(endpoint, request.headers, request.body) else _REFUSED
+    if request.target.startswith(_NEWS):
+        after = int(request.target[len(_NEWS) :])
+        return Answer(on_wire(inbox.news(after), _BINARY))
+    return Answer(on_wire(inbox.counts(), _JSON))
 
 
 def main() -> None:
@@ -176,7 +118,8 @@ def main() -> None:
     parser.add_argument("--secrets", type=Path, required=True, help="JSON: a secret an endpoint")
     arguments = parser.parse_args()
     inbox = Inbox(json.loads(arguments.secrets.read_text()))
-    uvloop.run(serve(inbox, arguments.port))
+    with listen(arguments.port) as listener:
+        uvloop.run(serve(partial(respond, inbox), listener))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A killed simulator comes back knowing what it delivered and what it still owes."""
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 from dealers.simulator.behaviour import State
@@ -13,7 +14,8 @@ from tests.dealers.simulator.simulators import configuration, simulator
 def test_a_kill_loses_neither_the_book_nor_the_agenda(tmp_path: Path) -> None:
     state_dir = tmp_path / "state"
     with Receiver() as receiver:
-        config = configuration(receiver.url, callback_seconds=1.0, reversal_seconds=1.0)
+        # An hour, so that nothing falls due while a simulator starts, however long that takes.
+        config = configuration(receiver.url, callback_seconds=3600, reversal_seconds=3600)
         with simulator(tmp_path, config, state_dir) as first:
             buyer = DigiflazzBuyer(first.url)
             for digits in ("00", "70", "76", "80"):
@@ -25,10 +27,14 @@ def test_a_kill_loses_neither_the_book_nor_the_agenda(tmp_path: Path) -> None:
             assert second.get("agenda")["pending"] == 2
             assert buyer.buy("0812345600", "K00").kind == "succeeded"
             assert buyer.buy("0812345676", "K76").kind == "succeeded"
-            second.finish_agenda()
-            refs = sorted(row["dealer_ref"] for row in second.get("book"))
+            second.process.send_signal(signal.SIGKILL)
+        _let_an_hour_pass(state_dir)
+        with simulator(tmp_path, config, state_dir) as third:
+            buyer = DigiflazzBuyer(third.url)
+            third.finish_agenda()
+            refs = sorted(row["dealer_ref"] for row in third.get("book"))
             assert refs == ["K00", "K70", "K76", "K80"]
-            assert second.delivered("K80")[0]["reversed_at"] is not None
+            assert third.delivered("K80")[0]["reversed_at"] is not None
             assert buyer.balance() == 1_000_000 - 3 * 5000
         assert sorted(buyer.read_callback(taken)[0] for taken in receiver.taken) == ["K70", "K80"]
 
@@ -81,6 +87,15 @@ def test_a_line_cut_short_by_a_kill_is_dropped_and_not_joined(tmp_path: Path) ->
     book.close()
     assert [purchase.dealer_ref for purchase in book] == ["A", "B"]
     assert [purchase.number for purchase in book] == [1, 2]
+
+
+def _let_an_hour_pass(folder: Path) -> None:
+    """What a killed simulator left on its agenda falls due in this moment."""
+    book = Book(folder)
+    for purchase in book.unfinished():
+        assert purchase.due_at is not None
+        book.record(replace(purchase, due_at=purchase.due_at - 3600))
+    book.close()
 
 
 def _record(folder: Path, ref: str) -> None:
