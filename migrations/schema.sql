@@ -241,7 +241,7 @@ CREATE TABLE public.orders (
     CONSTRAINT orders_price_check CHECK ((price > 0)),
     CONSTRAINT orders_status_check CHECK ((status = ANY (ARRAY['accepted'::text, 'processing'::text, 'succeeded'::text, 'failed'::text, 'reversed'::text])))
 )
-WITH (fillfactor='80');
+WITH (fillfactor='50');
 
 CREATE TABLE public.prices (
     tier text NOT NULL,
