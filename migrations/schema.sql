@@ -356,7 +356,7 @@ ALTER TABLE ONLY public.api_keys
     ADD CONSTRAINT api_keys_pkey PRIMARY KEY (key_id);
 
 ALTER TABLE ONLY public.attempts
-    ADD CONSTRAINT attempts_lane_dealer_id_dealer_ref_key UNIQUE (lane, dealer_id, dealer_ref);
+    ADD CONSTRAINT attempts_once_a_reference UNIQUE (dealer_ref, dealer_id, lane);
 
 ALTER TABLE ONLY public.attempts
     ADD CONSTRAINT attempts_pkey PRIMARY KEY (lane, order_id, attempt_no);
@@ -446,13 +446,13 @@ CREATE UNIQUE INDEX ledger_entries_once_a_leg ON public.ledger_entries USING btr
 
 CREATE UNIQUE INDEX ledger_entries_once_a_reference ON public.ledger_entries USING btree (lane, reseller_id, reference) WHERE (reference IS NOT NULL);
 
-CREATE INDEX orders_of_a_reseller ON public.orders USING btree (lane, reseller_id, order_id);
+CREATE INDEX orders_of_a_reseller ON public.orders USING btree (reseller_id, order_id);
 
 CREATE INDEX ready_at_a_dealer ON public.ready USING btree (dealer_id, lane, order_id);
 
 CREATE INDEX reviews_open ON public.reviews USING btree (opened_at) WHERE (closed_at IS NULL);
 
-CREATE INDEX webhook_endpoints_of_a_reseller ON public.webhook_endpoints USING btree (lane, reseller_id);
+CREATE INDEX webhook_endpoints_of_a_reseller ON public.webhook_endpoints USING btree (reseller_id);
 
 ALTER TABLE ONLY public.prices
     ADD CONSTRAINT prices_sku_fkey FOREIGN KEY (sku) REFERENCES public.products(sku);

@@ -1,7 +1,7 @@
 """Attempts: one purchase at one dealer each, written before a byte leaves.
 
 attempts(lane, order_id, attempt_no, dealer_id, dealer_ref, state, fence, claim_id, due_at, …)
-    unique (lane, order_id, attempt_no); unique (lane, dealer_id, dealer_ref)
+    unique (lane, order_id, attempt_no); unique (dealer_ref, dealer_id, lane)
     index (due_at) of what is in flight or to be asked about
 
 `claim_id` stands while a purchase or a check is in flight and `due_at` is then the end of its
@@ -125,8 +125,11 @@ async def claimed(
         """
         select a.lane, a.order_id
         from unnest($2::smallint[], $3::uuid[]) k (lane, order_id)
-        join attempts a using (lane, order_id)
-        where a.claim_id = $1 and a.lane = any($2::smallint[])
+        cross join lateral (
+            select lane, order_id from attempts
+            where lane = k.lane and order_id = k.order_id and claim_id = $1
+            offset 0
+        ) a
         """,
         claim_id,
         *transposed(keys, 2),

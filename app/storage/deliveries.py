@@ -63,10 +63,11 @@ async def claim_due(
     rows = await connection.fetch(
         """
         with candidate as materialized (
-            select d.lane, d.delivery_id, d.endpoint_id, d.due_at,
+            select d.lane, d.delivery_id, d.endpoint_id, d.due_at, d.url, d.secret_sealed,
+                   d.status,
                    row_number() over (partition by d.endpoint_id order by d.due_at) as place
             from (
-                select d.* from deliveries d
+                select d.*, e.url, e.secret_sealed, e.status from deliveries d
                 join webhook_endpoints e on e.lane = d.lane and e.endpoint_id = d.endpoint_id
                 where d.due_at <= now() and d.lane = any($2::smallint[])
                   and d.endpoint_id <> all($7::uuid[]) and e.status <> 'disabled'
@@ -79,7 +80,7 @@ async def claim_due(
                   and first.lane = d.lane and first.state = 'pending'
             )
         ), due as materialized (
-            select d.lane, d.delivery_id
+            select d.lane, d.delivery_id, c.url, c.secret_sealed, c.status
             from candidate c
             join deliveries d on d.lane = c.lane and d.delivery_id = c.delivery_id
             left join unnest($5::uuid[], $6::integer[]) p (endpoint_id, places)
@@ -90,12 +91,11 @@ async def claim_due(
             for update of d skip locked
         )
         update deliveries d set claim_id = $1, due_at = now() + $4::interval
-        from due, events v, webhook_endpoints e
+        from due, events v
         where d.lane = due.lane and d.delivery_id = due.delivery_id
           and v.lane = d.lane and v.reseller_id = d.reseller_id and v.event_seq = d.event_seq
-          and e.lane = d.lane and e.endpoint_id = d.endpoint_id
         returning d.lane, d.delivery_id, d.endpoint_id, d.claim_id, d.tries, d.event_id,
-                  v.payload, e.url, e.secret_sealed, e.status = 'deleted',
+                  v.payload, due.url, due.secret_sealed, due.status = 'deleted',
                   d.order_id
         """,
         claim_id,

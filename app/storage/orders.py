@@ -1,7 +1,7 @@
 """Orders: one row each, inserted when accepted, changed only by settling.
 
 orders(lane, order_id, reseller_id, ref_id, sku, …, status, version, decision)
-    unique (lane, order_id); index (lane, reseller_id, order_id)
+    unique (lane, order_id); index (reseller_id, order_id)
 """
 
 from collections.abc import Sequence

@@ -23,6 +23,9 @@ T = TypeVar("T")
 
 _TROUBLE = (*DATABASE_ERRORS, DatabaseUnavailable, Overloaded)
 _AFTER_TROUBLE_SECONDS = 0.5
+_PATIENCE = 4
+_MOST_A_CLAIM = 64
+"""A claim looks at several rows for each that it wants; few places must not cost a long look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +93,14 @@ class Loop(Generic[T]):
                 self._handover.open(start, self._has_room)
             while not stop.is_set():
                 free = self._most_in_flight - len(self._acting)
-                claimed = await self._claim_some(free) if free > 0 else ()
+                claimed = await self._claim_some(min(free, _MOST_A_CLAIM)) if free > 0 else ()
                 self._more = free <= 0 or bool(claimed)
                 for piece in claimed:
                     start(piece)
                 if claimed:
                     # A little patience makes one claim out of many small ones.
-                    await asyncio.sleep(self._rhythm.gap_seconds)
+                    many = len(claimed) >= _MOST_A_CLAIM // 2
+                    await asyncio.sleep(self._rhythm.gap_seconds * (1 if many else _PATIENCE))
                 else:
                     await self._hints.wait(self._topic, self._rhythm.pause_seconds())
             await self._finish()

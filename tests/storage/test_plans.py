@@ -233,7 +233,8 @@ async def explained(
 def scanned_whole(nodes: list[dict[str, Any]]) -> list[str]:
     """Growing tables that a plan reads from end to end."""
     return [
-        f"{node['Node Type']} on {node['Relation Name']}"
+        f"{node['Node Type']} on {node['Relation Name']} by {node.get('Index Name')}"
+        f" where {node.get('Index Cond')}"
         for node in nodes
         if node.get("Relation Name") in GROWING
         and (node["Node Type"] == "Seq Scan" or not _bounded(node))
@@ -241,10 +242,11 @@ def scanned_whole(nodes: list[dict[str, Any]]) -> list[str]:
 
 
 def _bounded(node: dict[str, Any]) -> bool:
-    """Whether an index scan has a condition, or an order that a limit cuts short."""
+    """Whether an index scan has a key besides the lane, or an order that a limit cuts short."""
     ordered = node.get("Index Name", "") in ORDERED
     scan = node["Node Type"].startswith("Index")
-    return not scan or "Index Cond" in node or ordered
+    keyed = [each for each in node.get("Index Cond", "").split(" AND ") if "(lane =" not in each]
+    return not scan or any(keyed) or ordered
 
 
 ORDERED = {"attempts_due", "deliveries_due", "callbacks_waiting"}

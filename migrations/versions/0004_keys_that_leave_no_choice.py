@@ -1,4 +1,4 @@
-"""Room for an order's end on the page where it began. Revision 0004."""
+"""Keys that leave the planner no choice, and room for an order's end. Revision 0004."""
 
 from pathlib import Path
 
