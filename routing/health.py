@@ -83,10 +83,6 @@ class Breaker:
             self._take_probe(now_seconds)
         return self._period
 
-    def stands(self, ticket: int) -> bool:
-        """Whether a call with this ticket may still be made: the dealer did not go down since."""
-        return ticket == self._period or self._opened_at is None
-
     def succeeded(self, ticket: int, now_seconds: float) -> None:
         """The dealer answered; what it said does not matter here."""
         if ticket != self._period:

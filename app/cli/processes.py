@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -20,9 +19,13 @@ import structlog
 
 log = structlog.get_logger()
 
-_LOOK_SECONDS = 0.2
+_LOOK_SECONDS = 0.1
 _ESTABLISHED_SECONDS = 10.0
 """A process that ends younger than this will not do better the next time."""
+
+
+_AGAIN_SECONDS = 1.0
+"""How long after such an end the next one is tried beside others that do well."""
 
 
 @dataclass(slots=True)
@@ -32,6 +35,23 @@ class _Child:
     number: int
     popen: "subprocess.Popen[bytes]"
     started_at: float
+    told: bool = False
+    """Whether a signal was passed on to it."""
+
+    @property
+    def runs(self) -> bool:
+        return self.popen.poll() is None
+
+    @property
+    def age_seconds(self) -> float:
+        return time.monotonic() - self.started_at
+
+    @property
+    def status(self) -> int:
+        """Its exit status; 0 where it ended by the signal that it was told to end by."""
+        status = self.popen.wait()
+        expected = self.told and -status in (signal.SIGTERM, signal.SIGINT)
+        return 0 if expected else abs(status)
 
 
 def run_processes(
@@ -51,7 +71,11 @@ def run_processes(
 
 
 class _Family:
-    """The children of this process."""
+    """The children of this process.
+
+    A signal is only noted where it arrives and passed on by the loop, so that one which comes
+    while a child is being started reaches that child too.
+    """
 
     def __init__(
         self,
@@ -64,17 +88,29 @@ class _Family:
         self._command = command
         self._metrics_port = metrics_port
         self._life = life
-        self._stopping = threading.Event()
-        self._children: list[_Child] = []
+        self._signals: list[int] = []
+        self._children: dict[int, _Child] = {}
+        self._start_again_at: dict[int, float] = {}
+        self._failure = 0
 
     def run(self, count: int) -> int:
         """Start all, keep all alive, end all."""
-        with self._passing_signals_on():
-            self._children = [self._start(number) for number in range(count)]
-            while not self._stopping.wait(_LOOK_SECONDS):
-                for child in [each for each in self._children if each.popen.poll() is not None]:
-                    self._replace(child)
-            return max((abs(child.popen.wait()) for child in self._children), default=0)
+        with self._noting_signals():
+            self._start_again_at = dict.fromkeys(range(count), 0.0)
+            while not self._signals:
+                self._start_what_is_due()
+                time.sleep(_LOOK_SECONDS)
+                for child in [each for each in self._children.values() if not each.runs]:
+                    self._mourn(child)
+            # Else callers would wait here for children that have closed theirs.
+            self._listener.close()
+            return self._end()
+
+    def _start_what_is_due(self) -> None:
+        for number, due_at in list(self._start_again_at.items()):
+            if not self._signals and time.monotonic() >= due_at:
+                self._children[number] = self._start(number)
+                del self._start_again_at[number]
 
     def _start(self, number: int) -> _Child:
         fd = self._listener.fileno()
@@ -90,25 +126,41 @@ class _Family:
         )
         return _Child(number, popen, time.monotonic())
 
-    def _replace(self, child: _Child) -> None:
-        """Start another one in the place of a process that ended by itself, or give up."""
-        status, age = child.popen.returncode, time.monotonic() - child.started_at
-        log.error("process.ended", process=child.number, status=status, age_seconds=round(age, 1))
-        if age < _ESTABLISHED_SECONDS:
-            self._pass_on(signal.SIGTERM)
-            return
-        self._children[child.number] = self._start(child.number)
+    def _mourn(self, child: _Child) -> None:
+        """Have another one started in the place of a process that ended by itself, or give up."""
+        status, age_seconds = child.popen.returncode, child.age_seconds
+        log.error(
+            "process.ended", process=child.number, status=status, age_seconds=round(age_seconds, 1)
+        )
+        del self._children[child.number]
+        early = age_seconds < _ESTABLISHED_SECONDS
+        others = (each.age_seconds >= _ESTABLISHED_SECONDS for each in self._children.values())
+        if early and not any(others):
+            self._failure = abs(status) or 1
+            self._signals.append(signal.SIGTERM)
+        wait_seconds = _AGAIN_SECONDS if early else 0.0
+        self._start_again_at[child.number] = time.monotonic() + wait_seconds
+
+    def _end(self) -> int:
+        """Pass every signal on until all have ended."""
+        passed_on = 0
+        while any(child.runs for child in self._children.values()):
+            for number in self._signals[passed_on:]:
+                passed_on += 1
+                self._pass_on(number)
+            time.sleep(_LOOK_SECONDS)
+        return max(self._failure, *(child.status for child in self._children.values()), 0)
 
     def _pass_on(self, number: int) -> None:
-        self._stopping.set()
-        for child in self._children:
-            if child.popen.poll() is None:
+        for child in self._children.values():
+            if child.runs:
+                child.told = True
                 child.popen.send_signal(number)
 
     @contextlib.contextmanager
-    def _passing_signals_on(self) -> Generator[None]:
+    def _noting_signals(self) -> Generator[None]:
         before = {
-            number: signal.signal(number, lambda received, _: self._pass_on(received))
+            number: signal.signal(number, lambda received, _: self._signals.append(received))
             for number in (signal.SIGTERM, signal.SIGINT)
         }
         try:

@@ -4,7 +4,6 @@ What comes back is the dealer's answer, or a report of our own transport. Only a
 was never made proves that nothing was sent.
 """
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -48,13 +47,17 @@ class DealerCalls:
     def __init__(self, metrics: Metrics, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._metrics = metrics
         self._clients: dict[tuple[str, Kind], tuple[tuple[int, float], OutboundClient]] = {}
-        self._gates: dict[str, tuple[int, asyncio.Semaphore]] = {}
         self._in_flight: Counter[tuple[str, Kind]] = Counter()
+        self._under_way: Counter[tuple[str, Kind]] = Counter()
         self.monotonic = monotonic
 
     def in_flight(self, dealer_id: str, kind: Kind) -> int:
         """How many acts of a kind were claimed for the dealer and are not over."""
         return self._in_flight[dealer_id, kind]
+
+    def under_way(self, dealer_id: str, kind: Kind) -> int:
+        """How many calls of a kind to the dealer are being made."""
+        return self._under_way[dealer_id, kind]
 
     def enter(self, dealer_id: str, kind: Kind) -> None:
         """Count an act that was claimed for the dealer."""
@@ -64,17 +67,10 @@ class DealerCalls:
         """The act is over."""
         self._in_flight[dealer_id, kind] -= 1
 
-    def gate(self, access: DealerAccess) -> asyncio.Semaphore:
-        """Lets as many purchases through at once as the dealer takes, in order of arrival."""
-        dealer_id, places = access.row.dealer_id, access.row.concurrency
-        known = self._gates.get(dealer_id)
-        if known is None or known[0] != places:
-            known = self._gates[dealer_id] = (places, asyncio.Semaphore(places))
-        return known[1]
-
     async def call(self, access: DealerAccess, request: Request, kind: Kind) -> Called:
         """Send once. Whatever goes wrong, and whatever is thrown, becomes a report."""
         started = self.monotonic()
+        self._under_way[access.row.dealer_id, kind] += 1
         try:
             answer = await self._client(access, kind).call(
                 request,
@@ -89,6 +85,7 @@ class DealerCalls:
             self._metrics.dealer_call_failed(access.row.dealer_id, kind, "call-failed")
             return Called(None, Report(Outcome.UNKNOWN, "call-failed", type(error).__name__))
         finally:
+            self._under_way[access.row.dealer_id, kind] -= 1
             seconds = self.monotonic() - started
             self._metrics.dealer_called(access.row.dealer_id, kind, seconds)
         return Called(answer, _ANSWERED)

@@ -39,8 +39,7 @@ log = structlog.get_logger()
 _MOVES = 64
 """How many rows a claim takes from a dealer that is down, to send them elsewhere."""
 _LATER = timedelta(seconds=1)
-_LINE = 2
-"""How many purchases may be claimed at once for each place at their dealer."""
+_KEPT_FOR_WAITING = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +145,8 @@ class Executor:
         if access is None or not self._has_room(access):
             self._crowded.add(route.dealer_id)
             return None
-        ticket = self._router.breaker(route.dealer_id).enter(self._calls.monotonic())
-        if ticket is None or not self.handover.reserve():
-            return None
-        self._intended[route.dealer_id] += 1
         started = boottime_seconds()
+        ticket = self._router.breaker(route.dealer_id).enter(self._calls.monotonic())
         new = self._attempt(order, 1, None, route, access, uuid7())
         purchase = Purchase(
             order.lane,
@@ -158,10 +154,13 @@ class Executor:
             1,
             access,
             _top_up(new, order, access),
-            ticket,
+            ticket or 0,
             self._lease.send_before(started, access),
             at_once=True,
         )
+        if not self.handover.reserve():
+            return None
+        self._intended[route.dealer_id] += 1
         return Intention(new, purchase)
 
     def intended(self, dealer_id: str) -> int:
@@ -178,14 +177,19 @@ class Executor:
         self.handover.release()
 
     def _has_room(self, access: DealerAccess) -> bool:
-        """Whether a new order may be claimed at once: the line at the dealer's gate is short."""
-        dealer_id = access.row.dealer_id
+        """Whether a new order may go at once; a quarter of the places is for those that wait."""
+        dealer_id, places = access.row.dealer_id, access.row.concurrency
+        most = places - max(1, places // _KEPT_FOR_WAITING)
         return (
             dealer_id not in self._crowded
-            and self._intended[dealer_id] < access.row.concurrency * _LINE
+            and self._held(dealer_id) < most
             and self._router.breaker(dealer_id).state(self._calls.monotonic())
             is BreakerState.CLOSED
         )
+
+    def _held(self, dealer_id: str) -> int:
+        """How many of the dealer's places are taken by purchases that it has not answered."""
+        return self._calls.in_flight(dealer_id, Kind.PURCHASE) + self._intended[dealer_id]
 
     def places(self) -> dict[str, int]:
         """How many rows each dealer can take now: free places, or rows to send elsewhere."""
@@ -193,7 +197,7 @@ class Executor:
         places = dict.fromkeys(trade.left_out, _MOVES)
         states = self._router.breaker_states()
         for dealer_id, access in trade.dealers.items():
-            free = access.row.concurrency - self._calls.in_flight(dealer_id, Kind.PURCHASE)
+            free = access.row.concurrency - self._held(dealer_id)
             if states[dealer_id] != BreakerState.CLOSED:
                 free = min(free, 1) if self._router.is_up(dealer_id) else _MOVES
             if free > 0:
@@ -375,8 +379,7 @@ class Executor:
     async def buy(self, purchase: Purchase) -> Word:
         """Buy once and return the dealer's word, or ours. Never raises."""
         try:
-            async with self._calls.gate(purchase.access):
-                report, transport = await self._buy(purchase)
+            report, transport = await self._buy(purchase)
         except asyncio.CancelledError:
             # Stopping: hand the question over at once instead of when the lease runs out.
             report, transport = Report(Outcome.UNKNOWN, "stopped"), True
@@ -395,9 +398,6 @@ class Executor:
         if boottime_seconds() >= purchase.send_before:
             late = Report(Outcome.REJECTED, "lease-ran-out", "not sent: the claim was too old")
             return late, True
-        if not breaker.stands(purchase.ticket):
-            down = Report(Outcome.REJECTED, "dealer-down", "not sent: the dealer went down before")
-            return down, True
         try:
             request = access.dialect.top_up(access.account, purchase.order)
         except Exception as error:  # noqa: BLE001 - nothing was sent, whatever the protocol tripped on

@@ -68,7 +68,7 @@ class Gauges:
         self._metrics.breakers(self._router.breaker_states())
         self._metrics.in_flight(
             {
-                (dealer_id, kind): self._calls.in_flight(dealer_id, kind)
+                (dealer_id, kind): self._calls.under_way(dealer_id, kind)
                 for dealer_id in trade.dealers
                 for kind in Kind
             }

@@ -12,6 +12,13 @@ def children(service: Process) -> list[psutil.Process]:
     return psutil.Process(service.popen.pid).children()
 
 
+def first_children(parent: psutil.Process) -> list[psutil.Process]:
+    """The children as soon as there is one."""
+    while not (found := parent.children()):
+        pass
+    return found
+
+
 async def test_one_of_two_killed_is_replaced_and_nothing_is_lost(shop: Shop) -> None:
     accepted: dict[str, str] = {}
     service = shop.start("serve", JALUR_PROCESSES="2", JALUR_DRAIN_SECONDS="0")
@@ -65,3 +72,14 @@ async def test_interrupt_is_passed_on_once(shop: Shop) -> None:
     service.send(signal.SIGINT)
     assert await asyncio.to_thread(service.popen.wait, 30) == 0
     assert not any(child.is_running() for child in both)
+
+
+async def test_signal_during_the_start_reaches_every_process(shop: Shop) -> None:
+    for _ in range(3):
+        service = shop.start("serve", JALUR_PROCESSES="4", JALUR_DRAIN_SECONDS="0")
+        parent = psutil.Process(service.popen.pid)
+        started = await asyncio.to_thread(first_children, parent)
+        service.send(signal.SIGTERM)
+        assert await asyncio.to_thread(service.popen.wait, 40) == 0
+        gone, alive = await asyncio.to_thread(psutil.wait_procs, started, 5)
+        assert (len(gone), alive) == (len(started), [])
