@@ -114,9 +114,9 @@ def _read_arguments() -> Wish:
     parser.add_argument("--runs", type=int, default=3, help="blocks to measure; 3")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of one load; 10")
     parser.add_argument("--orders", type=int, help="end a load after so many orders already")
-    parser.add_argument("--connections", type=int, default=64, help="requests at once; 64")
+    parser.add_argument("--connections", type=int, default=128, help="requests at once; 128")
     parser.add_argument(
-        "--open-orders", type=int, default=512, help="orders sent and not yet reported; 512"
+        "--open-orders", type=int, default=768, help="orders sent and not yet reported; 768"
     )
     parser.add_argument(
         "--only", action="append", choices=names, metavar="NAME", help=" or ".join(names)

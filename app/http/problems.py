@@ -24,7 +24,7 @@ from app.errors import (
     Unprocessable,
 )
 from app.http.answers import json_answer
-from app.storage.pool import DISCONNECTED, RETRIABLE
+from app.storage.pool import DISCONNECTED, LOCKED, RETRIABLE
 from schemas.problems import CATALOGUE, MEDIA_TYPE, problem_document
 
 log = structlog.get_logger()
@@ -95,7 +95,7 @@ def _path(location: tuple[int | str, ...]) -> str:
 # ------------------------------------------------------------------ what handlers raise
 
 
-EXPECTED = (Problem, Overloaded, DatabaseUnavailable, *DISCONNECTED, *RETRIABLE)
+EXPECTED = (Problem, Overloaded, DatabaseUnavailable, *DISCONNECTED, *RETRIABLE, *LOCKED)
 """What a handler may raise and `problem_of` has words for."""
 
 
@@ -103,7 +103,7 @@ def problem_of(error: Exception) -> Problem:
     """What a caller is told of one of the `EXPECTED` errors."""
     if isinstance(error, Problem):
         return error
-    if isinstance(error, Overloaded):
+    if isinstance(error, (Overloaded, *LOCKED)):
         return Unavailable("overloaded", "Too much is waiting; try again.", retry_after_seconds=1)
     log.warning("database.unavailable", reason=f"{type(error).__name__}: {error}")
     return Unavailable(

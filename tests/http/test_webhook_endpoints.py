@@ -57,3 +57,13 @@ async def test_a_deleted_endpoint_is_gone_and_its_events_stay(
     assert (await customer.http.get(PATH)).json()["data"] == []
     assert await shop.owner.fetchval("select status from webhook_endpoints") == "deleted"
     assert len((await customer.http.get("/v1/events")).json()["data"]) == 1
+
+
+async def test_an_endpoint_asked_for_while_its_reseller_is_locked_may_be_asked_for_again(
+    shop: Shop, customer: Customer
+) -> None:
+    async with shop.owner.transaction():
+        await shop.owner.execute("select from resellers for update")
+        answer = await customer.http.post(PATH, json={"url": URL})
+    assert_problem(answer, 503, "overloaded")
+    assert (await customer.http.post(PATH, json={"url": URL})).status_code == 201
