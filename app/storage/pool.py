@@ -20,9 +20,6 @@ Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 RETRIABLE = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 """The transaction was undone by the server and may simply be run again."""
 
-LOCKED = (asyncpg.LockNotAvailableError,)
-"""Rows stayed locked by others for longer than we wait; nothing was done."""
-
 DISCONNECTED = (
     OSError,
     asyncpg.InterfaceError,
