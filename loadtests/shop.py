@@ -26,6 +26,8 @@ from app.storage.pool import Connection, Pool, PoolSettings, open_pool
 from app.storage.resellers import NewReseller
 
 DEALER_TIMEOUT_SECONDS = 30.0
+DEALER_CONCURRENCY = 256
+"""Enough that an order seldom waits for a place: places are measured by nobody here."""
 _DEPOSIT_RUPIAH = 1_000_000_000_000
 _TEMPLATE = "jalur_load_template"
 _DATABASE = "jalur_load"
@@ -64,7 +66,9 @@ async def create(
     sealer = Sealer([secret_key])
     pool = await open_pool(PoolSettings(dsn, max_size=2))
     try:
-        await seed.seed_catalogue(pool, sealer, addresses.simulator, DEALER_TIMEOUT_SECONDS)
+        await seed.seed_catalogue(
+            pool, sealer, addresses.simulator, DEALER_TIMEOUT_SECONDS, DEALER_CONCURRENCY
+        )
         made = await _create_buyers(pool, sealer, addresses.receiver, buyers)
     finally:
         await pool.close()

@@ -65,6 +65,40 @@ class OutOfFunds(JalurError):
 Outcome = Accepted | Replayed | ReferenceTaken | OutOfFunds
 
 
+@dataclass(eq=False, slots=True)
+class _Arrival:
+    """A submission in the queue, and the claim of its first purchase once its batch is formed."""
+
+    submission: Submission
+    intention: Intention | None = None
+
+    @property
+    def lane(self) -> int:
+        return self.submission.order.lane
+
+    def candidate(self, executor: Executor | None) -> Candidate:
+        """The order as it is accepted now: with its first purchase, where that can be made here.
+
+        Only now is the dealer's place taken, so that none is held by an order that still waits.
+        """
+        order, route = self.submission.order, self.submission.route
+        if self.intention is None and executor is not None and route is not None:
+            self.intention = executor.intend(order, route)
+        claimed = self.intention.attempt if self.intention else None
+        return Candidate(order, self.submission.dealer_id, claimed)
+
+    def conclude(self, executor: Executor, future: "asyncio.Future[Outcome]") -> None:
+        """Buy what is claimed for certain; whatever else became of it, give the place back."""
+        if self.intention is None:
+            return
+        failed = future.cancelled() or future.exception() is not None
+        outcome = None if failed else future.result()
+        if isinstance(outcome, Accepted) and outcome.claimed:
+            executor.begin(self.intention)
+        else:
+            executor.abandon(self.intention)
+
+
 class Acceptor:
     """Accepts orders in batches, one flusher a lane group."""
 
@@ -81,8 +115,8 @@ class Acceptor:
         self._hints = hints
         self._metrics = metrics
         self._executor = executor
-        self.batches: LanedBatcher[Candidate, Outcome] = LanedBatcher(
-            self._apply, lambda candidate: candidate.order.lane, lane_groups, limits
+        self.batches: LanedBatcher[_Arrival, Outcome] = LanedBatcher(
+            self._apply, lambda arrival: arrival.lane, lane_groups, limits
         )
 
     async def accept(self, submission: Submission) -> Accepted | Replayed:
@@ -97,31 +131,22 @@ class Acceptor:
         raise outcome
 
     def _put(self, submission: Submission) -> "asyncio.Future[Outcome]":
-        """Queue an order, with its first purchase where this process can make it."""
-        order, executor = submission.order, self._executor
-        intention = None
-        if executor is not None and submission.route is not None:
-            intention = executor.intend(order, submission.route)
-        if executor is None or intention is None:
-            return self.batches.put(Candidate(order, submission.dealer_id))
-        try:
-            future = self.batches.put(Candidate(order, submission.dealer_id, intention.attempt))
-        except BaseException:
-            executor.abandon(intention)
-            raise
-        # Not the caller's task: it may be gone by the time the order is accepted.
-        future.add_done_callback(partial(_conclude, executor, intention))
+        arrival = _Arrival(submission)
+        future = self.batches.put(arrival)
+        if self._executor is not None and submission.route is not None:
+            # Not the caller's task: it may be gone by the time the order is accepted.
+            future.add_done_callback(partial(arrival.conclude, self._executor))
         return future
 
-    async def _apply(self, batch: list[Candidate]) -> list[Outcome]:
+    async def _apply(self, batch: list[_Arrival]) -> list[Outcome]:
         """Decide every order of a batch; each round is one statement and one commit.
 
         A second round is for those that a first one could not decide: an order refused behind a
         larger refused one, and a repetition of a reference that turned out to hold nothing.
         """
         outcomes: dict[int, Outcome] = {}
-        waiting = list(enumerate(batch))
         async with self._pool.acquire() as connection:
+            waiting = list(enumerate([each.candidate(self._executor) for each in batch]))
             while waiting:
                 leaders, followers = _split_by_reference(waiting)
                 verdicts = await self._accept(connection, [placed[1] for placed in leaders])
@@ -143,16 +168,6 @@ class Acceptor:
             except ReferenceRaced:
                 continue
         raise Overloaded("references are taken by other processes all the time")
-
-
-def _conclude(executor: Executor, intention: Intention, future: "asyncio.Future[Outcome]") -> None:
-    """Buy what is claimed for certain; whatever else became of the order, give the place back."""
-    failed = future.cancelled() or future.exception() is not None
-    outcome = None if failed else future.result()
-    if isinstance(outcome, Accepted) and outcome.claimed:
-        executor.begin(intention)
-    else:
-        executor.abandon(intention)
 
 
 Placed = tuple[int, Candidate]

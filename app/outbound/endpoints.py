@@ -36,6 +36,9 @@ TIMEOUT_SECONDS = 15.0
 PIN_SECONDS = 60.0
 MAX_ANSWER_BYTES = 16_384
 MAX_IN_FLIGHT_PER_HOST = 256
+MAX_WAITING_PER_HOST = 256
+"""Many endpoints may share a host: a burst waits its turn there. A host that hangs holds no more
+than these and those in flight, and leaves the other places to other hosts."""
 MAX_HOSTS = 256
 """A pool costs some 150 kB and 4 ms to build; the host used longest ago gives way."""
 RESOLVER_THREADS = 16
@@ -46,14 +49,32 @@ _MOST_URLS = 4096
 class _Host:
     """One host's pool and the address it is nailed to, renewed under its own lock."""
 
+    places: asyncio.Semaphore
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     address: IPAddress | None = None
     client: OutboundClient | None = None
     valid_until: float = 0.0
+    waiting: int = 0
 
     def current_client(self, now_monotonic: float) -> OutboundClient | None:
         """The pool, while its pin is young enough to be trusted."""
         return self.client if now_monotonic < self.valid_until else None
+
+    async def take_place(self, longest_seconds: float) -> None:
+        """Wait for one of the host's places, in order of arrival. Raises `TransportFailure`."""
+        if not self.places.locked():
+            await self.places.acquire()  # at once
+            return
+        if self.waiting >= MAX_WAITING_PER_HOST:
+            raise _busy("too many calls wait for this host")
+        self.waiting += 1
+        try:
+            async with asyncio.timeout(longest_seconds):
+                await self.places.acquire()
+        except TimeoutError:
+            raise _busy("no place was free at this host in time") from None
+        finally:
+            self.waiting -= 1
 
 
 class EndpointClients:
@@ -66,6 +87,7 @@ class EndpointClients:
         connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS,
         pin_seconds: float = PIN_SECONDS,
         max_hosts: int = MAX_HOSTS,
+        max_in_flight_per_host: int = MAX_IN_FLIGHT_PER_HOST,
         resolver: Resolver | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -73,6 +95,7 @@ class EndpointClients:
         self._connect_timeout_seconds = connect_timeout_seconds
         self._pin_seconds = pin_seconds
         self._max_hosts = max_hosts
+        self._max_in_flight_per_host = max_in_flight_per_host
         self._monotonic = monotonic
         self._parse = lru_cache(_MOST_URLS)(partial(parse_endpoint_url, policy=policy))
         self._hosts: OrderedDict[str, _Host] = OrderedDict()
@@ -91,17 +114,23 @@ class EndpointClients:
         """POST once; any status is an answer, redirects too. The answer's body is cut at 16 kB.
 
         Raises `AddressRefused` before anything is connected, `TransportFailure` without an answer.
-        `timeout_seconds` covers name resolution as well.
+        `timeout_seconds` covers name resolution as well, and the wait for a place at the host, of
+        which half of it is the longest.
         """
         endpoint = self._parse(url)
         started = self._monotonic()
-        client = await self._pinned_client(endpoint)
-        remaining_seconds = max(0.0, timeout_seconds - (self._monotonic() - started))
-        return await client.call(
-            Request("POST", endpoint.url, headers, body),
-            timeout_seconds=remaining_seconds,
-            max_answer_bytes=MAX_ANSWER_BYTES,
-        )
+        host = self._host(endpoint.host)
+        await host.take_place(timeout_seconds / 2)
+        try:
+            client = await self._pinned_client(host, endpoint)
+            remaining_seconds = max(0.0, timeout_seconds - (self._monotonic() - started))
+            return await client.call(
+                Request("POST", endpoint.url, headers, body),
+                timeout_seconds=remaining_seconds,
+                max_answer_bytes=MAX_ANSWER_BYTES,
+            )
+        finally:
+            host.places.release()
 
     async def close(self) -> None:
         """Close every pool. A name still being resolved is given up."""
@@ -111,8 +140,7 @@ class EndpointClients:
                 await host.client.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _pinned_client(self, endpoint: EndpointUrl) -> OutboundClient:
-        host = self._host(endpoint.host)
+    async def _pinned_client(self, host: _Host, endpoint: EndpointUrl) -> OutboundClient:
         if (client := host.current_client(self._monotonic())) is not None:
             return client
         try:
@@ -127,7 +155,9 @@ class EndpointClients:
 
     def _host(self, name: str) -> _Host:
         """The host's place in the cache, as the one used last."""
-        host = self._hosts.setdefault(name, _Host())
+        host = self._hosts.get(name)
+        if host is None:
+            host = self._hosts[name] = _Host(asyncio.Semaphore(self._max_in_flight_per_host))
         self._hosts.move_to_end(name)
         while len(self._hosts) > self._max_hosts:
             # Dropped, not closed: calls still in flight keep their pool alive until they end.
@@ -149,7 +179,7 @@ class EndpointClients:
         # A literal address has nothing to resolve, so there is nothing to nail down.
         pin = Pin(endpoint.host, str(address)) if endpoint.literal is None else None
         return OutboundClient(
-            max_in_flight=MAX_IN_FLIGHT_PER_HOST,
+            max_in_flight=self._max_in_flight_per_host,
             connect_timeout_seconds=self._connect_timeout_seconds,
             pin=pin,
         )
@@ -162,6 +192,10 @@ class EndpointClients:
 def _addresses_of(host: str, port: int) -> Sequence[str]:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(address[0]) for _, _, _, _, address in found]
+
+
+def _busy(detail: str) -> TransportFailure:
+    return TransportFailure(FailureKind.BUSY, nothing_sent=True, detail=detail)
 
 
 def _unresolved(detail: str) -> TransportFailure:

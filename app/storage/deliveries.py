@@ -111,7 +111,10 @@ async def claim_due(
 
 
 async def record(connection: Connection, results: Sequence[TryResult]) -> None:
-    """Record tries that still hold their claim, and how long their endpoints have been failing."""
+    """Record tries that still hold their claim, and how long their endpoints have been failing.
+
+    What was neither charged nor answered was not sent, and says nothing about its endpoint.
+    """
     await connection.execute(
         """
         with tried as (
@@ -124,10 +127,10 @@ async def record(connection: Connection, results: Sequence[TryResult]) -> None:
                  k (lane, delivery_id, endpoint_id, claim_id, state, charged, due_at, last_status,
                     last_error)
             where d.lane = k.lane and d.delivery_id = k.delivery_id and d.claim_id = k.claim_id
-            returning d.lane, d.endpoint_id, d.state
+            returning d.lane, d.endpoint_id, d.state, k.charged or k.last_status is not null as sent
         ), seen as (
             select lane, endpoint_id, bool_or(state = 'delivered') as healthy
-            from tried group by lane, endpoint_id
+            from tried where sent group by lane, endpoint_id
         )
         update webhook_endpoints e
         set failing_since = case when seen.healthy then null else now() end

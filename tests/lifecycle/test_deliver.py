@@ -240,6 +240,7 @@ async def test_secret_that_cannot_be_opened_costs_no_try(shop: Shop):
         assert peer.requests == []
     row = await the_delivery(shop)
     assert (row["state"], row["tries"]) == ("pending", 0)
+    assert await shop.value("select failing_since is null from webhook_endpoints")
 
 
 async def test_time_out_is_a_failed_try(shop: Shop, database_dsn: str):

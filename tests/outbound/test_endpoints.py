@@ -244,6 +244,46 @@ async def test_a_silent_endpoint_ends_at_the_total_time_out(clients: EndpointCli
     assert caught.value.kind is FailureKind.TIMED_OUT
 
 
+async def test_a_burst_at_one_host_waits_its_turn_and_leaves_other_hosts_alone(names: Names):
+    clients = EndpointClients(LOOPBACK_ONE, resolver=names.resolve, max_in_flight_per_host=1)
+    first_heard, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow_at_first(conversation: Conversation) -> None:
+        if conversation.number == 1:
+            first_heard.set()
+            await go_on.wait()
+        await answer_forever(conversation)
+
+    async with listening(slow_at_first) as slow, listening(answer_forever) as other:
+        burst = [
+            asyncio.ensure_future(clients.post(f"http://a.test:{slow.port}/{n}", {}, b"{}"))
+            for n in range(3)
+        ]
+        await first_heard.wait()
+        answer = await clients.post(f"http://b.test:{other.port}/", {}, b"{}")
+        assert answer.status == 200
+        assert slow.connections == 1
+        go_on.set()
+        assert [answer.status for answer in await asyncio.gather(*burst)] == [200, 200, 200]
+    await clients.close()
+
+
+async def test_no_place_at_a_host_in_half_of_the_time_is_a_failure_that_sent_nothing(names: Names):
+    clients = EndpointClients(LOOPBACK_ONE, resolver=names.resolve, max_in_flight_per_host=1)
+    async with listening(hang) as peer:
+        url = f"http://a.test:{peer.port}/"
+        first = asyncio.ensure_future(clients.post(url, {}, b"{}"))
+        await peer.called.wait()
+        with pytest.raises(TransportFailure) as caught:
+            await clients.post(url, {}, b"{}", timeout_seconds=0.1)
+        assert caught.value.kind is FailureKind.BUSY
+        assert caught.value.nothing_sent
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+    assert len(peer.requests) <= 1
+    await clients.close()
+
+
 async def test_a_long_answer_is_cut(clients: EndpointClients):
     async def answer(conversation: Conversation) -> None:
         await conversation.read_request()

@@ -22,6 +22,8 @@ from app.storage.resellers import NewReseller
 FIRST_DEPOSIT_RUPIAH = 10_000_000_000
 CALLBACK_TOKEN = "demo-path"  # noqa: S105 - part of a loopback address
 
+_CONCURRENCY = 64
+
 REGIONS = [("bandung", "jabar"), ("bogor", "jabar"), ("medan", "sumut"), ("makassar", "sulsel")]
 DENOMINATIONS = (5_000, 10_000, 25_000, 50_000)
 
@@ -123,9 +125,16 @@ def simulator_config(base_url: str, seconds: dict[str, float]) -> dict[str, obje
 
 
 async def seed_catalogue(
-    pool: Pool, sealer: Sealer, simulator_url: str, timeout_seconds: float
+    pool: Pool,
+    sealer: Sealer,
+    simulator_url: str,
+    timeout_seconds: float,
+    concurrency: int = _CONCURRENCY,
 ) -> None:
-    """Write products, prices, dealers and routes, and publish them."""
+    """Write products, prices, dealers and routes, and publish them.
+
+    Each dealer takes `concurrency` purchases at once and has `timeout_seconds` to answer one.
+    """
     shop = products()
     async with pool.acquire() as connection, connection.transaction():
         await catalogue.put_regions(connection, REGIONS)
@@ -135,14 +144,21 @@ async def seed_catalogue(
         )
         await catalogue.put_dealers(
             connection,
-            [_dealer_row(each, sealer, simulator_url, timeout_seconds) for each in DEALERS],
+            [
+                _dealer_row(each, sealer, simulator_url, timeout_seconds, concurrency)
+                for each in DEALERS
+            ],
         )
         await catalogue.put_routes(connection, _routes(shop))
         await catalogue.publish(connection)
 
 
 def _dealer_row(
-    dealer: DemoDealer, sealer: Sealer, simulator_url: str, timeout_seconds: float
+    dealer: DemoDealer,
+    sealer: Sealer,
+    simulator_url: str,
+    timeout_seconds: float,
+    concurrency: int,
 ) -> DealerRow:
     sealed = sealer.seal(json.dumps(dealer.credentials), credentials_context(dealer.dealer_id))
     options = {"check_interval_seconds": "1"}
@@ -157,7 +173,7 @@ def _dealer_row(
         credentials_sealed=sealed,
         options=json.dumps(options),
         callback_token=CALLBACK_TOKEN,
-        concurrency=64,
+        concurrency=concurrency,
         timeout_seconds=timeout_seconds,
         connect_timeout_seconds=2.0,
         enabled=True,
