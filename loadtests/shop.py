@@ -31,6 +31,18 @@ DEALER_CONCURRENCY = 256
 _DEPOSIT_RUPIAH = 1_000_000_000_000
 _TEMPLATE = "jalur_load_template"
 _DATABASE = "jalur_load"
+_ANALYZE_WHAT_HAS_ROWS = """
+do $$
+declare kept record;
+begin
+    for kept in
+        select relid::regclass as name from pg_stat_user_tables where pg_relation_size(relid) > 0
+    loop
+        execute format('analyze %s', kept.name);
+    end loop;
+end $$
+"""
+"""As autovacuum would; a table that nothing was ever written to has no statistics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +84,7 @@ async def create(
         made = await _create_buyers(pool, sealer, addresses.receiver, buyers)
     finally:
         await pool.close()
-    await _execute(dsn, "vacuum analyze")
+    await _execute(dsn, _ANALYZE_WHAT_HAS_ROWS)
     return made
 
 

@@ -138,16 +138,19 @@ async def claimed(
 
 
 async def lock(connection: Connection, keys: Sequence[tuple[int, UUID]]) -> list[LockedAttempt]:
-    """Lock and read every attempt of orders that are locked already."""
+    """Lock and read every attempt of orders that are locked already, in the order of `keys`."""
     rows = await connection.fetch(
         """
         select a.lane, a.order_id, a.attempt_no, a.dealer_id, a.dealer_ref, a.cost, a.state,
                a.fence, a.claim_id, a.due_at, a.checks, a.asked_at, a.absent_since,
                a.serial_number, a.charged, a.code, a.message, a.sent_at, a.closed_at
         from unnest($1::smallint[], $2::uuid[]) k (lane, order_id)
-        join attempts a on a.lane = k.lane and a.order_id = k.order_id
-        order by a.lane, a.order_id, a.attempt_no
-        for update of a
+        cross join lateral (
+            select * from attempts
+            where lane = k.lane and order_id = k.order_id
+            order by attempt_no
+            for update
+        ) a
         """,
         *transposed(keys, 2),
     )
@@ -187,7 +190,7 @@ async def claim_due(
 
     At most `places[dealer]` are taken of a dealer, `places_elsewhere` of one not named, so that a
     slow dealer leaves room for the others. What was `sent` and ran out becomes `unknown`. Nothing
-    is claimed while purchases hold.
+    is claimed while purchases hold. The lanes are no key here (hence `+ 0`): what is due is few.
     """
     rows = await connection.fetch(
         """
@@ -196,7 +199,7 @@ async def claim_due(
                    row_number() over (partition by a.dealer_id order by a.due_at) as place
             from (
                 select * from attempts
-                where due_at <= now() and lane = any($2::smallint[])
+                where due_at <= now() and lane + 0 = any($2::smallint[])
                   and dealer_id <> all($7::text[])
                 order by due_at
                 limit $3 * 8

@@ -81,7 +81,8 @@ class OrderChange(NamedTuple):
 
 
 async def lock(connection: Connection, keys: Sequence[tuple[int, UUID]]) -> list[LockedOrder]:
-    """Lock orders in key order and read what settling needs."""
+    """Lock orders in the order of `keys`, which is ascending everywhere, and read what settling
+    needs."""
     lanes, order_ids = transposed(keys, 2)
     rows = await connection.fetch(
         """
@@ -90,9 +91,9 @@ async def lock(connection: Connection, keys: Sequence[tuple[int, UUID]]) -> list
                o.failure_code, o.failure_message, o.serial_number, o.version, o.retry_until,
                o.created_at, o.finished_at, o.metadata, o.serving_attempt, now()
         from unnest($1::smallint[], $2::uuid[]) k (lane, order_id)
-        join orders o on o.lane = k.lane and o.order_id = k.order_id
-        order by o.lane, o.order_id
-        for update of o
+        cross join lateral (
+            select * from orders where lane = k.lane and order_id = k.order_id for update
+        ) o
         """,
         lanes,
         order_ids,

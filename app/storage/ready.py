@@ -69,6 +69,7 @@ async def take(
 
     Nothing is taken while purchases hold, nor for an order that is not open. The backlog is never
     sorted: the index gives each lane's rows in order, and the lanes rotate from claim to claim.
+    Orders are looked up one by one: a join planned while this queue was empty would read them all.
     """
     dealers, limits = transposed(wanted, 2)
     rows = await connection.fetch(
@@ -79,6 +80,7 @@ async def take(
                case when r.attempt_no = 1 then '{}' else array(
                    select a.dealer_id from attempts a
                    where a.lane = r.lane and a.order_id = r.order_id
+                   order by a.attempt_no
                ) end
         from unnest($1::text[], $2::integer[]) d (dealer_id, places)
         cross join lateral (
@@ -93,7 +95,9 @@ async def take(
             ) found
             limit d.places
         ) r
-        join orders o on o.lane = r.lane and o.order_id = r.order_id
+        cross join lateral (
+            select * from orders where lane = r.lane and order_id = r.order_id offset 0
+        ) o
         where o.status in ('accepted', 'processing')
           and not exists (select from purchases_held)
         """,
@@ -115,7 +119,7 @@ class Waiting:
 
 
 async def lock(connection: Connection, keys: Sequence[tuple[int, UUID]]) -> list[Waiting]:
-    """Lock the waiting next attempts of orders that are locked already.
+    """Lock the waiting next attempts of orders that are locked already, in the order of `keys`.
 
     It must be a statement of its own behind the orders' lock: only then does it see what the
     holder before wrote. Where a claim holds the row, this waits until it is gone.
@@ -124,9 +128,9 @@ async def lock(connection: Connection, keys: Sequence[tuple[int, UUID]]) -> list
         """
         select r.lane, r.order_id, r.dealer_id
         from unnest($1::smallint[], $2::uuid[]) k (lane, order_id)
-        join ready r on r.lane = k.lane and r.order_id = k.order_id
-        order by r.lane, r.order_id
-        for update of r
+        cross join lateral (
+            select * from ready where lane = k.lane and order_id = k.order_id for update
+        ) r
         """,
         *transposed(keys, 2),
     )

@@ -185,14 +185,14 @@ def dsn(
     """A database without a row, and one with a day's trade that nobody has analysed yet."""
     with fresh_database(postgres.dsn, migrated_template) as address:
         if request.param == "busy":
-            asyncio.run(trade(address))
+            asyncio.run(execute(address, A_DAYS_TRADE))
         yield address
 
 
-async def trade(dsn: str) -> None:
+async def execute(dsn: str, statement: str) -> None:
     connection = await asyncpg.connect(dsn)
     try:
-        await connection.execute(A_DAYS_TRADE)
+        await connection.execute(statement)
     finally:
         await connection.close()
 
@@ -257,6 +257,26 @@ ORDERED = {"attempts_due", "deliveries_due", "callbacks_waiting"}
 async def test_hot_statement_reads_by_key_when(dsn: str, what: str):
     for nodes in await plans(dsn, HOT[what]):
         assert scanned_whole(nodes) == []
+
+
+@pytest.fixture
+def vacuumed(postgres: RunningPostgres, migrated_template: str) -> Iterator[str]:
+    """A database whose statistics say that it is empty, as vacuum finds the queue now and then."""
+    with fresh_database(postgres.dsn, migrated_template) as address:
+        asyncio.run(execute(address, "vacuum analyze"))
+        yield address
+
+
+@pytest.mark.parametrize("what", ["ready rows are taken", "ready rows are locked"])
+async def test_plan_made_while_the_queue_was_empty_serves_a_long_one(vacuumed: str, what: str):
+    for nodes in await plans(vacuumed, HOT[what]):
+        assert scanned_whole(nodes) == []
+
+
+@pytest.mark.parametrize("what", ["due attempts are claimed", "deliveries are claimed"])
+async def test_what_is_due_is_read_in_order_of_time(dsn: str, what: str):
+    for nodes in await plans(dsn, HOT[what]):
+        assert [node for node in nodes if node.get("Index Name") in ORDERED]
 
 
 async def test_backlog_is_never_sorted(dsn: str):
