@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, BinaryIO, Literal, TextIO, TypeAlias, cast
+from uuid import UUID
 
 import orjson
 import structlog
@@ -62,7 +63,7 @@ _PHONE_NUMBER = re.compile(
     rb"(?:0|\+?62)8[0-9]{8,11}(?![0-9A-Za-z])"
 )
 _HINT_OF_A_NUMBER = re.compile(rb"8[0-9]{8}")
-_SIMPLE = frozenset({str, int, float, bool, type(None)})
+_SIMPLE = frozenset({str, int, float, bool, type(None), UUID, datetime})
 _SILENT = ("uvicorn.access", "asyncio", "httpx", "httpcore")
 _TOGETHER_SECONDS = 0.1
 _DUMP = orjson.OPT_UTC_Z | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_NON_STR_KEYS

@@ -10,6 +10,7 @@ from uuid import UUID
 from dealers.contract import ReferenceRules
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
 _LANE_LENGTH = 2
 _LONGEST = 22
 _SHORTEST = 14
@@ -42,8 +43,10 @@ def lane_of_reference(dealer_ref: str, lanes: int) -> int | None:
 
 def _base36(number: int, width: int) -> str:
     """The last `width` digits of a number in base 36."""
-    digits: list[str] = []
-    for _ in range(width):
-        number, digit = divmod(number, len(_DIGITS))
-        digits.append(_DIGITS[digit])
-    return "".join(reversed(digits))
+    pairs: list[str] = []
+    number %= len(_DIGITS) ** width
+    for _ in range((width + 1) // 2):
+        number, pair = divmod(number, len(_PAIRS))
+        pairs.append(_PAIRS[pair])
+    pairs.reverse()
+    return "".join(pairs)[-width:]

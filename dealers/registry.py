@@ -187,17 +187,23 @@ def _readable(read: Callable[[Account, Answer], _Read], account: Account, answer
 
 
 def _storable(report: Report) -> Report:
+    code = _one_line(report.code, _LONGEST_CODE)
+    message = _one_line(report.message, _LONGEST_TEXT)
+    serial_number = _one_line(report.serial_number or "", _LONGEST_TEXT) or None
     price = report.price_rupiah
+    if not price or not 0 < price <= _LARGEST_AMOUNT_RUPIAH:
+        price = None
+    kept = (code, message, serial_number, price)
+    if kept == (report.code, report.message, report.serial_number, report.price_rupiah):
+        return report
     return replace(
-        report,
-        code=_one_line(report.code, _LONGEST_CODE),
-        message=_one_line(report.message, _LONGEST_TEXT),
-        serial_number=_one_line(report.serial_number or "", _LONGEST_TEXT) or None,
-        price_rupiah=price if price and 0 < price <= _LARGEST_AMOUNT_RUPIAH else None,
+        report, code=code, message=message, serial_number=serial_number, price_rupiah=price
     )
 
 
 def _one_line(text: str, limit: int) -> str:
     # PostgreSQL refuses NUL and lone surrogates: one such row would fail its whole batch.
-    printable = "".join(letter if letter.isprintable() else " " for letter in text[: limit * 4])
-    return " ".join(printable.split())[:limit]
+    text = text[: limit * 4]
+    if not text.isprintable():
+        text = "".join(letter if letter.isprintable() else " " for letter in text)
+    return " ".join(text.split())[:limit]

@@ -109,7 +109,7 @@ def order_document(
     finished_at: datetime | None,
     metadata: str | None,
 ) -> dict[str, object]:
-    """The order as `Order` describes it, ready for JSON. Times are aware; `metadata` is JSON text.
+    """The order as `Order` describes it, for orjson. Times are aware; `metadata` is JSON text.
 
     Answers and webhooks are both made here, so that they cannot tell different stories.
     """
@@ -129,7 +129,7 @@ def order_document(
         "serial_number": serial_number,
         "failure": failure,
         "version": version,
-        "created_at": created_at.isoformat(),
-        "finished_at": None if finished_at is None else finished_at.isoformat(),
+        "created_at": created_at,
+        "finished_at": finished_at,
         "metadata": None if metadata is None else orjson.loads(metadata),
     }

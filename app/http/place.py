@@ -252,8 +252,8 @@ def _tell(api: Api, order: NewOrder, pick: _Pick) -> None:
         api.metrics.monopoly_avoided(market, pick.decision.monopoly_cost_rupiah)
     log.info(
         "order.accepted",
-        order_id=str(order.order_id),
-        reseller_id=str(order.reseller_id),
+        order_id=order.order_id,
+        reseller_id=order.reseller_id,
         dealer_id=pick.route.dealer_id,
         price=order.price,
     )
@@ -302,7 +302,7 @@ async def _replay(api: Api, caller: KeyHolder, order_id: UUID) -> Response:
     if view is None:
         raise RuntimeError(f"the order {order_id} holds a reference but cannot be read")
     api.metrics.order_replayed()
-    log.info("order.replayed", order_id=str(order_id), reseller_id=str(caller.reseller_id))
+    log.info("order.replayed", order_id=order_id, reseller_id=caller.reseller_id)
     answer = order_answer(view)
     answer.headers["idempotency-replayed"] = "true"
     answer.headers["location"] = f"/v1/orders/{order_id}"

@@ -315,9 +315,7 @@ class Deliverer:
     async def _disable(self, delivery: DueDelivery) -> None:
         async with self._pool.acquire() as connection:
             if await endpoints.disable(connection, delivery.lane, delivery.endpoint_id):
-                log.warning(
-                    "endpoint.disabled", endpoint_id=str(delivery.endpoint_id), reason="gone"
-                )
+                log.warning("endpoint.disabled", endpoint_id=delivery.endpoint_id, reason="gone")
 
 
 def _lower(counts: Counter[UUID], endpoint_id: UUID) -> None:

@@ -283,7 +283,7 @@ class Executor:
         try:
             await self._settler.withdraw(row.lane, row.order_id, Withdrawal.EXPIRED)
         except (DatabaseUnavailable, Overloaded) as error:
-            log.warning("order.not_expired", order_id=str(row.order_id), reason=str(error))
+            log.warning("order.not_expired", order_id=row.order_id, reason=str(error))
 
     async def _commit_intent(self, connection: Connection, plan: _Plan) -> None:
         if plan.moves:
@@ -390,7 +390,7 @@ class Executor:
         try:
             await self._settler.settle(purchase.lane, purchase.order_id, word)
         except (DatabaseUnavailable, Overloaded) as error:
-            log.warning("word.lost", order_id=str(purchase.order_id), reason=str(error))
+            log.warning("word.lost", order_id=purchase.order_id, reason=str(error))
 
     async def _buy(self, purchase: Purchase) -> tuple[Report, bool]:
         access = purchase.access

@@ -145,7 +145,7 @@ class Receiver:
             return "unmatched"
         log.info(
             "callback.read",
-            order_id=str(found.order_id),
+            order_id=found.order_id,
             attempt_no=found.attempt_no,
             dealer_id=dealer_id,
             outcome=read.report.outcome,

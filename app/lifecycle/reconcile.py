@@ -99,7 +99,7 @@ class Reconciler:
         try:
             await self._settler.settle(due.lane, due.order_id, word)
         except (DatabaseUnavailable, Overloaded) as error:
-            log.warning("word.lost", order_id=str(due.order_id), reason=str(error))
+            log.warning("word.lost", order_id=due.order_id, reason=str(error))
 
     async def _ask(self, check: Check) -> tuple[Report, bool]:
         due = check.due

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from operator import attrgetter
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -86,7 +87,6 @@ async def _accept(
     """Run the statement. A wallet is found by its place in `keys`, never by a join of the batch
     with itself, so that the work grows with the batch and not with its square."""
     place = {key: number for number, key in enumerate(keys, 1)}
-    intents = [_intent(each.intent) if each.intent else _NO_INTENT for each in candidates]
     return await connection.fetch(
         """
         with wallet as materialized (
@@ -113,22 +113,14 @@ async def _accept(
                    p.reserved[i.place] + (sum(i.price) filter (where h.order_id is null)
                        over arrival)::bigint as reserved_after,
                    p.complete, p.buying and i.claim_id is not null as claims
-            from unnest(
-                $3::bigint[], $4::smallint[], $5::uuid[], $6::uuid[], $7::text[], $8::bytea[],
-                $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
-                $15::bigint[], $16::bigint[], $17::timestamptz[], $18::timestamptz[],
-                $19::json[], $20::json[], $21::text[], $22::text[], $23::text[], $24::text[],
-                $25::bigint[], $26::bigint[], $27::uuid[]
-            ) with ordinality i (
-                place, lane, order_id, reseller_id, ref_id, fingerprint, sku, brand,
-                customer_number, cluster, region, outlet_id, order_max_price, price, retry_until,
-                created_at, metadata, decision, dealer_id, route_id, dealer_sku, dealer_ref, cost,
-                max_price, claim_id, position
-            )
+            from unnest($3::order_candidate[]) with ordinality i
             cross join purse p
-            left join order_references h on h.lane = i.lane and h.reseller_id = i.reseller_id
-                and h.ref_id = i.ref_id
-            window arrival as (partition by i.place order by i.position)
+            left join lateral (
+                select order_id, fingerprint from order_references
+                where lane = i.lane and reseller_id = i.reseller_id and ref_id = i.ref_id
+                offset 0
+            ) h on true
+            window arrival as (partition by i.place order by i.ordinality)
         ), verdict as materialized (
             select *, held_by is null and complete and available_after + credit >= 0 as admitted
             from judged
@@ -153,7 +145,7 @@ async def _accept(
                 max_price, claim_id, due_at, asked_at, sent_at
             )
             select lane, order_id, 1, dealer_id, route_id, dealer_sku, dealer_ref, cost,
-                   max_price, claim_id, now() + $28::interval, now(), now()
+                   max_price, claim_id, now() + $4::interval, now(), now()
             from verdict where admitted and claims
         ), entered as (
             insert into ledger_entries (
@@ -184,12 +176,15 @@ async def _accept(
                      and a.claim_id = v.claim_id
                ) else admitted and claims end
         from verdict v
-        order by position
+        order by ordinality
         """,
         *transposed(keys, 2),
-        [place[each.order.lane, each.order.reseller_id] for each in candidates],
-        *transposed([each.order for each in candidates], len(NewOrder._fields)),
-        [each.dealer_id for each in candidates],
-        *transposed(intents, len(_WANTED)),
+        [_row(each, place[each.order.lane, each.order.reseller_id]) for each in candidates],
         lease,
     )
+
+
+def _row(candidate: Candidate, place: int) -> tuple[Any, ...]:
+    """A candidate as the type `order_candidate`."""
+    intent = _NO_INTENT if candidate.intent is None else _intent(candidate.intent)
+    return (place, *candidate.order, candidate.dealer_id, *intent)

@@ -58,7 +58,7 @@ class LockedAttempt(NamedTuple):
 
 
 class AttemptChange(NamedTuple):
-    """What settling writes back: the whole changeable part."""
+    """What settling writes back, as the type `attempt_change`: the whole changeable part."""
 
     lane: int
     order_id: UUID
@@ -165,15 +165,10 @@ async def update(connection: Connection, changes: Sequence[AttemptChange]) -> No
         set state = k.state, claim_id = k.claim_id, due_at = k.due_at,
             absent_since = k.absent_since, code = k.code, message = k.message,
             serial_number = k.serial_number, charged = k.charged, closed_at = k.closed_at
-        from unnest(
-            $1::smallint[], $2::uuid[], $3::smallint[], $4::text[], $5::uuid[],
-            $6::timestamptz[], $7::timestamptz[], $8::text[], $9::text[], $10::text[],
-            $11::bigint[], $12::timestamptz[]
-        ) k (lane, order_id, attempt_no, state, claim_id, due_at, absent_since, code, message,
-             serial_number, charged, closed_at)
+        from unnest($1::attempt_change[]) k
         where a.lane = k.lane and a.order_id = k.order_id and a.attempt_no = k.attempt_no
         """,
-        *transposed(changes, len(AttemptChange._fields)),
+        changes,
     )
 
 

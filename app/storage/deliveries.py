@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from app.storage.pool import Connection, transposed
+from app.storage.pool import Connection
 
 
 class DueDelivery(NamedTuple):
@@ -33,7 +33,10 @@ class DueDelivery(NamedTuple):
 
 
 class TryResult(NamedTuple):
-    """How one try ended. `due_at` is the next try; None when nothing is left to do."""
+    """How one try ended, as the type `delivery_try`.
+
+    `due_at` is the next try; None when nothing is left to do.
+    """
 
     lane: int
     delivery_id: UUID
@@ -123,10 +126,7 @@ async def record(connection: Connection, results: Sequence[TryResult]) -> None:
             set state = k.state, tries = d.tries + k.charged::int::smallint, claim_id = null,
                 due_at = k.due_at, last_status = k.last_status, last_error = k.last_error,
                 delivered_at = case k.state when 'delivered' then now() end
-            from unnest($1::smallint[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[],
-                        $6::boolean[], $7::timestamptz[], $8::smallint[], $9::text[])
-                 k (lane, delivery_id, endpoint_id, claim_id, state, charged, due_at, last_status,
-                    last_error)
+            from unnest($1::delivery_try[]) k
             where d.lane = k.lane and d.delivery_id = k.delivery_id and d.claim_id = k.claim_id
             returning d.lane, d.endpoint_id, d.state, k.charged or k.last_status is not null as sent
         ), seen as (
@@ -139,7 +139,7 @@ async def record(connection: Connection, results: Sequence[TryResult]) -> None:
         where e.lane = seen.lane and e.endpoint_id = seen.endpoint_id
           and (e.failing_since is not null) = seen.healthy
         """,
-        *transposed(results, len(TryResult._fields)),
+        results,
     )
 
 

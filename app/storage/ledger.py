@@ -10,7 +10,7 @@ are one statement, since both draw their numbers under the wallet's lock, and a 
 for a round trip holds up the reseller's next order.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -92,8 +92,8 @@ async def write(
     """
     keys = sorted({(each.lane, each.reseller_id) for each in (*movements, *news)})
     tallies = _Tallies(keys)
-    placed_movements = [tallies.move(each) for each in movements]
-    placed_news = {each.event_id: tallies.tell(each) for each in news}
+    placed_movements = [(*each, *tallies.move(each)) for each in movements]
+    placed_news = {each.event_id: (*each, *tallies.tell(each)) for each in news}
     written = await connection.execute(
         """
         with wallet as materialized (
@@ -117,40 +117,22 @@ async def write(
                    m.reserved_delta, m.outside_delta, m.reference, p.entry_seq[m.place] + m.number,
                    p.available[m.place] + m.available_so_far,
                    p.reserved[m.place] + m.reserved_so_far
-            from unnest(
-                $3::smallint[], $4::uuid[], $5::text[], $6::uuid[], $7::text[], $8::bigint[],
-                $9::bigint[], $10::bigint[], $11::text[], $12::bigint[], $13::bigint[],
-                $14::bigint[], $15::bigint[]
-            ) m (
-                lane, reseller_id, kind, order_id, leg, available_delta, reserved_delta,
-                outside_delta, reference, place, number, available_so_far, reserved_so_far
-            )
+            from unnest($3::wallet_movement[]) m
             cross join purse p
         ), told as (
             insert into events (lane, reseller_id, event_id, type, order_id, order_version,
                                 payload, event_seq, created_at)
             select n.lane, n.reseller_id, n.event_id, n.type, n.order_id, n.order_version,
                    n.payload, p.event_seq[n.place] + n.number, now()
-            from unnest(
-                $16::smallint[], $17::uuid[], $18::uuid[], $19::text[], $20::uuid[],
-                $21::integer[], $22::text[], $23::bigint[], $24::bigint[]
-            ) n (
-                lane, reseller_id, event_id, type, order_id, order_version, payload, place, number
-            )
+            from unnest($4::event_news[]) n
             cross join purse p
         ), sent as (
             insert into deliveries (lane, delivery_id, endpoint_id, event_id, claim_id,
                                     reseller_id, order_id, event_seq, due_at)
             select d.lane, d.delivery_id, d.endpoint_id, d.event_id, d.claim_id, d.reseller_id,
                    d.order_id, p.event_seq[d.place] + d.number,
-                   case when d.claim_id is null then now() else now() + $38::interval end
-            from unnest(
-                $25::smallint[], $26::uuid[], $27::uuid[], $28::uuid[], $29::uuid[], $30::uuid[],
-                $31::uuid[], $32::bigint[], $33::bigint[]
-            ) d (
-                lane, delivery_id, endpoint_id, event_id, claim_id, reseller_id, order_id, place,
-                number
-            )
+                   case when d.claim_id is null then now() else now() + $10::interval end
+            from unnest($5::delivery_errand[]) d
             cross join purse p
         )
         update wallets w
@@ -158,20 +140,17 @@ async def write(
             reserved = p.reserved[k.place] + k.reserved,
             entry_seq = p.entry_seq[k.place] + k.entries,
             event_seq = p.event_seq[k.place] + k.events
-        from unnest($1::smallint[], $2::uuid[], $34::bigint[], $35::bigint[], $36::bigint[],
-                    $37::bigint[])
+        from unnest($1::smallint[], $2::uuid[], $6::bigint[], $7::bigint[], $8::bigint[],
+                    $9::bigint[])
              with ordinality k (lane, reseller_id, available, reserved, entries, events, place)
         cross join purse p
         where w.lane = k.lane and w.reseller_id = k.reseller_id
           and cardinality(p.available) = cardinality($1::smallint[])
         """,
         *transposed(keys, 2),
-        *transposed(movements, len(Movement._fields)),
-        *transposed(placed_movements, 4),
-        *transposed(news, len(News._fields)),
-        *transposed(list(placed_news.values()), 2),
-        *transposed(errands, len(Errand._fields)),
-        *_of_events(errands, news, placed_news),
+        placed_movements,
+        list(placed_news.values()),
+        [_place_errand(each, placed_news[each.event_id]) for each in errands],
         *transposed(tallies.totals, 4),
         lease,
     )
@@ -208,20 +187,10 @@ class _Tallies:
         return place, total[3]
 
 
-def _of_events(
-    errands: Sequence[Errand], news: Sequence[News], placed: Mapping[UUID, tuple[int, int]]
-) -> list[list[Any]]:
-    """Reseller, order, wallet's place and number of each errand's event."""
-    events = {each.event_id: each for each in news}
-    rows = [
-        (
-            events[each.event_id].reseller_id,
-            events[each.event_id].order_id,
-            *placed[each.event_id],
-        )
-        for each in errands
-    ]
-    return transposed(rows, 4)
+def _place_errand(errand: Errand, told: tuple[Any, ...]) -> tuple[Any, ...]:
+    """An errand with its event's reseller and order, wallet's place and number."""
+    _, reseller_id, _, _, order_id, _, _, place, number = told
+    return (*errand, reseller_id, order_id, place, number)
 
 
 async def lock(connection: Connection, key: WalletKey) -> Wallet | None:

@@ -65,7 +65,7 @@ class LockedOrder(NamedTuple):
 
 
 class OrderChange(NamedTuple):
-    """What settling writes back: the whole changeable part."""
+    """What settling writes back, as the type `order_change`: the whole changeable part."""
 
     lane: int
     order_id: UUID
@@ -110,14 +110,10 @@ async def update(connection: Connection, changes: Sequence[OrderChange]) -> None
             failure_code = k.failure_code, failure_message = k.failure_message,
             serial_number = k.serial_number, version = k.version, finished_at = k.finished_at,
             serving_attempt = k.serving_attempt
-        from unnest(
-            $1::smallint[], $2::uuid[], $3::text[], $4::boolean[], $5::smallint[], $6::text[],
-            $7::text[], $8::text[], $9::integer[], $10::timestamptz[], $11::smallint[]
-        ) k (lane, order_id, status, needs_review, corrections, failure_code, failure_message,
-             serial_number, version, finished_at, serving_attempt)
+        from unnest($1::order_change[]) k
         where o.lane = k.lane and o.order_id = k.order_id
         """,
-        *transposed(changes, len(OrderChange._fields)),
+        changes,
     )
 
 

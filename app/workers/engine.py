@@ -178,7 +178,7 @@ class Engine:
         try:
             log.debug(
                 "attempt.sent",
-                order_id=str(purchase.order_id),
+                order_id=purchase.order_id,
                 attempt_no=purchase.attempt_no,
                 dealer_id=purchase.access.row.dealer_id,
                 dealer_ref=purchase.order.dealer_ref,
@@ -192,7 +192,7 @@ class Engine:
         try:
             log.info(
                 "attempt.asked",
-                order_id=str(check.due.order_id),
+                order_id=check.due.order_id,
                 attempt_no=check.due.attempt_no,
                 dealer_id=check.due.dealer_id,
                 checks=check.due.checks,

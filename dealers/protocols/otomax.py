@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import parse_qs, quote, urlencode
+from urllib.parse import parse_qs, quote
 
 from dealers.contract import (
     Account,
@@ -210,7 +210,12 @@ def _sign(account: Account, *subject: str) -> str:
 
 def _get(account: Account, path: str, query: Mapping[str, str]) -> Request:
     address = account.base_url.rstrip("/") + path
-    return Request("GET", f"{address}?{urlencode(query, quote_via=quote, safe='')}")
+    # Most values are letters and digits, which quoting leaves as they are.
+    pairs = "&".join(
+        f"{name}={value if value.isascii() and value.isalnum() else quote(value, safe='')}"
+        for name, value in query.items()
+    )
+    return Request("GET", f"{address}?{pairs}")
 
 
 def _line(answer: Answer, order: TopUp) -> _Line | Report:

@@ -267,10 +267,20 @@ def vacuumed(postgres: RunningPostgres, migrated_template: str) -> Iterator[str]
         yield address
 
 
-@pytest.mark.parametrize("what", ["ready rows are taken", "ready rows are locked"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "orders are accepted",
+        "orders are locked",
+        "attempts are locked",
+        "ready rows are taken",
+        "ready rows are locked",
+    ],
+)
 async def test_plan_made_while_the_queue_was_empty_serves_a_long_one(vacuumed: str, what: str):
+    # Wallets are left out: a shop has resellers before it has orders.
     for nodes in await plans(vacuumed, HOT[what]):
-        assert scanned_whole(nodes) == []
+        assert [each for each in scanned_whole(nodes) if "wallets" not in each] == []
 
 
 @pytest.mark.parametrize("what", ["due attempts are claimed", "deliveries are claimed"])
