@@ -109,6 +109,14 @@ CREATE TYPE public.wallet_movement AS (
 	reserved_so_far bigint
 );
 
+CREATE FUNCTION public.raise_identity_revision() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+    update identity_revision set revision = revision + 1;
+    return null;
+end $$;
+
 CREATE TABLE public.alembic_version (
     version_num character varying(32) NOT NULL
 );
@@ -261,6 +269,12 @@ CREATE TABLE public.events (
     order_version integer,
     payload text NOT NULL,
     created_at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE public.identity_revision (
+    only_row boolean DEFAULT true NOT NULL,
+    revision bigint DEFAULT 1 NOT NULL,
+    CONSTRAINT identity_revision_only_row_check CHECK (only_row)
 );
 
 CREATE TABLE public.installation (
@@ -491,6 +505,9 @@ ALTER TABLE ONLY public.disputes
 ALTER TABLE ONLY public.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (lane, reseller_id, event_seq);
 
+ALTER TABLE ONLY public.identity_revision
+    ADD CONSTRAINT identity_revision_pkey PRIMARY KEY (only_row);
+
 ALTER TABLE ONLY public.installation
     ADD CONSTRAINT installation_pkey PRIMARY KEY (only_row);
 
@@ -563,6 +580,12 @@ CREATE INDEX reviews_open ON public.reviews USING btree (opened_at) WHERE (close
 
 CREATE INDEX webhook_endpoints_of_a_reseller ON public.webhook_endpoints USING btree (reseller_id);
 
+CREATE TRIGGER identity_changed AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON public.api_keys FOR EACH STATEMENT EXECUTE FUNCTION public.raise_identity_revision();
+
+CREATE TRIGGER identity_changed AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON public.operator_tokens FOR EACH STATEMENT EXECUTE FUNCTION public.raise_identity_revision();
+
+CREATE TRIGGER identity_changed AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON public.resellers FOR EACH STATEMENT EXECUTE FUNCTION public.raise_identity_revision();
+
 ALTER TABLE ONLY public.prices
     ADD CONSTRAINT prices_sku_fkey FOREIGN KEY (sku) REFERENCES public.products(sku);
 
@@ -595,6 +618,8 @@ GRANT SELECT,INSERT,UPDATE ON TABLE public.deliveries TO jalur_service;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.disputes TO jalur_service;
 
 GRANT SELECT,INSERT ON TABLE public.events TO jalur_service;
+
+GRANT SELECT,UPDATE ON TABLE public.identity_revision TO jalur_service;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.installation TO jalur_service;
 

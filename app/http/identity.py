@@ -1,7 +1,8 @@
 """Who calls: keys and operators' tokens, checked against a cache that forgets within a second.
 
-A revoked key or a suspended reseller is refused everywhere at most that long afterwards. The keys
-in use are read anew together, twice a second, so that a thousand resellers are one statement.
+A revoked key or a suspended reseller is refused everywhere at most that long afterwards. Twice a
+second each process asks whether anything changed about keys, tokens and resellers; only then are
+those in use read anew, together.
 """
 
 import asyncio
@@ -9,12 +10,14 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 
 from app.errors import Unauthorized
+from app.storage import tokens
 from app.storage.pool import DATABASE_ERRORS, Connection, Pool
 from app.storage.tokens import PresentedKey
 
@@ -40,6 +43,16 @@ class Holder(Protocol):
 H = TypeVar("H", bound=Holder)
 
 
+@dataclass(frozen=True, slots=True)
+class _Known(Generic[H]):
+    """What was read about a key: None where there is none."""
+
+    holder: H | None
+    valid_until: float
+    revision: int
+    """The newest that was seen before it was read."""
+
+
 class Authenticator(Generic[H]):
     """Looks keys up, each at most once a second a process, unknown ones included.
 
@@ -60,7 +73,10 @@ class Authenticator(Generic[H]):
         self._parse = parse
         self._find_holders = find
         self._monotonic = monotonic
-        self._known: OrderedDict[str, tuple[float, H | None]] = OrderedDict()
+        self._known: OrderedDict[str, _Known[H]] = OrderedDict()
+        self._revision = 0
+        self._unchanged_until = 0.0
+        """Until when all that was read under `_revision` may be trusted."""
         self._reading: dict[str, asyncio.Lock] = {}
         self._used: dict[str, float] = {}
         """When each key was used last."""
@@ -85,17 +101,24 @@ class Authenticator(Generic[H]):
                 log.warning("keys.not_refreshed", reason=f"{type(error).__name__}: {error}")
 
     async def refresh(self) -> None:
-        """Read the keys in use anew, in one statement."""
+        """Trust what is known for another while; where something changed, read the keys in use."""
         now = self._monotonic()
+        async with self._pool.acquire(timeout=self._connection_seconds) as connection:
+            revision = await tokens.revision(connection)
+            if revision != self._revision:
+                self._revision = revision
+                await self._read_those_in_use(connection, now)
+        self._unchanged_until = now + _REMEMBERED_SECONDS
+
+    async def _read_those_in_use(self, connection: Connection, now: float) -> None:
         latest = sorted(self._used.items(), key=itemgetter(1), reverse=True)[:_REFRESHED_KEYS]
         self._used = {key_id: used for key_id, used in latest if used > now - _IN_USE_SECONDS}
         if not self._used:
             return
-        asked = list(self._used)
-        async with self._pool.acquire(timeout=self._connection_seconds) as connection:
-            found = await self._find_holders(connection, asked)
+        asked, revision = list(self._used), self._revision
+        found = await self._find_holders(connection, asked)
         for key_id in asked:
-            self._remember(key_id, found.get(key_id), now + _REMEMBERED_SECONDS)
+            self._remember(key_id, _Known(found.get(key_id), now + _REMEMBERED_SECONDS, revision))
 
     def _read(self, authorization: str) -> PresentedKey:
         digest = hashlib.sha256(authorization.encode()).digest()
@@ -107,25 +130,30 @@ class Authenticator(Generic[H]):
 
     async def _find(self, key_id: str) -> H | None:
         known, now = self._known.get(key_id), self._monotonic()
-        if known is not None and known[0] > now:
-            if known[1] is not None:
+        if known is not None and self._may_be_trusted(known, now):
+            if known.holder is not None:
                 self._used[key_id] = now
-            return known[1]
+            return known.holder
         return await self._look_up(key_id)
+
+    def _may_be_trusted(self, known: _Known[H], now: float) -> bool:
+        unchanged = known.revision == self._revision and self._unchanged_until > now
+        return unchanged or known.valid_until > now
 
     async def _look_up(self, key_id: str) -> H | None:
         """Read the key once, however many requests wait for it."""
         lock = self._reading.setdefault(key_id, asyncio.Lock())
         async with lock:
             known = self._known.get(key_id)
-            if known is not None and known[0] > self._monotonic():
-                return known[1]
+            if known is not None and self._may_be_trusted(known, self._monotonic()):
+                return known.holder
+            revision = self._revision
             valid_until = self._monotonic() + _REMEMBERED_SECONDS
             try:
                 holder = await self._read_from_database(key_id)
             finally:
                 self._reading.pop(key_id, None)
-            self._remember(key_id, holder, valid_until)
+            self._remember(key_id, _Known(holder, valid_until, revision))
             if holder is not None:
                 self._used[key_id] = self._monotonic()
             return holder
@@ -143,8 +171,8 @@ class Authenticator(Generic[H]):
             raise Unauthorized("invalid-key", "This is not a key for here: is it complete?")
         return presented
 
-    def _remember(self, key_id: str, holder: H | None, valid_until: float) -> None:
-        self._known[key_id] = (valid_until, holder)
+    def _remember(self, key_id: str, known: _Known[H]) -> None:
+        self._known[key_id] = known
         self._known.move_to_end(key_id)
         _forget_oldest(self._known)
 

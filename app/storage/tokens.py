@@ -12,6 +12,8 @@ import zlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
+from app.storage.pool import Connection
+
 _SECRET_BYTES = 20
 _ID_LENGTH = 12
 _CHECKSUM_LENGTH = 7
@@ -69,3 +71,8 @@ def _checksum(body: str) -> str:
 
 def _base32(raw: bytes) -> str:
     return base64.b32encode(raw).decode().rstrip("=").lower()
+
+
+async def revision(connection: Connection) -> int:
+    """The number that every change of keys, operators' tokens and resellers raises."""
+    return await connection.fetchval("select revision from identity_revision")

@@ -1,5 +1,7 @@
 """API keys: read once a second, refused in every wrong form."""
 
+import asyncio
+
 from app.storage import api_keys
 from tests.http.problems import assert_problem
 from tests.http.shop import Customer, Shop
@@ -63,6 +65,37 @@ async def test_keys_in_use_stay_known_while_they_are_refreshed(shop: Shop) -> No
     await shop.owner.execute("update resellers set status = 'suspended'")
     await authenticator.refresh()
     assert (await customer.http.get("/v1/balance")).status_code == 401
+
+
+async def test_a_key_that_was_not_in_use_when_it_was_revoked_is_not_trusted_again(
+    shop: Shop,
+) -> None:
+    customer = await shop.customer()
+    seconds = 100.0
+    authenticator = shop.api.authenticator
+    authenticator._monotonic = lambda: seconds
+    await authenticator.refresh()
+    assert (await customer.http.get("/v1/balance")).status_code == 200
+    seconds += 60
+    await api_keys.revoke(shop.owner, customer.key_id)
+    for _ in range(2):
+        await authenticator.refresh()
+    assert (await customer.http.get("/v1/balance")).status_code == 401
+
+
+async def test_keys_are_not_read_again_while_nothing_changes(shop: Shop) -> None:
+    customer = await shop.customer()
+    seconds = 100.0
+    authenticator = shop.api.authenticator
+    authenticator._monotonic = lambda: seconds
+    await authenticator.refresh()
+    assert (await customer.http.get("/v1/balance")).status_code == 200
+    async with shop.owner.transaction():
+        await shop.owner.execute("lock table api_keys in access exclusive mode")
+        for _ in range(5):
+            seconds += 0.8
+            await asyncio.wait_for(authenticator.refresh(), 5)
+            assert (await customer.http.get("/v1/balance")).status_code == 200
 
 
 async def test_the_secret_is_kept_only_as_a_hash(shop: Shop, customer: Customer) -> None:
