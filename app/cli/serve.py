@@ -84,7 +84,7 @@ def engine_settings(settings: Settings) -> EngineSettings:
             endpoint_concurrency=settings.endpoint_concurrency,
         ),
         policy,
-        BatchLimits(waiting=settings.accept_queue_limit, gap_seconds=0.002),
+        BatchLimits(waiting=settings.accept_queue_limit, gap_seconds=0.005),
         settings.grace_seconds,
         (settings.poll_min_seconds, settings.poll_max_seconds),
     )

@@ -49,7 +49,7 @@ _OUR_FAULT = timedelta(minutes=1)
 _LONGEST_ERROR = 200
 
 
-_RESULTS = BatchLimits(gap_seconds=0.005)
+_RESULTS = BatchLimits(gap_seconds=0.02)
 
 
 @dataclass(frozen=True, slots=True)

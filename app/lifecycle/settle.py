@@ -148,7 +148,7 @@ class Settler:
             self._apply,
             lambda heard: heard.lane,
             lane_groups,
-            limits or BatchLimits(waiting=65536, patience_seconds=60, gap_seconds=0.004),
+            limits or BatchLimits(waiting=65536, patience_seconds=60, gap_seconds=0.012),
             key=lambda heard: heard.order_id,
         )
 
