@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from pyreqwest.http import Url
+from app.outbound.urls import UnreadableUrl, parse_url
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
@@ -124,19 +124,15 @@ def parse_endpoint_url(url: str, policy: AddressPolicy) -> EndpointUrl:
     """
     _check_shape(url, policy)
     try:
-        parsed = Url(url)
-    except ValueError as error:
+        origin, target = parse_url(url)
+    except UnreadableUrl as error:
         raise AddressRefused(f"the URL cannot be read: {error}") from None
-    port = parsed.port_or_known_default or 0
-    if not port:
-        raise AddressRefused("the port must lie between 1 and 65535")
-    host = (parsed.host_str or "").strip("[]")
-    literal = _as_address(host)
-    if literal is None:
-        _check_name(host)
+    if origin.literal is None:
+        _check_name(origin.host)
     else:
-        _refuse_closed(literal, policy)
-    return EndpointUrl(str(parsed), host, port, literal)
+        _refuse_closed(origin.literal, policy)
+    normalised = f"{origin.scheme}://{origin.authority}{target}"
+    return EndpointUrl(normalised, origin.host, origin.port, origin.literal)
 
 
 async def resolve_checked(
@@ -185,13 +181,6 @@ def _refuse_closed(address: IPAddress, policy: AddressPolicy) -> None:
 
 def _closed(address: IPAddress, networks: Sequence[tuple[IPNetwork, str]]) -> str | None:
     return next((reason for network, reason in networks if address in network), None)
-
-
-def _as_address(host: str) -> IPAddress | None:
-    try:
-        return ip_address(host)
-    except ValueError:
-        return None
 
 
 def _embedded(address: IPv6Address) -> tuple[str, IPv4Address] | None:

@@ -1,70 +1,28 @@
-"""The one way out for hot calls: purchases, status checks and webhooks, all through pyreqwest.
+"""The one way out for hot calls: purchases, status checks and webhooks, over our own HTTP/1.1.
 
 It exists to answer one question with certainty: when a call brings no answer, may anything have
 reached the other side? Money depends on it. A purchase of which surely nothing was sent may go to
-another dealer at once; any other failure leaves the outcome unknown. The exception classes of
-pyreqwest do not tell: it raises `ConnectError` for a connection cut after the request arrived, and
-`ConnectTimeoutError` for a total time-out long after sending. Only the cause `client error
-(Connect)`, which the pool beneath reports while it has no connection to write to (name
-resolution, TCP, TLS handshake), is proof. `tests/outbound` holds that against real sockets.
+another dealer at once; any other failure leaves the outcome unknown. Here that is a place in the
+code: nothing is written before `Connection.exchange`, and what fails in there is unknown.
+`tests/outbound` holds it against real sockets.
 """
 
-from collections.abc import Mapping
+import asyncio
 from dataclasses import dataclass
-from datetime import timedelta
-from enum import StrEnum
 
-from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import (
-    BodyDecodeError,
-    DecodeError,
-    DetailedPyreqwestError,
-    PyreqwestError,
-    RequestTimeoutError,
-)
-from pyreqwest.http import HeaderMap
-from pyreqwest.request import StreamRequest
-from pyreqwest.response import Response
-
+from app.outbound.answers import AnswerReader
+from app.outbound.connections import Connection
+from app.outbound.dialling import dial, not_connected
+from app.outbound.failures import FailureKind, TransportFailure, unsendable
+from app.outbound.requests import encode_request
+from app.outbound.urls import Origin
 from dealers.contract import Answer, Request
 
-USER_AGENT = "jalur"
+__all__ = ["CONNECT_TIMEOUT_SECONDS", "FailureKind", "OutboundClient", "Pin", "TransportFailure"]
+
 CONNECT_TIMEOUT_SECONDS = 5.0
-NO_CONNECTION = "client error (Connect)"
-MAX_DETAIL_CHARACTERS = 300
-BODILESS_METHODS = frozenset({"GET", "HEAD"})
-
-
-class FailureKind(StrEnum):
-    """Why a call brought no answer. The value can serve as a report's code."""
-
-    NOT_CONNECTED = "not-connected"
-    """The name, the address or the TLS handshake failed: there was no connection to write to."""
-    BUSY = "busy"
-    """This client already has as many calls in flight as it may."""
-    UNSENDABLE = "unsendable"
-    """The request is not valid HTTP: its address, method or a header."""
-    TIMED_OUT = "timed-out"
-    """No whole answer within the total time allowed."""
-    CUT = "cut"
-    """The connection broke before the answer was whole."""
-    UNREADABLE = "unreadable"
-    """What came back is not HTTP."""
-
-
-class TransportFailure(Exception):
-    """A call that brought no answer.
-
-    `nothing_sent` is True only where it is proven that no byte of the request left this process
-    for the other side. `detail` is for ops; it never holds the address, whose query may carry a
-    password.
-    """
-
-    def __init__(self, kind: FailureKind, *, nothing_sent: bool, detail: str) -> None:
-        super().__init__(f"{kind}: {detail}")
-        self.kind = kind
-        self.nothing_sent = nothing_sent
-        self.detail = detail
+IDLE_SECONDS = 30.0
+"""A connection that nobody used for so long is closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +39,8 @@ class OutboundClient:
     """A pool of HTTP/1.1 connections: no redirects, proxies, cookies, compression or retries.
 
     The connect time-out belongs to the pool, the total one to each call. Certificates are checked
-    against the system's roots, or those in `SSL_CERT_FILE`.
+    against the system's roots, or those in `SSL_CERT_FILE`. With a pin, no other host is called.
+    No more than `max_in_flight` connections are open, idle ones included.
     """
 
     def __init__(
@@ -91,9 +50,16 @@ class OutboundClient:
         connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS,
         pin: Pin | None = None,
     ) -> None:
-        self._client = _build_client(max_in_flight, connect_timeout_seconds, pin)
         self._max_in_flight = max_in_flight
+        self._connect_timeout_seconds = connect_timeout_seconds
+        self._pin = pin
         self._in_flight = 0
+        self._connections: set[Connection] = set()
+        self._idle: dict[Connection, float] = {}
+        """Since when, in the loop's time; the one used last stands last."""
+        self._sweep: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
 
     async def call(
         self, request: Request, *, timeout_seconds: float, max_answer_bytes: int
@@ -101,123 +67,102 @@ class OutboundClient:
         """Send once and read the answer up to `max_answer_bytes`. Raises `TransportFailure`.
 
         A caller under a lease checks its clock right before. From there to the first byte on the
-        wire lie only: handing the request to the I/O thread, and, unless a warm connection is at
-        hand, name resolution, TCP and TLS, together no longer than the connect time-out. Nothing
-        queues: with `max_in_flight` calls under way the next one fails at once, unsent. Cancelled
-        calls are abandoned; whether they were sent is unknown.
+        wire lie only, unless a warm connection is at hand, name resolution, TCP and TLS, together
+        no longer than the connect time-out. Nothing queues: with `max_in_flight` calls under way
+        the next one fails at once, unsent. Cancelled calls are abandoned and their connections
+        closed; whether they were sent is unknown.
 
-        Host, User-Agent and, where absent, `Accept: */*` are added to the request's headers.
+        Host, Content-Length and, where absent, User-Agent and `Accept: */*` are added to the
+        request's headers.
         """
         if self._in_flight >= self._max_in_flight:
             detail = f"{self._in_flight} calls in flight"
             raise TransportFailure(FailureKind.BUSY, nothing_sent=True, detail=detail)
-        prepared = self._prepare(request, timeout_seconds)
+        origin, encoded = encode_request(request)
+        # Kept, for looking it up is a system call.
+        loop = self._loop = self._loop or asyncio.get_running_loop()
+        deadline = loop.time() + timeout_seconds
         self._in_flight += 1
         try:
-            async with prepared as response:
-                return await _read_answer(response, max_answer_bytes)
-        except PyreqwestError as error:
-            # The original names the address with its query: it must not reach a traceback.
-            raise _failure(error) from None
+            connection = self._take_idle(origin) or await self._connect(loop, origin, deadline)
+            reader = AnswerReader(max_answer_bytes, head_only=request.method == "HEAD")
+            answer = await connection.exchange(encoded, reader, deadline)
         finally:
             self._in_flight -= 1
+        if connection.usable:
+            self._keep(loop, connection)
+        return answer
 
     async def close(self) -> None:
         """Close every connection; calls still in flight fail as cut."""
-        await self._client.close()
+        self._closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for connection in self._connections:
+            connection.abort()
+        # In its next turn the loop closes the sockets.
+        await asyncio.sleep(0)
 
-    def _prepare(self, request: Request, timeout_seconds: float) -> StreamRequest:
-        if not request.url.startswith(("http://", "https://")):
-            raise _unsendable("the address is neither http:// nor https://")
-        try:
-            builder = self._client.request(request.method, request.url)
-            builder = builder.headers(request.headers).timeout(timedelta(seconds=timeout_seconds))
-            if request.body or request.method not in BODILESS_METHODS:
-                builder = builder.body_bytes(request.body)
-            return builder.build_streamed()
-        except (PyreqwestError, TypeError, ValueError) as error:
-            raise _unsendable(_describe(error)) from None
+    async def _connect(
+        self, loop: asyncio.AbstractEventLoop, origin: Origin, deadline: float
+    ) -> Connection:
+        address = self._address_of(origin)
+        self._make_room()
+        connection = Connection(loop, origin, self._forget)
+        await dial(
+            loop,
+            connection,
+            address,
+            connect_timeout_seconds=self._connect_timeout_seconds,
+            deadline=deadline,
+        )
+        if self._closed:
+            connection.abort()
+        if not connection.usable:
+            raise not_connected("closed before anything was written")
+        self._connections.add(connection)
+        return connection
 
+    def _address_of(self, origin: Origin) -> str:
+        if self._pin is None:
+            return origin.host
+        if self._pin.host != origin.host:
+            raise unsendable("the host is not the one that was pinned")
+        return self._pin.address
 
-def _build_client(max_in_flight: int, connect_timeout_seconds: float, pin: Pin | None) -> Client:
-    builder = (
-        ClientBuilder()
-        .http1_only()
-        .no_proxy()
-        .follow_redirects(False)
-        .referer(False)
-        .default_cookie_store(False)
-        .gzip(False)
-        .brotli(False)
-        .zstd(False)
-        .deflate(False)
-        .user_agent(USER_AGENT)
-        .connect_timeout(timedelta(seconds=connect_timeout_seconds))
-        .pool_max_idle_per_host(max_in_flight)
-    )
-    if pin is not None:
-        # Port 0 leaves the URL's own port in force.
-        builder = builder.resolve(pin.host, pin.address, 0)
-    return builder.build()
+    def _take_idle(self, origin: Origin) -> Connection | None:
+        """The connection used last, which is the likeliest to live; the others may grow old."""
+        while found := next((c for c in reversed(self._idle) if c.origin == origin), None):
+            del self._idle[found]
+            if found.is_quiet():
+                return found
+            found.abort()
+        return None
 
+    def _keep(self, loop: asyncio.AbstractEventLoop, connection: Connection) -> None:
+        self._idle[connection] = loop.time()
+        if self._sweep is None:
+            self._sweep = loop.call_later(IDLE_SECONDS, self._drop_old, loop)
 
-async def _read_answer(response: Response, max_answer_bytes: int) -> Answer:
-    # One byte beyond the cap tells a body that fits from one that was cut.
-    chunk = await response.body_reader.read(max_answer_bytes + 1)
-    body = b"" if chunk is None else chunk.to_bytes()
-    truncated = len(body) > max_answer_bytes
-    if truncated:
-        body = body[:max_answer_bytes]
-    return Answer(response.status, _read_headers(response.headers), body, truncated)
+    def _drop_old(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._sweep = None
+        while self._idle:
+            due_at = next(iter(self._idle.values())) + IDLE_SECONDS
+            if due_at > loop.time():
+                self._sweep = loop.call_at(due_at, self._drop_old, loop)
+                return
+            self._drop_oldest()
 
+    def _make_room(self) -> None:
+        """One connection more is about to be opened, for a call that counts as in flight."""
+        while self._idle and self._in_flight + len(self._idle) > self._max_in_flight:
+            self._drop_oldest()
 
-def _read_headers(headers: HeaderMap) -> Mapping[str, str]:
-    """Lower-case names; a repeated header is joined by commas, one beyond ASCII is left out."""
-    try:
-        read = dict(headers.items())
-        if len(read) == len(headers):
-            return read
-    except ValueError:
-        # One unreadable header must not cost the answer's word.
-        read = {}
-    for name in headers:
-        try:
-            read[name] = ", ".join(headers.getall(name))
-        except ValueError:
-            continue
-    return read
+    def _drop_oldest(self) -> None:
+        oldest = next(iter(self._idle))
+        del self._idle[oldest]
+        oldest.abort()
 
-
-def _failure(error: PyreqwestError) -> TransportFailure:
-    if _never_connected(error):
-        kind = FailureKind.NOT_CONNECTED
-    elif isinstance(error, RequestTimeoutError):
-        kind = FailureKind.TIMED_OUT
-    elif isinstance(error, DecodeError) and not isinstance(error, BodyDecodeError):
-        kind = FailureKind.UNREADABLE
-    else:
-        kind = FailureKind.CUT
-    nothing_sent = kind is FailureKind.NOT_CONNECTED
-    return TransportFailure(kind, nothing_sent=nothing_sent, detail=_describe(error))
-
-
-def _never_connected(error: PyreqwestError) -> bool:
-    # The second cause is the pool's own verdict; deeper ones may quote what the peer sent.
-    return _causes(error)[1:2] == [NO_CONNECTION]
-
-
-def _causes(error: Exception) -> list[str]:
-    if not isinstance(error, DetailedPyreqwestError):
-        return []
-    return [cause["message"] for cause in error.details["causes"] or []]
-
-
-def _describe(error: Exception) -> str:
-    # What may be secret is left out: the first cause quotes the address, and a header that cannot
-    # be sent is quoted behind a colon.
-    phrase, _, _ = str(error.args[0]).partition(":")
-    return ": ".join([phrase, *_causes(error)[1:]])[:MAX_DETAIL_CHARACTERS]
-
-
-def _unsendable(detail: str) -> TransportFailure:
-    return TransportFailure(FailureKind.UNSENDABLE, nothing_sent=True, detail=detail)
+    def _forget(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        self._idle.pop(connection, None)

@@ -40,7 +40,7 @@ MAX_WAITING_PER_HOST = 256
 """Many endpoints may share a host: a burst waits its turn there. A host that hangs holds no more
 than these and those in flight, and leaves the other places to other hosts."""
 MAX_HOSTS = 256
-"""A pool costs some 150 kB and 4 ms to build; the host used longest ago gives way."""
+"""Each may keep connections open; the host used longest ago gives way."""
 RESOLVER_THREADS = 16
 _MOST_URLS = 4096
 
@@ -160,7 +160,7 @@ class EndpointClients:
             host = self._hosts[name] = _Host(asyncio.Semaphore(self._max_in_flight_per_host))
         self._hosts.move_to_end(name)
         while len(self._hosts) > self._max_hosts:
-            # Dropped, not closed: calls still in flight keep their pool alive until they end.
+            # Dropped, not closed: calls in flight still end, and idle connections close themselves.
             self._hosts.popitem(last=False)
         return host
 

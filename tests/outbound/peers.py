@@ -48,9 +48,8 @@ Behaviour = Callable[[Conversation], Awaitable[None]]
 
 
 class Peer:
-    def __init__(self, behaviour: Behaviour, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, behaviour: Behaviour) -> None:
         self.behaviour = behaviour
-        self.tls = tls
         self.connections = 0
         self.requests: list[bytes] = []
         self.called = asyncio.Event()
@@ -70,8 +69,6 @@ class Peer:
     async def converse(self, conversation: Conversation) -> None:
         writer = conversation.writer
         try:
-            if self.tls is not None:
-                await writer.start_tls(self.tls)
             await self.behaviour(conversation)
         except (OSError, asyncio.IncompleteReadError):
             pass
@@ -93,8 +90,8 @@ class Peer:
 async def listening(
     behaviour: Behaviour, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
 ) -> AsyncIterator[Peer]:
-    peer = Peer(behaviour, tls)
-    server = await asyncio.start_server(peer.accept, host, 0)
+    peer = Peer(behaviour)
+    server = await asyncio.start_server(peer.accept, host, 0, ssl=tls)
     peer.port = server.sockets[0].getsockname()[1]
     try:
         yield peer

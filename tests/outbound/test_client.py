@@ -477,8 +477,7 @@ async def test_a_proxy_in_the_environment_is_ignored(monkeypatch: pytest.MonkeyP
 
 async def test_what_ops_read_of_a_failure_holds_no_address(client: OutboundClient):
     failure = await failure_of(client, f"http://127.0.0.1:{free_port()}/?pin=1234")
-    assert failure.detail.startswith("connection error: client error (Connect): tcp connect error")
-    assert "127.0.0.1" not in str(failure)
+    assert str(failure) == "not-connected: Connection refused"
     assert failure.__cause__ is None
     assert failure.__suppress_context__
 
