@@ -5,21 +5,28 @@ that routes orders. The order matters: a candidate that cannot serve must never 
 ranking. All arithmetic is in whole rupiah and basis points.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, time
+from types import MappingProxyType
 from typing import NamedTuple
+from uuid import UUID
 
+from routing.image import Offer
 from routing.monopoly import WHOLE_BASIS_POINTS, MarketTotals
+from routing.quality import NOTHING_KNOWN, Quality
 from routing.reasons import RANKED, NoPick, Reason
-from routing.table import WIB, Candidate, Policy, Route, Snapshot
+from routing.snapshot import Snapshot
+from routing.table import WIB, Condition, Policy, Route, Strategy
 
-DealerUp = Callable[[str], bool]
-"""Whether a dealer, by its id, may be called now. It must not take a probe."""
+_NOTHING: Mapping[str, int] = MappingProxyType({})
+_NONE_SOLD: Mapping[int, int] = MappingProxyType({})
+_LARGEST = 3
+_Key = Callable[[int], tuple[int, int, int, int]]
 
 
-@dataclass(frozen=True, slots=True)
-class Inquiry:
+class Inquiry(NamedTuple):
     """What is to be bought. Prices in rupiah; `price_rupiah` is what the reseller pays."""
 
     sku: str
@@ -29,6 +36,25 @@ class Inquiry:
     max_price_rupiah: int | None = None
     tried: frozenset[str] = frozenset()
     """Dealers that this order was already attempted at."""
+    tier: str = "standard"
+    kind: str = "pulsa"
+    order_id: UUID | None = None
+    """Decides whether the order probes dealers below the quality floor; without it, it does not."""
+    repeats: Mapping[str, int] = _NOTHING
+    """How often each dealer, by id, has sold this product for this number today, in WIB."""
+
+
+class Live(NamedTuple):
+    """What changes by the second, by the numbers that dealers and routes have in the snapshot."""
+
+    standing: Sequence[Reason | None]
+    """Why a dealer gets no orders now; as `Snapshot.standing`."""
+    quality: Mapping[str, Sequence[Quality]] = MappingProxyType({})
+    """By product kind; a kind of which nothing is known may be missing."""
+    floats: Sequence[int | None] | None = None
+    """Rupiah left on our account at each dealer, what is in flight taken off; None: not known."""
+    sold_today: Mapping[int, int] = _NONE_SOLD
+    """Orders that routes with a quota have taken today, in WIB, in flight included."""
 
 
 class Verdict(NamedTuple):
@@ -40,271 +66,496 @@ class Verdict(NamedTuple):
     cost_rupiah: int
     rank: int | None
     reason: Reason | None
+    owner_group: str
+    dealer_sku: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Decision:
-    """A pick and its proof. `reasons` stands in line with `candidates`."""
+    """A pick and its proof. Positions are those of candidates in `offer`."""
 
-    table_version: str
-    candidates: tuple[Candidate, ...]
-    reasons: tuple[Reason | None, ...]
+    snapshot: Snapshot
+    inquiry: Inquiry
     totals: MarketTotals
     """The market before this order."""
-    picked: Candidate | None = None
+    offer: Offer | None = None
+    excluded: Sequence[Reason | None] = ()
+    """Why the filter excluded each candidate; None where it did not."""
+    ranking: Sequence[int] = ()
+    """Positions of those that passed, the first the best."""
+    passed_over: Mapping[int, Reason] = field(default_factory=dict[int, Reason])
+    """Why candidates ranked before the picked one do not serve."""
+    position: int | None = None
+    """Of the picked candidate."""
     refusal: NoPick | None = None
     forced_monopoly: bool = False
     """Whether the rule had to be broken for the order to be served."""
-    cheapest_cost_rupiah: int | None = None
-    """The lowest cost that passed the filter, barred or not."""
 
     @property
     def chosen(self) -> Route | None:
         """The route to buy from; None where `refusal` says why not."""
-        return None if self.picked is None else self.picked.route
+        return None if self.position is None else self._route(self.position)
+
+    @property
+    def cost_rupiah(self) -> int | None:
+        """What the picked candidate costs."""
+        return self._cost(self.position)
+
+    @property
+    def first_cost_rupiah(self) -> int | None:
+        """What the candidate ranked first costs, barred or not."""
+        return self._cost(self.ranking[0] if self.ranking else None)
+
+    @property
+    def cheapest_cost_rupiah(self) -> int | None:
+        """The lowest cost that passed the filter, barred or not."""
+        return self._cost(min(self.ranking, default=None))
 
     @property
     def monopoly_cost_rupiah(self) -> int | None:
         """What passing over barred groups costs on this order."""
-        if self.picked is None or self.cheapest_cost_rupiah is None:
+        picked, first = self.cost_rupiah, self.first_cost_rupiah
+        return None if picked is None or first is None else picked - first
+
+    @property
+    def owner_group(self) -> str | None:
+        """The picked candidate's."""
+        if self.position is None or self.offer is None:
             return None
-        return self.picked.cost_rupiah - self.cheapest_cost_rupiah
+        return self.snapshot.groups[self.offer.dealers[self.position]]
 
     @property
     def share_basis_points(self) -> int | None:
-        """The chosen owner group's share of the market before this order, rounded down."""
-        if self.picked is None:
-            return None
-        return self.totals.share_basis_points(self.picked.owner_group)
+        """The picked owner group's share of the market before this order, rounded down."""
+        group = self.owner_group
+        return None if group is None else self.totals.share_basis_points(group)
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
-        """Every candidate in the table's order, built when asked for: most picks never are."""
-        verdicts: list[Verdict] = []
-        ranked = 0
-        for candidate, reason in zip(self.candidates, self.reasons, strict=True):
-            passed = reason is None or reason in RANKED
-            ranked += passed
-            route = candidate.route
-            rank = ranked if passed else None
-            verdicts.append(
-                Verdict(route.dealer_id, route.route_id, candidate.cost_rupiah, rank, reason)
-            )
-        return tuple(verdicts)
-
-
-def choose(
-    snapshot: Snapshot,
-    inquiry: Inquiry,
-    dealer_up: DealerUp,
-    totals: MarketTotals,
-    now: datetime,
-) -> Decision:
-    """Pick the cheapest candidate whose owner group is not barred in the market.
-
-    `totals` is the market (the inquiry's brand and cluster) before this order; `now` is aware.
-    """
-    candidates = snapshot.candidates(inquiry.sku, inquiry.cluster)
-    policy = snapshot.policy
-    excludes = _Filter.of(inquiry, policy, dealer_up, now).excludes
-    reasons = [excludes(candidate) for candidate in candidates]
-    ranking = [position for position, reason in enumerate(reasons) if reason is None]
-    if not ranking:
-        return Decision(
-            snapshot.version, candidates, tuple(reasons), totals, refusal=NoPick.NO_ROUTE
+        """Every candidate by cost, built when asked for: most picks never are."""
+        if self.offer is None:
+            return ()
+        ranks = {position: rank for rank, position in enumerate(self.ranking, 1)}
+        return tuple(
+            self._verdict(position, ranks.get(position), reason)
+            for position, reason in enumerate(self.reasons)
         )
-    shares_count = _shares_count([candidates[each] for each in ranking], policy, totals)
-    rule = _Rule(policy, inquiry, totals, shares_count)
-    position, forced = _walk(candidates, reasons, ranking, rule)
-    return Decision(
-        snapshot.version,
-        candidates,
-        tuple(reasons),
-        totals,
-        None if position is None else candidates[position],
-        NoPick.ALL_BARRED if position is None else None,
-        forced,
-        candidates[ranking[0]].cost_rupiah,
+
+    @property
+    def reasons(self) -> list[Reason | None]:
+        """Why each candidate was not chosen, in the offer's order; None for the chosen one."""
+        reasons = list(self.excluded)
+        rest = Reason.DEARER if self.position is not None else Reason.OUTSIDE_PREMIUM
+        for place in self.ranking:
+            if place != self.position:
+                reasons[place] = self.passed_over.get(place, rest)
+        return reasons
+
+    def _cost(self, position: int | None) -> int | None:
+        return None if position is None or self.offer is None else self.offer.costs[position]
+
+    def _verdict(self, position: int, rank: int | None, reason: Reason | None) -> Verdict:
+        route = self._route(position)
+        group = self.snapshot.dealers[route.dealer_id].owner_group
+        cost_rupiah = route.cost_rupiah or 0
+        return Verdict(
+            route.dealer_id, route.route_id, cost_rupiah, rank, reason, group, route.dealer_sku
+        )
+
+    def _route(self, position: int) -> Route:
+        assert self.offer is not None  # noqa: S101 - a position is one of an offer
+        return route_of(self.snapshot, self.inquiry.sku, self.inquiry.cluster, self.offer, position)
+
+
+def route_of(
+    snapshot: Snapshot, sku: str, cluster: str | None, offer: Offer, position: int
+) -> Route:
+    """A candidate as a route. Its `cluster` is the one asked for, also where it sells in any."""
+    route_id, dealer_sku = snapshot.image.route_text(offer.routes[position])
+    return Route(
+        route_id,
+        sku,
+        cluster,
+        snapshot.image.dealers[offer.dealers[position]],
+        dealer_sku,
+        offer.costs[position],
+        snapshot.image.conditions[offer.conditions[position]],
     )
 
 
-def recheck(
-    snapshot: Snapshot, route_id: str, inquiry: Inquiry, dealer_up: DealerUp, now: datetime
-) -> Reason | None:
-    """Why a route chosen earlier must not be used any more, or None where it may.
+def choose(
+    snapshot: Snapshot, inquiry: Inquiry, live: Live, totals: MarketTotals, now: datetime
+) -> Decision:
+    """Pick the best-ranked candidate whose owner group is not barred in the market.
+
+    `totals` is the market (the inquiry's brand and cluster) before this order; `now` is aware.
+    """
+    offer = snapshot.image.offer(inquiry.sku, inquiry.cluster)
+    if offer is None:
+        return Decision(snapshot, inquiry, totals, refusal=NoPick.NO_ROUTE)
+    excluded = _Filter(snapshot, inquiry, live, now).judge(offer)
+    passed = [position for position, reason in enumerate(excluded) if reason is None]
+    if not passed:
+        return Decision(snapshot, inquiry, totals, offer, excluded, refusal=NoPick.NO_ROUTE)
+    ranking, eligible = _rank(snapshot, inquiry, offer, passed, live, totals)
+    walk = _Walk(snapshot, inquiry, offer, ranking, totals)
+    position, forced = walk.pick(eligible)
+    for place in ranking[eligible:]:
+        walk.passed_over.setdefault(place, Reason.BELOW_QUALITY)
+    refusal = NoPick.ALL_BARRED if position is None else None
+    return Decision(
+        snapshot, inquiry, totals, offer, excluded, ranking, walk.passed_over, position, refusal,
+        forced,
+    )  # fmt: skip
+
+
+def standing_offer(
+    snapshot: Snapshot, inquiry: Inquiry, dealer_id: str, live: Live, now: datetime
+) -> Route | Reason:
+    """A dealer's offer that may still be used for an order, or why there is none.
 
     Asks the filter alone: a share that grew since the pick does not undo it.
     """
-    for candidate in snapshot.candidates(inquiry.sku, inquiry.cluster):
-        if candidate.route.route_id == route_id:
-            return _Filter.of(inquiry, snapshot.policy, dealer_up, now).excludes(candidate)
-    return Reason.GONE
+    offer = snapshot.image.offer(inquiry.sku, inquiry.cluster)
+    why = Reason.GONE
+    if offer is None or dealer_id not in snapshot.image.dealers:
+        return why
+    number = snapshot.image.dealers.index(dealer_id)
+    excluded = _Filter(snapshot, inquiry, live, now).judge(offer)
+    for position, dealer in enumerate(offer.dealers):
+        if dealer == number:
+            reason = excluded[position]
+            if reason is None:
+                return route_of(snapshot, inquiry.sku, inquiry.cluster, offer, position)
+            why = reason
+    return why
 
 
 def as_record(decision: Decision) -> dict[str, object]:
     """The proof that an order keeps, ready for JSON.
 
-    A candidate is `[dealer, route, cost, rank, reason]`; `shares` are basis points by owner group,
-    for the groups that passed the filter.
+    A candidate is `[dealer, cost, rank, reason]`, by cost; `shares` are basis points by owner
+    group, for the groups that passed the filter.
     """
-    totals = decision.totals
+    chosen, totals = decision.chosen, decision.totals
     return {
-        "table": decision.table_version,
-        "route": decision.chosen and decision.chosen.route_id,
-        "dealer": decision.chosen and decision.chosen.dealer_id,
+        "table": decision.snapshot.version,
+        "route": chosen and chosen.route_id,
+        "dealer": chosen and chosen.dealer_id,
         "refusal": decision.refusal,
         "forced_monopoly": decision.forced_monopoly,
         "cheapest_cost": decision.cheapest_cost_rupiah,
         "monopoly_cost": decision.monopoly_cost_rupiah,
         "market_orders": totals.orders,
-        "shares": {
-            candidate.owner_group: totals.share_basis_points(candidate.owner_group)
-            for candidate, reason in zip(decision.candidates, decision.reasons, strict=True)
-            if reason is None or reason in RANKED
-        },
+        "shares": _shares(decision),
         "candidates": _candidates(decision),
     }
 
 
+def _shares(decision: Decision) -> dict[str, int]:
+    if decision.offer is None:
+        return {}
+    groups, dealers = decision.snapshot.groups, decision.offer.dealers
+    return {
+        group: decision.totals.share_basis_points(group)
+        for group in dict.fromkeys(groups[dealers[position]] for position in decision.ranking)
+    }
+
+
 def _candidates(decision: Decision) -> list[list[object]]:
-    """As `Decision.verdicts`, in lists: every order keeps them, so they are made at once."""
-    made: list[list[object]] = []
-    ranked = 0
-    for candidate, reason in zip(decision.candidates, decision.reasons, strict=True):
-        route = candidate.route
-        rank = None
-        if reason is None or reason in RANKED:
-            ranked += 1
-            rank = ranked
-        made.append([route.dealer_id, route.route_id, candidate.cost_rupiah, rank, reason])
+    """As `Decision.verdicts`, in lists: every order keeps them."""
+    offer, ids = decision.offer, decision.snapshot.image.dealers
+    if offer is None:
+        return []
+    made: list[list[object]] = [
+        [ids[dealer], cost, None, reason]
+        for dealer, cost, reason in zip(offer.dealers, offer.costs, decision.reasons, strict=True)
+    ]
+    for rank, position in enumerate(decision.ranking, 1):
+        made[position][2] = rank
     return made
 
 
-class _Filter(NamedTuple):
-    """What excludes a candidate from one order, whatever its rank would be."""
+# ------------------------------------------------------------------ filter
 
-    inquiry: Inquiry
-    ceiling_rupiah: int
-    """The highest cost that leaves the minimum margin."""
-    dealer_up: DealerUp
-    now: datetime
-    time_of_day: time
-    """The same moment on a clock in WIB, read once: it costs more than all else here."""
 
-    @classmethod
-    def of(cls, inquiry: Inquiry, policy: Policy, dealer_up: DealerUp, now: datetime) -> "_Filter":
-        if now.tzinfo is None:
-            raise ValueError("now has no time zone")
-        ceiling_rupiah = inquiry.price_rupiah - policy.minimum_margin_rupiah
-        return cls(inquiry, ceiling_rupiah, dealer_up, now, now.astimezone(WIB).time())
+class _Filter:
+    """What excludes candidates from one order, whatever their rank would be."""
 
-    def excludes(self, candidate: Candidate) -> Reason | None:
-        """The first reason why this candidate cannot serve the order at all."""
-        excluded = candidate.standing or (candidate.timed and self._by_time(candidate))
-        if excluded:
-            return excluded
-        dealer_id, cost_rupiah = candidate.route.dealer_id, candidate.cost_rupiah
-        if not self.dealer_up(dealer_id):
-            return Reason.DEALER_DOWN
-        if dealer_id in self.inquiry.tried:
-            return Reason.TRIED
-        if cost_rupiah > self.ceiling_rupiah:
-            return Reason.LOSS_GUARD
-        limit_rupiah = self.inquiry.max_price_rupiah
-        if limit_rupiah is not None and cost_rupiah > limit_rupiah:
-            return Reason.ABOVE_MAX_PRICE
-        return None
+    __slots__ = ("_inquiry", "_limit", "_live", "_now", "_snapshot", "_time_of_day")
 
-    def _by_time(self, candidate: Candidate) -> Reason | None:
-        route, now = candidate.route, self.now
-        if candidate.muted_until is not None and now < candidate.muted_until:
-            return Reason.MUTED
-        if route.valid_from is not None and now < route.valid_from:
+    def __init__(self, snapshot: Snapshot, inquiry: Inquiry, live: Live, now: datetime) -> None:
+        limit = snapshot.policy.ceiling_rupiah(inquiry.price_rupiah, inquiry.tier, inquiry.kind)
+        if inquiry.max_price_rupiah is not None and inquiry.max_price_rupiah < limit:
+            limit = inquiry.max_price_rupiah
+        self._snapshot = snapshot
+        self._inquiry = inquiry
+        self._live = live
+        self._now = now
+        self._limit = limit
+        self._time_of_day: time | None = None
+
+    def judge(self, offer: Offer) -> list[Reason | None]:
+        """The first reason why each candidate cannot serve the order at all."""
+        standing, limit = self._live.standing, self._limit
+        plain = not self._inquiry.tried and self._live.floats is None
+        return [
+            None
+            if plain and not condition and cost <= limit and standing[dealer] is None
+            else self._why(cost, route, condition, dealer)
+            for cost, route, condition, dealer in zip(
+                offer.costs, offer.routes, offer.conditions, offer.dealers, strict=True
+            )
+        ]
+
+    def _why(self, cost: int, route: int, condition: int, dealer: int) -> Reason | None:
+        stated = self._snapshot.image.conditions[condition]
+        reason = self._live.standing[dealer]
+        if not stated.enabled:
+            return Reason.DISABLED
+        if reason is None and condition:
+            reason = self._by_time(stated)
+        if reason is None and self._inquiry.tried:
+            tried = self._snapshot.image.dealers[dealer] in self._inquiry.tried
+            reason = Reason.TRIED if tried else None
+        return reason or self._by_amount(cost, dealer) or self._by_count(stated, route, dealer)
+
+    def _by_time(self, stated: Condition) -> Reason | None:
+        now = self._now
+        if stated.valid_from is not None and now < stated.valid_from:
             return Reason.NOT_YET_VALID
-        if route.valid_until is not None and now >= route.valid_until:
+        if stated.valid_until is not None and now >= stated.valid_until:
             return Reason.EXPIRED
-        for window in route.hours:
-            if window.contains(self.time_of_day):
-                return None
-        return Reason.OUTSIDE_HOURS if route.hours else None
+        if not stated.hours:
+            return None
+        if self._time_of_day is None:
+            self._time_of_day = now.astimezone(WIB).time()
+        is_open = any(window.contains(self._time_of_day) for window in stated.hours)
+        return None if is_open else Reason.OUTSIDE_HOURS
 
+    def _by_amount(self, cost: int, dealer: int) -> Reason | None:
+        if cost > self._limit:
+            most = self._inquiry.max_price_rupiah
+            return Reason.ABOVE_MAX_PRICE if most == self._limit else Reason.LOSS_GUARD
+        left = None if self._live.floats is None else self._live.floats[dealer]
+        return Reason.LOW_FLOAT if left is not None and left < cost else None
 
-class _Rule(NamedTuple):
-    """The monopoly rule, set up for one pick."""
-
-    policy: Policy
-    inquiry: Inquiry
-    totals: MarketTotals
-    shares_count: bool
-    """Whether there is enough of a market for shares to mean anything."""
-
-    def above_cap(self, owner_group: str) -> int:
-        return self.totals.above_cap_rupiah(owner_group, self.policy.single_cap_basis_points)
-
-    def bars(self, owner_group: str) -> Reason | None:
-        """Why the group is barred. A declaration needs no sample: it is ops' own word."""
-        declared = self.policy.declared_monopolies
-        if declared and (self.inquiry.brand, self.inquiry.cluster, owner_group) in declared:
-            return Reason.DECLARED_MONOPOLY
-        if self.shares_count and self.above_cap(owner_group) >= 0:
-            return Reason.MONOPOLY_BARRED
+    def _by_count(self, stated: Condition, route: int, dealer: int) -> Reason | None:
+        quota, repeats = stated.daily_quota, stated.repeat_limit
+        if quota is not None and self._live.sold_today.get(route, 0) >= quota:
+            return Reason.QUOTA_USED
+        if repeats is not None:
+            sold = self._inquiry.repeats.get(self._snapshot.image.dealers[dealer], 0)
+            if sold >= repeats:
+                return Reason.REPEATED
         return None
 
 
-def _shares_count(ranking: Sequence[Candidate], policy: Policy, totals: MarketTotals) -> bool:
-    if totals.orders < policy.minimum_sample_orders:
+# ------------------------------------------------------------------ rank
+
+
+def _rank(
+    snapshot: Snapshot,
+    inquiry: Inquiry,
+    offer: Offer,
+    passed: list[int],
+    live: Live,
+    totals: MarketTotals,
+) -> tuple[list[int], int]:
+    """Positions of those that passed, the best first, and how many of the first may serve instead
+    of one another: those below the quality floor come last and may not, unless all are."""
+    policy = snapshot.policy
+    strategy = policy.strategies.get(inquiry.kind, Strategy.CHEAPEST)
+    quality = live.quality.get(inquiry.kind)
+    if quality is None and strategy is Strategy.CHEAPEST and not offer.costs_repeat:
+        return passed, len(passed)
+    ranker = _Ranker(snapshot, inquiry, offer, quality, totals)
+    match strategy:
+        case Strategy.CHEAPEST:
+            ranked = sorted(passed, key=ranker.by_cost(passed))
+        case Strategy.EXPECTED_VALUE:
+            ranked = sorted(passed, key=ranker.by_expected_value(passed))
+        case Strategy.WEIGHTED:
+            ranked = sorted(passed, key=ranker.by_deficit(passed))
+    if quality is None or _probes(inquiry, policy):
+        return ranked, len(ranked)
+    above = [place for place in ranked if not quality[offer.dealers[place]].below_floor]
+    if not above:
+        return ranked, len(ranked)
+    return above + [place for place in ranked if place not in above], len(above)
+
+
+def _probes(inquiry: Inquiry, policy: Policy) -> bool:
+    """Whether this order gives dealers below the floor their chance: by a hash, so it is the same
+    choice whenever it is made again."""
+    if inquiry.order_id is None:
         return False
-    return len({candidate.owner_group for candidate in ranking}) >= policy.minimum_groups
+    return zlib.crc32(inquiry.order_id.bytes) % policy.quality.probe_one_in == 0
 
 
-def _walk(
-    candidates: Sequence[Candidate],
-    reasons: list[Reason | None],
-    ranking: Sequence[int],
-    rule: _Rule,
-) -> tuple[int | None, bool]:
-    """Go down the ranking to the first candidate inside the premium that is not barred.
+class _Ranker:
+    """The strategies' keys: the lowest is the best."""
 
-    Returns its position, or None, and whether the pick is forced; writes the reasons of those
-    passed over.
-    """
-    factor = WHOLE_BASIS_POINTS + rule.policy.premium_basis_points
-    limit = candidates[ranking[0]].cost_rupiah * factor
-    barred: list[int] = []
-    for position in ranking:
-        candidate = candidates[position]
-        if candidate.cost_rupiah * WHOLE_BASIS_POINTS > limit:
-            break
-        reason = rule.bars(candidate.owner_group)
-        if reason is None:
-            _pass_over(reasons, ranking[len(barred) + 1 :], Reason.DEARER)
-            return position, False
-        reasons[position] = reason
-        barred.append(position)
-    _pass_over(reasons, ranking[len(barred) :], Reason.OUTSIDE_PREMIUM)
-    return _least_bad(candidates, reasons, barred, rule)
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        inquiry: Inquiry,
+        offer: Offer,
+        quality: Sequence[Quality] | None,
+        totals: MarketTotals,
+    ) -> None:
+        self._policy = snapshot.policy
+        self._price = inquiry.price_rupiah
+        self._costs = offer.costs
+        self._groups = [snapshot.groups[dealer] for dealer in offer.dealers]
+        self._quality = [
+            NOTHING_KNOWN if quality is None else quality[dealer] for dealer in offer.dealers
+        ]
+        self._totals = totals
+
+    def by_cost(self, passed: Sequence[int]) -> _Key:
+        """Ties go by success rate in bands of one point, then by what is missing to the target
+        shares, then by route id, which is the offer's own order."""
+        deficits = self._deficits(passed)
+        return lambda place: (
+            self._costs[place],
+            -(self._quality[place].success_basis_points // 100),
+            -deficits[self._groups[place]],
+            place,
+        )
+
+    def by_expected_value(self, passed: Sequence[int]) -> _Key:
+        """P(success) x margin - P(unknown) x what stays tied up; equal within the tolerance."""
+        values = {place: self._expected_value(place) for place in passed}
+        scale = WHOLE_BASIS_POINTS * WHOLE_BASIS_POINTS
+        close = max(values.values()) - self._policy.tolerance_rupiah * scale
+        return lambda place: (
+            (0, self._costs[place], place, 0)
+            if values[place] >= close
+            else (1, -values[place], self._costs[place], place)
+        )
+
+    def by_deficit(self, passed: Sequence[int]) -> _Key:
+        """What is missing to the target share, the most first: groups take turns."""
+        deficits = self._deficits(passed)
+        return lambda place: (-deficits[self._groups[place]], self._costs[place], place, 0)
+
+    def _expected_value(self, place: int) -> int:
+        """In rupiah, scaled by 10,000 twice to stay exact."""
+        quality, cost = self._quality[place], self._costs[place]
+        earned = quality.success_basis_points * (self._price - cost) * WHOLE_BASIS_POINTS
+        return earned - quality.unknown_basis_points * cost * self._policy.tied_up_basis_points
+
+    def _deficits(self, passed: Sequence[int]) -> dict[str, int]:
+        """By owner group: target share less share, among these candidates, scaled to stay exact."""
+        groups = {self._groups[place] for place in passed}
+        weights = {group: self._policy.weights.get(group, 0) for group in groups}
+        values = {group: self._totals.value_of(group) for group in groups}
+        weight, value = sum(weights.values()), sum(values.values())
+        return {group: weights[group] * value - values[group] * weight for group in groups}
 
 
-def _least_bad(
-    candidates: Sequence[Candidate],
-    reasons: list[Reason | None],
-    barred: Sequence[int],
-    rule: _Rule,
-) -> tuple[int | None, bool]:
-    """Every candidate inside the premium is barred: take the group with the lowest share.
-
-    Where that group stands exactly at the cap, as two equal groups do again and again, nobody is
-    above it and nothing is forced; otherwise such a market would stand still under `reject`.
-    """
-    position = min(barred, key=lambda each: rule.totals.value_of(candidates[each].owner_group))
-    declared = reasons[position] is Reason.DECLARED_MONOPOLY
-    forced = declared or rule.above_cap(candidates[position].owner_group) > 0
-    if forced and rule.policy.when_all_barred == "reject":
-        return None, False
-    reasons[position] = None
-    return position, forced
+# ------------------------------------------------------------------ monopolies
 
 
-def _pass_over(reasons: list[Reason | None], positions: Sequence[int], reason: Reason) -> None:
-    for position in positions:
-        reasons[position] = reason
+class _Walk:
+    """The monopoly rule on one ranking."""
+
+    __slots__ = ("_declared", "_groups", "_inquiry", "_limit", "_offer", "_policy", "_ranking",
+                 "_shares_count", "_totals", "passed_over")  # fmt: skip
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        inquiry: Inquiry,
+        offer: Offer,
+        ranking: Sequence[int],
+        totals: MarketTotals,
+    ) -> None:
+        policy = snapshot.policy
+        self._policy = policy
+        self._inquiry = inquiry
+        self._offer = offer
+        self._ranking = ranking
+        self._totals = totals
+        self._groups = snapshot.groups
+        self._limit = offer.costs[ranking[0]] * (WHOLE_BASIS_POINTS + policy.premium_basis_points)
+        self._shares_count = self._enough_of_a_market()
+        self.passed_over: dict[int, Reason] = {}
+
+    def pick(self, eligible: int) -> tuple[int | None, bool]:
+        """The first of the `eligible` first ones inside the premium that is not barred, and
+        whether it is forced; None where all are barred and such orders are refused."""
+        barred: list[int] = []
+        largest = self._largest_three(eligible)
+        for place in self._ranking[:eligible]:
+            if self._offer.costs[place] * WHOLE_BASIS_POINTS > self._limit:
+                self.passed_over[place] = Reason.OUTSIDE_PREMIUM
+                continue
+            reason = self._bars(place, largest)
+            if reason is None:
+                return place, False
+            self.passed_over[place] = reason
+            barred.append(place)
+        return self._least_bad(barred)
+
+    def _least_bad(self, barred: Sequence[int]) -> tuple[int | None, bool]:
+        """Every candidate inside the premium is barred: first the rule on the three largest goes,
+        then the group with the lowest share serves.
+
+        Where that group stands exactly at the cap, as two equal groups do again and again, nobody
+        is above it and nothing is forced; otherwise such a market would stand still under `reject`.
+        """
+        for place in barred:
+            if self.passed_over[place] is Reason.TOP_THREE_BARRED:
+                del self.passed_over[place]
+                return place, False
+        place = min(barred, key=lambda each: self._totals.value_of(self._group(each)))
+        declared = self.passed_over[place] is Reason.DECLARED_MONOPOLY
+        forced = declared or self._above_cap(place) > 0
+        if forced and self._policy.when_all_barred == "reject":
+            return None, False
+        del self.passed_over[place]
+        return place, forced
+
+    def _bars(self, place: int, largest: Sequence[str]) -> Reason | None:
+        """Why the group is barred. A declaration needs no sample: it is ops' own word."""
+        group = self._group(place)
+        declared = self._policy.declared_monopolies
+        if declared and (self._inquiry.brand, self._inquiry.cluster, group) in declared:
+            return Reason.DECLARED_MONOPOLY
+        if self._shares_count and self._above_cap(place) >= 0:
+            return Reason.MONOPOLY_BARRED
+        return Reason.TOP_THREE_BARRED if group in largest else None
+
+    def _largest_three(self, eligible: int) -> Sequence[str]:
+        """The three largest groups, where enough others are inside the premium and they stand
+        together at or above their cap; else nobody."""
+        if not self._shares_count or eligible < self._policy.top_three_groups:
+            return ()
+        costs = self._offer.costs
+        inside = {
+            self._group(place)
+            for place in self._ranking[:eligible]
+            if costs[place] * WHOLE_BASIS_POINTS <= self._limit
+        }
+        if len(inside) < self._policy.top_three_groups:
+            return ()
+        largest = self._totals.largest(_LARGEST)
+        cap = self._policy.top_three_cap_basis_points
+        return largest if self._totals.together_above_cap(largest, cap) else ()
+
+    def _above_cap(self, place: int) -> int:
+        cap = self._policy.single_cap_basis_points
+        return self._totals.above_cap_rupiah(self._group(place), cap)
+
+    def _group(self, place: int) -> str:
+        return self._groups[self._offer.dealers[place]]
+
+    def _enough_of_a_market(self) -> bool:
+        """Whether shares mean anything: enough orders, and enough groups with a candidate."""
+        if self._totals.orders < self._policy.minimum_sample_orders:
+            return False
+        dealers, groups = self._offer.dealers, self._groups
+        present = {groups[dealers[place]] for place in self._ranking}
+        return len(present) >= self._policy.minimum_groups

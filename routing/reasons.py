@@ -31,6 +31,12 @@ class Reason(StrEnum):
     """The cost leaves less than the minimum margin below the reseller's price."""
     ABOVE_MAX_PRICE = "above-max-price"
     """The cost is above the limit that the order carries."""
+    LOW_FLOAT = "low-float"
+    """What is known to be left on our account at the dealer does not cover the cost."""
+    QUOTA_USED = "quota-used"
+    """The route has sold as many orders today, in WIB, as it may."""
+    REPEATED = "repeated"
+    """The dealer sells this product for one number only so often a day, in WIB."""
     GONE = "gone"
     """An earlier choice that the table in force no longer offers for this product and cluster."""
 
@@ -38,6 +44,10 @@ class Reason(StrEnum):
     """Ops declared the owner group a monopoly in this market."""
     MONOPOLY_BARRED = "monopoly-barred"
     """The owner group's share before this order stood at or above the cap."""
+    TOP_THREE_BARRED = "top-three-barred"
+    """The owner group is one of the three largest, whose joint share stood at or above their cap."""
+    BELOW_QUALITY = "below-quality"
+    """The dealer's success rate is below the floor: it serves only where no better one can."""
     OUTSIDE_PREMIUM = "outside-premium"
     """Too much dearer than the cheapest to serve merely for avoiding a monopoly."""
     DEARER = "dearer"
@@ -45,7 +55,14 @@ class Reason(StrEnum):
 
 
 RANKED = frozenset(
-    {Reason.DECLARED_MONOPOLY, Reason.MONOPOLY_BARRED, Reason.OUTSIDE_PREMIUM, Reason.DEARER}
+    {
+        Reason.DECLARED_MONOPOLY,
+        Reason.MONOPOLY_BARRED,
+        Reason.TOP_THREE_BARRED,
+        Reason.BELOW_QUALITY,
+        Reason.OUTSIDE_PREMIUM,
+        Reason.DEARER,
+    }
 )
 """Reasons of candidates that passed the filter; all others exclude before any ranking."""
 
@@ -70,3 +87,7 @@ class RowFault(StrEnum):
     """A window that opens and closes at the same time, or times that carry a zone."""
     BAD_VALIDITY = "bad-validity"
     """A date without a zone, or an end that is not after the start."""
+    BAD_LIMIT = "bad-limit"
+    """A daily quota or a repeat limit below 1."""
+    BAD_TEXT = "bad-text"
+    """An id, a SKU or a cluster with a tab or a line break in it."""

@@ -1,0 +1,358 @@
+"""The compiled routing table: one block of bytes that every process reads as it is.
+
+A large table as objects would cost a process gigabytes and seconds, and each take-up as much again.
+Here a pick finds its product by one look into a dictionary and unpacks the few candidates there
+are. The same rows in any order give the same bytes, so their checksum names the table.
+
+Layout, little-endian, each part at a multiple of eight:
+
+    head        a line to know it by, then JSON in a line: the dealers' ids, the parts' lengths
+    conditions  JSON lines, numbered from 1; 0 is none
+    keys        sku, or sku TAB cluster, a line each, sorted
+    offers      u32 each key: where its candidates begin in `candidates`
+    candidates  u16 count, u16 whether costs repeat, then by column: i64 cost, u32 route,
+                u32 condition, u16 dealer
+    ends        u64 each route: where its text ends in `texts`
+    texts       route id TAB dealer's sku, one behind the other
+"""
+
+import hashlib
+import json
+import struct
+import sys
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, time
+from functools import cache
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from routing.reasons import RowFault
+from routing.table import NO_CONDITION, BadTable, Condition, Route, Window
+
+_MAGIC = b"jalur routes 1\n"
+_ALIGNMENT = 8
+_COUNT = struct.Struct("<HH")
+_MOST_CANDIDATES = 0xFFFF
+_KEYS_A_STEP = 10_000
+_SEPARATORS = frozenset("\t\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A route that was left out of the compiled table, and why."""
+
+    route_id: str
+    fault: RowFault
+
+
+class Offer(NamedTuple):
+    """The candidates for one product in one place, by column, sorted by cost, then route id."""
+
+    costs: tuple[int, ...]
+    """Rupiah."""
+    routes: tuple[int, ...]
+    """Numbers of routes, for `Image.route_text`."""
+    conditions: tuple[int, ...]
+    """Numbers into `Image.conditions`; 0 where there is none."""
+    dealers: tuple[int, ...]
+    """Numbers into `Image.dealers`."""
+    costs_repeat: bool
+    """Whether two candidates cost the same, so that more than the cost must rank them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A compiled table and the routes left out of it."""
+
+    content: bytes
+    refused: tuple[Refusal, ...]
+
+
+# ------------------------------------------------------------------ compiling
+
+
+def compile_routes(
+    routes: Iterable[Route], dealers: Iterable[str], skus: Iterable[str]
+) -> Compiled:
+    """Compile the routes of these dealers and products, in whatever order. Raises `BadTable`."""
+    compiler = _Compiler(sorted(dealers), frozenset(skus))
+    ordered = sorted(routes, key=lambda route: (route.sku, route.cluster or "", route.route_id))
+    for sku, group in groupby(ordered, key=itemgetter(1)):
+        compiler.add_product(sku, list(group))
+    return Compiled(compiler.finish(), tuple(compiler.refused))
+
+
+class _Compiler:
+    """Gathers the parts, product by product."""
+
+    def __init__(self, dealers: Sequence[str], skus: frozenset[str]) -> None:
+        self._dealers = {dealer_id: number for number, dealer_id in enumerate(dealers)}
+        self._skus = skus
+        self._conditions: dict[Condition, int] = {}
+        self._keys: list[str] = []
+        self._offers = array("I")
+        self._candidates = bytearray()
+        self._ends = array("Q")
+        self._texts: list[str] = []
+        self._length = 0
+        self._route_ids: set[str] = set()
+        self.refused: list[Refusal] = []
+
+    def add_product(self, sku: str, routes: Sequence[Route]) -> None:
+        """Add all that is offered of one product, sorted by cluster, any-cluster routes first."""
+        anywhere: list[_Entry] = []
+        by_cluster: dict[str | None, list[_Entry]] = {}
+        for route in routes:
+            entry = self._entry(route)
+            if isinstance(entry, RowFault):
+                self.refused.append(Refusal(route.route_id, entry))
+            elif route.cluster is None:
+                anywhere.append(entry)
+            else:
+                by_cluster.setdefault(route.cluster, []).append(entry)
+        if anywhere:
+            self._add_offer(sku, anywhere)
+        for cluster, own in by_cluster.items():
+            # A dealer's route for this very cluster stands in for its any-cluster one, even while
+            # it is switched off.
+            local = {entry.dealer for entry in own}
+            joined = own + [entry for entry in anywhere if entry.dealer not in local]
+            self._add_offer(f"{sku}\t{cluster}", joined)
+
+    def finish(self) -> bytes:
+        parts = {
+            "conditions": "".join(_written(each) for each in self._conditions).encode(),
+            "keys": "\n".join(self._keys).encode(),
+            "offers": _little_endian(self._offers),
+            "candidates": bytes(self._candidates),
+            "ends": _little_endian(self._ends),
+            "texts": "".join(self._texts).encode(),
+        }
+        head = {
+            "dealers": list(self._dealers),
+            "lengths": {name: len(part) for name, part in parts.items()},
+        }
+        line = _padded(_MAGIC + json.dumps(head, separators=(",", ":")).encode() + b"\n")
+        return line + b"".join(_padded(part) for part in parts.values())
+
+    def _entry(self, route: Route) -> "_Entry | RowFault":
+        if route.route_id in self._route_ids:
+            raise BadTable(f"route {route.route_id} appears more than once")
+        self._route_ids.add(route.route_id)
+        dealer = self._dealers.get(route.dealer_id)
+        fault = _fault(route, known_dealer=dealer is not None, known_sku=route.sku in self._skus)
+        if fault is not None or dealer is None or route.cost_rupiah is None:
+            return fault or RowFault.UNKNOWN_DEALER
+        return _Entry(
+            route.cost_rupiah,
+            route.route_id,
+            self._number_route(route),
+            self._number_condition(route.condition),
+            dealer,
+        )
+
+    def _number_route(self, route: Route) -> int:
+        text = f"{route.route_id}\t{route.dealer_sku}"
+        self._length += len(text.encode())
+        self._texts.append(text)
+        self._ends.append(self._length)
+        return len(self._ends) - 1
+
+    def _number_condition(self, condition: Condition) -> int:
+        if condition == NO_CONDITION:
+            return 0
+        return self._conditions.setdefault(condition, len(self._conditions) + 1)
+
+    def _add_offer(self, key: str, entries: "list[_Entry]") -> None:
+        if len(entries) > _MOST_CANDIDATES:
+            raise BadTable(f"{key.partition(chr(9))[0]} has more than {_MOST_CANDIDATES} routes")
+        entries.sort()
+        costs, _, routes, conditions, dealers = zip(*entries, strict=True)
+        self._keys.append(key)
+        self._offers.append(len(self._candidates))
+        self._candidates += _COUNT.pack(len(entries), len(set(costs)) < len(costs))
+        self._candidates += _columns(len(entries)).pack(*costs, *routes, *conditions, *dealers)
+
+
+class _Entry(NamedTuple):
+    """A route on its way into an offer; entries sort as candidates do."""
+
+    cost_rupiah: int
+    route_id: str
+    route: int
+    condition: int
+    dealer: int
+
+
+def _fault(route: Route, *, known_dealer: bool, known_sku: bool) -> RowFault | None:
+    if not known_dealer:
+        return RowFault.UNKNOWN_DEALER
+    if not known_sku:
+        return RowFault.UNKNOWN_PRODUCT
+    if route.cost_rupiah is None:
+        return RowFault.NO_PRICE
+    if route.cost_rupiah <= 0:
+        return RowFault.PRICE_NOT_POSITIVE
+    texts = (route.route_id, route.sku, route.cluster or "", route.dealer_sku)
+    if any(not _SEPARATORS.isdisjoint(text) for text in texts):
+        return RowFault.BAD_TEXT
+    return None if route.condition == NO_CONDITION else _condition_fault(route.condition)
+
+
+def _condition_fault(condition: Condition) -> RowFault | None:
+    for window in condition.hours:
+        zoned = window.opens.tzinfo or window.closes.tzinfo
+        if zoned or window.opens == window.closes:
+            return RowFault.BAD_HOURS
+    valid_from, valid_until = condition.valid_from, condition.valid_until
+    if any(moment is not None and moment.tzinfo is None for moment in (valid_from, valid_until)):
+        return RowFault.BAD_VALIDITY
+    if valid_from and valid_until and valid_from >= valid_until:
+        return RowFault.BAD_VALIDITY
+    limits = (condition.daily_quota, condition.repeat_limit)
+    if any(limit is not None and limit < 1 for limit in limits):
+        return RowFault.BAD_LIMIT
+    return None
+
+
+def _written(condition: Condition) -> str:
+    """One form for every condition, so that equal tables give equal bytes."""
+    return json.dumps(
+        [
+            condition.enabled,
+            [[w.opens.isoformat(), w.closes.isoformat()] for w in condition.hours],
+            condition.valid_from and condition.valid_from.astimezone(UTC).isoformat(),
+            condition.valid_until and condition.valid_until.astimezone(UTC).isoformat(),
+            condition.daily_quota,
+            condition.repeat_limit,
+        ]
+    ) + "\n"
+
+
+def _read_condition(line: bytes) -> Condition:
+    enabled, hours, valid_from, valid_until, daily_quota, repeat_limit = json.loads(line)
+    return Condition(
+        enabled,
+        tuple(Window(time.fromisoformat(a), time.fromisoformat(b)) for a, b in hours),
+        valid_from and datetime.fromisoformat(valid_from),
+        valid_until and datetime.fromisoformat(valid_until),
+        daily_quota,
+        repeat_limit,
+    )
+
+
+@cache
+def _columns(count: int) -> struct.Struct:
+    return struct.Struct(f"<{count}q{count}I{count}I{count}H")
+
+
+def _padded(part: bytes) -> bytes:
+    return part + b"\0" * (-len(part) % _ALIGNMENT)
+
+
+def _little_endian(numbers: "array[int]") -> bytes:
+    if sys.byteorder == "big":
+        numbers = array(numbers.typecode, numbers)
+        numbers.byteswap()
+    return numbers.tobytes()
+
+
+# ------------------------------------------------------------------ reading
+
+
+class Image:
+    """A compiled table, read where it lies. Never changes."""
+
+    __slots__ = ("_candidates", "_ends", "_index", "_texts", "checksum", "conditions", "dealers")
+
+    def __init__(self, content: bytes) -> None:
+        """Read a compiled table. Raises `BadTable` for bytes that are none.
+
+        It takes many small steps, so that another thread's event loop goes on meanwhile.
+        """
+        head, parts = _parts(content)
+        self.checksum = hashlib.sha256(content).hexdigest()
+        self.dealers: tuple[str, ...] = tuple(head["dealers"])
+        lines = bytes(parts["conditions"]).splitlines()
+        self.conditions = (NO_CONDITION, *(_read_condition(line) for line in lines))
+        self._candidates = parts["candidates"]
+        self._ends = _numbers(parts["ends"], "Q")
+        self._texts = parts["texts"]
+        self._index = _index(bytes(parts["keys"]), _numbers(parts["offers"], "I"))
+
+    def __len__(self) -> int:
+        """How many routes there are."""
+        return len(self._ends)
+
+    def offer(self, sku: str, cluster: str | None) -> Offer | None:
+        """The candidates for a product; None where there are none.
+
+        A dealer's route for this very cluster stands in for its any-cluster route, even while it is
+        switched off. Without a cluster only any-cluster routes serve.
+        """
+        place = None if cluster is None else self._index.get(f"{sku}\t{cluster}")
+        if place is None:
+            place = self._index.get(sku)
+            if place is None:
+                return None
+        count, costs_repeat = _COUNT.unpack_from(self._candidates, place)
+        values = _columns(count).unpack_from(self._candidates, place + _COUNT.size)
+        twice, thrice = 2 * count, 3 * count
+        return Offer(
+            values[:count],
+            values[count:twice],
+            values[twice:thrice],
+            values[thrice:],
+            costs_repeat != 0,
+        )
+
+    def route_text(self, route: int) -> tuple[str, str]:
+        """A route's id and its dealer's SKU."""
+        begins = self._ends[route - 1] if route else 0
+        route_id, _, dealer_sku = str(self._texts[begins : self._ends[route]], "utf-8").partition(
+            "\t"
+        )
+        return route_id, dealer_sku
+
+
+def _parts(content: bytes) -> tuple[dict[str, Any], dict[str, memoryview]]:
+    try:
+        end = content.index(b"\n", len(_MAGIC)) + 1
+        head = json.loads(content[len(_MAGIC) : end])
+        lengths: Mapping[str, int] = head["lengths"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadTable("these bytes are no compiled table") from error
+    if not content.startswith(_MAGIC):
+        raise BadTable("these bytes are no compiled table of this version")
+    parts: dict[str, memoryview] = {}
+    view, place = memoryview(content), _aligned(end)
+    for name, length in lengths.items():
+        parts[name] = view[place : place + length]
+        place = _aligned(place + length)
+    if place != len(content):
+        raise BadTable("the compiled table is cut")
+    return head, parts
+
+
+def _aligned(place: int) -> int:
+    return place + -place % _ALIGNMENT
+
+
+def _numbers(part: memoryview, typecode: str) -> Sequence[int]:
+    if sys.byteorder == "little":
+        return part.cast(typecode)
+    numbers = array(typecode, bytes(part))
+    numbers.byteswap()
+    return numbers
+
+
+def _index(keys: bytes, offers: Sequence[int]) -> dict[str, int]:
+    index: dict[str, int] = {}
+    lines = keys.split(b"\n") if keys else []
+    for begin in range(0, len(lines), _KEYS_A_STEP):
+        step = slice(begin, begin + _KEYS_A_STEP)
+        index.update(zip(map(bytes.decode, lines[step]), offers[step], strict=True))
+    return index

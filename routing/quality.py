@@ -1,0 +1,153 @@
+"""How well each dealer delivers, by product kind, over a sliding window.
+
+Only definite outcomes teach: a delivery, or a failure that was the dealer's. What was unknown is
+counted beside them, since it ties money up; when its outcome is learned late, it is corrected at
+the minute that it was counted in. Everything is an argument: times are aware datetimes.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import NamedTuple
+
+from routing.monopoly import WHOLE_BASIS_POINTS
+from routing.table import QualityRules
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MINUTE = timedelta(minutes=1)
+
+
+class Outcome(StrEnum):
+    """What became of an attempt, as far as the dealer's quality goes."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    """The dealer's own failure; a wrong number is none."""
+    UNKNOWN = "unknown"
+
+
+class Quality(NamedTuple):
+    """A dealer's rates in one product kind, in basis points."""
+
+    success_basis_points: int
+    """Of the definite outcomes; 10,000 where there are too few to tell."""
+    unknown_basis_points: int
+    """Of all outcomes."""
+    sample: int
+    """Definite outcomes that the success rate is made of."""
+    below_floor: bool = False
+
+
+NOTHING_KNOWN = Quality(WHOLE_BASIS_POINTS, 0, 0)
+
+
+@dataclass(slots=True)
+class _Counts:
+    """Outcomes of one minute, or of a whole window."""
+
+    succeeded: int = 0
+    failed: int = 0
+    unknown: int = 0
+
+    def add(self, outcome: Outcome, count: int) -> None:
+        match outcome:
+            case Outcome.SUCCEEDED:
+                self.succeeded += count
+            case Outcome.FAILED:
+                self.failed += count
+            case Outcome.UNKNOWN:
+                self.unknown += count
+
+    def take_away(self, gone: "_Counts") -> None:
+        self.succeeded -= gone.succeeded
+        self.failed -= gone.failed
+        self.unknown -= gone.unknown
+
+    @property
+    def sample(self) -> int:
+        return self.succeeded + self.failed
+
+
+class _Window:
+    """One sliding window of minutes with its running sum."""
+
+    __slots__ = ("_first_minute", "_minutes", "_order", "sums")
+
+    def __init__(self) -> None:
+        self._minutes: dict[int, _Counts] = {}
+        self._order: deque[int] = deque()
+        self._first_minute = 0
+        self.sums = _Counts()
+
+    def add(self, outcome: Outcome, minute: int, count: int) -> None:
+        if minute < self._first_minute:
+            return
+        counts = self._minutes.get(minute)
+        if counts is None:
+            counts = self._minutes[minute] = _Counts()
+            self._order.append(minute)
+        counts.add(outcome, count)
+        self.sums.add(outcome, count)
+
+    def expire_before(self, first_minute: int) -> None:
+        if first_minute <= self._first_minute:
+            return
+        self._first_minute = first_minute
+        for minute in [each for each in self._order if each < first_minute]:
+            self._order.remove(minute)
+            self.sums.take_away(self._minutes.pop(minute))
+
+
+class QualityBook:
+    """Every dealer's outcomes, by product kind and over all of them.
+
+    The window only moves forward, with the `now` that `of` is given.
+    """
+
+    def __init__(self) -> None:
+        self._windows: dict[tuple[str, str | None], _Window] = {}
+
+    def count(
+        self, dealer_id: str, kind: str, outcome: Outcome, at: datetime, count: int = 1
+    ) -> None:
+        """Count an outcome of an attempt made at `at`; `count` -1 takes one back."""
+        minute = _minute_of(at)
+        for key in ((dealer_id, kind), (dealer_id, None)):
+            window = self._windows.get(key)
+            if window is None:
+                window = self._windows[key] = _Window()
+            window.add(outcome, minute, count)
+
+    def correct(
+        self, dealer_id: str, kind: str, before: Outcome, after: Outcome, at: datetime
+    ) -> None:
+        """An outcome turned out to be another one: late success, late failure, reversal."""
+        self.count(dealer_id, kind, before, at, -1)
+        self.count(dealer_id, kind, after, at)
+
+    def of(self, dealer_id: str, kind: str, rules: QualityRules, now: datetime) -> Quality:
+        """A dealer's quality in a product kind; over all kinds where that one has few outcomes."""
+        first_minute = _minute_of(now) - rules.window_minutes + 1
+        for key in ((dealer_id, kind), (dealer_id, None)):
+            window = self._windows.get(key)
+            if window is None:
+                continue
+            window.expire_before(first_minute)
+            if window.sums.sample >= rules.minimum_sample:
+                return _quality(window.sums, rules)
+        return NOTHING_KNOWN
+
+    def dealers(self) -> list[tuple[str, str]]:
+        """Every dealer and product kind that anything was counted of."""
+        return [(dealer_id, kind) for dealer_id, kind in self._windows if kind is not None]
+
+
+def _quality(counts: _Counts, rules: QualityRules) -> Quality:
+    success = counts.succeeded * WHOLE_BASIS_POINTS // counts.sample
+    unknown = counts.unknown * WHOLE_BASIS_POINTS // (counts.sample + counts.unknown)
+    return Quality(success, unknown, counts.sample, success < rules.floor_basis_points)
+
+
+def _minute_of(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MINUTE
