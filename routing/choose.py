@@ -16,12 +16,11 @@ from uuid import UUID
 from routing.image import Offer
 from routing.monopoly import WHOLE_BASIS_POINTS, MarketTotals
 from routing.quality import NOTHING_KNOWN, Quality
-from routing.reasons import RANKED, NoPick, Reason
+from routing.reasons import NoPick, Reason
 from routing.snapshot import Snapshot
 from routing.table import WIB, Condition, Policy, Route, Strategy
 
 _NOTHING: Mapping[str, int] = MappingProxyType({})
-_NONE_SOLD: Mapping[int, int] = MappingProxyType({})
 _LARGEST = 3
 _Key = Callable[[int], tuple[int, int, int, int]]
 
@@ -45,7 +44,7 @@ class Inquiry(NamedTuple):
 
 
 class Live(NamedTuple):
-    """What changes by the second, by the numbers that dealers and routes have in the snapshot."""
+    """What changes by the second, by the numbers that dealers have in the snapshot."""
 
     standing: Sequence[Reason | None]
     """Why a dealer gets no orders now; as `Snapshot.standing`."""
@@ -53,8 +52,8 @@ class Live(NamedTuple):
     """By product kind; a kind of which nothing is known may be missing."""
     floats: Sequence[int | None] | None = None
     """Rupiah left on our account at each dealer, what is in flight taken off; None: not known."""
-    sold_today: Mapping[int, int] = _NONE_SOLD
-    """Orders that routes with a quota have taken today, in WIB, in flight included."""
+    sold_today: Mapping[str, int] = _NOTHING
+    """Orders that routes with a quota, by id, took today, in WIB, in flight included."""
 
 
 class Verdict(NamedTuple):
@@ -282,17 +281,19 @@ def _candidates(decision: Decision) -> list[list[object]]:
 class _Filter:
     """What excludes candidates from one order, whatever their rank would be."""
 
-    __slots__ = ("_inquiry", "_limit", "_live", "_now", "_snapshot", "_time_of_day")
+    __slots__ = ("_ceiling", "_inquiry", "_limit", "_live", "_now", "_snapshot", "_time_of_day")
 
     def __init__(self, snapshot: Snapshot, inquiry: Inquiry, live: Live, now: datetime) -> None:
-        limit = snapshot.policy.ceiling_rupiah(inquiry.price_rupiah, inquiry.tier, inquiry.kind)
-        if inquiry.max_price_rupiah is not None and inquiry.max_price_rupiah < limit:
-            limit = inquiry.max_price_rupiah
+        if now.tzinfo is None:
+            raise ValueError("now has no time zone")
+        ceiling = snapshot.policy.ceiling_rupiah(inquiry.price_rupiah, inquiry.tier, inquiry.kind)
+        most = inquiry.max_price_rupiah
         self._snapshot = snapshot
         self._inquiry = inquiry
         self._live = live
         self._now = now
-        self._limit = limit
+        self._ceiling = ceiling
+        self._limit = ceiling if most is None else min(ceiling, most)
         self._time_of_day: time | None = None
 
     def judge(self, offer: Offer) -> list[Reason | None]:
@@ -335,15 +336,16 @@ class _Filter:
 
     def _by_amount(self, cost: int, dealer: int) -> Reason | None:
         if cost > self._limit:
-            most = self._inquiry.max_price_rupiah
-            return Reason.ABOVE_MAX_PRICE if most == self._limit else Reason.LOSS_GUARD
+            return Reason.LOSS_GUARD if cost > self._ceiling else Reason.ABOVE_MAX_PRICE
         left = None if self._live.floats is None else self._live.floats[dealer]
         return Reason.LOW_FLOAT if left is not None and left < cost else None
 
     def _by_count(self, stated: Condition, route: int, dealer: int) -> Reason | None:
         quota, repeats = stated.daily_quota, stated.repeat_limit
-        if quota is not None and self._live.sold_today.get(route, 0) >= quota:
-            return Reason.QUOTA_USED
+        if quota is not None:
+            route_id, _ = self._snapshot.image.route_text(route)
+            if self._live.sold_today.get(route_id, 0) >= quota:
+                return Reason.QUOTA_USED
         if repeats is not None:
             sold = self._inquiry.repeats.get(self._snapshot.image.dealers[dealer], 0)
             if sold >= repeats:

@@ -60,6 +60,11 @@ class Breaker:
         self._period = 0
         self._close()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it lets everything through, now and until a call fails."""
+        return self._opened_at is None
+
     def state(self, now_seconds: float) -> BreakerState:
         """The state at this moment; asking changes nothing."""
         if self._opened_at is None:

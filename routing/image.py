@@ -27,7 +27,7 @@ from datetime import UTC, datetime, time
 from functools import cache
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from routing.reasons import RowFault
 from routing.table import NO_CONDITION, BadTable, Condition, Route, Window
@@ -220,16 +220,19 @@ def _condition_fault(condition: Condition) -> RowFault | None:
 
 def _written(condition: Condition) -> str:
     """One form for every condition, so that equal tables give equal bytes."""
-    return json.dumps(
-        [
-            condition.enabled,
-            [[w.opens.isoformat(), w.closes.isoformat()] for w in condition.hours],
-            condition.valid_from and condition.valid_from.astimezone(UTC).isoformat(),
-            condition.valid_until and condition.valid_until.astimezone(UTC).isoformat(),
-            condition.daily_quota,
-            condition.repeat_limit,
-        ]
-    ) + "\n"
+    return (
+        json.dumps(
+            [
+                condition.enabled,
+                [[w.opens.isoformat(), w.closes.isoformat()] for w in condition.hours],
+                condition.valid_from and condition.valid_from.astimezone(UTC).isoformat(),
+                condition.valid_until and condition.valid_until.astimezone(UTC).isoformat(),
+                condition.daily_quota,
+                condition.repeat_limit,
+            ]
+        )
+        + "\n"
+    )
 
 
 def _read_condition(line: bytes) -> Condition:
@@ -341,7 +344,7 @@ def _aligned(place: int) -> int:
     return place + -place % _ALIGNMENT
 
 
-def _numbers(part: memoryview, typecode: str) -> Sequence[int]:
+def _numbers(part: memoryview, typecode: Literal["I", "Q"]) -> Sequence[int]:
     if sys.byteorder == "little":
         return part.cast(typecode)
     numbers = array(typecode, bytes(part))

@@ -5,8 +5,6 @@ counted beside them, since it ties money up; when its outcome is learned late, i
 the minute that it was counted in. Everything is an argument: times are aware datetimes.
 """
 
-from collections import deque
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
@@ -42,41 +40,37 @@ class Quality(NamedTuple):
 NOTHING_KNOWN = Quality(WHOLE_BASIS_POINTS, 0, 0)
 
 
-@dataclass(slots=True)
 class _Counts:
     """Outcomes of one minute, or of a whole window."""
 
-    succeeded: int = 0
-    failed: int = 0
-    unknown: int = 0
+    __slots__ = ("_counts",)
+
+    def __init__(self) -> None:
+        self._counts = dict.fromkeys(Outcome, 0)
+
+    def of(self, outcome: Outcome) -> int:
+        return self._counts[outcome]
 
     def add(self, outcome: Outcome, count: int) -> None:
-        match outcome:
-            case Outcome.SUCCEEDED:
-                self.succeeded += count
-            case Outcome.FAILED:
-                self.failed += count
-            case Outcome.UNKNOWN:
-                self.unknown += count
+        self._counts[outcome] += count
 
     def take_away(self, gone: "_Counts") -> None:
-        self.succeeded -= gone.succeeded
-        self.failed -= gone.failed
-        self.unknown -= gone.unknown
+        for outcome in Outcome:
+            self._counts[outcome] -= gone.of(outcome)
 
     @property
     def sample(self) -> int:
-        return self.succeeded + self.failed
+        """Definite outcomes."""
+        return self.of(Outcome.SUCCEEDED) + self.of(Outcome.FAILED)
 
 
 class _Window:
     """One sliding window of minutes with its running sum."""
 
-    __slots__ = ("_first_minute", "_minutes", "_order", "sums")
+    __slots__ = ("_first_minute", "_minutes", "sums")
 
     def __init__(self) -> None:
         self._minutes: dict[int, _Counts] = {}
-        self._order: deque[int] = deque()
         self._first_minute = 0
         self.sums = _Counts()
 
@@ -86,7 +80,8 @@ class _Window:
         counts = self._minutes.get(minute)
         if counts is None:
             counts = self._minutes[minute] = _Counts()
-            self._order.append(minute)
+        if counts.of(outcome) + count < 0:
+            return  # counted elsewhere, or before this process was started
         counts.add(outcome, count)
         self.sums.add(outcome, count)
 
@@ -94,8 +89,7 @@ class _Window:
         if first_minute <= self._first_minute:
             return
         self._first_minute = first_minute
-        for minute in [each for each in self._order if each < first_minute]:
-            self._order.remove(minute)
+        for minute in [each for each in self._minutes if each < first_minute]:
             self.sums.take_away(self._minutes.pop(minute))
 
 
@@ -144,8 +138,9 @@ class QualityBook:
 
 
 def _quality(counts: _Counts, rules: QualityRules) -> Quality:
-    success = counts.succeeded * WHOLE_BASIS_POINTS // counts.sample
-    unknown = counts.unknown * WHOLE_BASIS_POINTS // (counts.sample + counts.unknown)
+    success = counts.of(Outcome.SUCCEEDED) * WHOLE_BASIS_POINTS // counts.sample
+    unknown = counts.of(Outcome.UNKNOWN)
+    unknown = unknown * WHOLE_BASIS_POINTS // (counts.sample + unknown)
     return Quality(success, unknown, counts.sample, success < rules.floor_basis_points)
 
 

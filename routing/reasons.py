@@ -45,7 +45,7 @@ class Reason(StrEnum):
     MONOPOLY_BARRED = "monopoly-barred"
     """The owner group's share before this order stood at or above the cap."""
     TOP_THREE_BARRED = "top-three-barred"
-    """The owner group is one of the three largest, whose joint share stood at or above their cap."""
+    """The owner group is one of the three largest, which together stood at or above their cap."""
     BELOW_QUALITY = "below-quality"
     """The dealer's success rate is below the floor: it serves only where no better one can."""
     OUTSIDE_PREMIUM = "outside-premium"

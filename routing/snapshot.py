@@ -7,9 +7,10 @@ snapshot around the same routes, at once.
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
+from typing import Any, cast
 
 from routing.image import Image, Refusal, compile_routes
 from routing.reasons import Reason
@@ -18,36 +19,27 @@ from routing.table import BadTable, Dealer, Policy, Product, Route
 _VERSION_LENGTH = 16
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
     """Everything that picks are made from, but for what changes by the second.
 
-    `version` names it: equal versions choose alike. Never changes.
+    `version` names it: equal versions choose alike. Made by `snapshot_of`.
     """
 
-    __slots__ = ("_standing", "_timed", "dealers", "groups", "image", "policy", "refused", "version")
+    version: str
+    image: Image
+    policy: Policy
+    dealers: Mapping[str, Dealer]
+    groups: tuple[str, ...]
+    """Owner groups by the dealers' numbers."""
+    refused: tuple[Refusal, ...]
+    _standing: tuple[Reason | None, ...]
+    _timed: bool
 
-    def __init__(
-        self,
-        image: Image,
-        dealers: Iterable[Dealer],
-        policy: Policy,
-        refused: Iterable[Refusal] = (),
-    ) -> None:
-        """`dealers` must hold all that the image names. Raises `BadTable`."""
-        by_id = _by_id(dealers)
-        missing = [each for each in image.dealers if each not in by_id]
-        if missing:
-            raise BadTable(f"dealer {missing[0]} has routes but is not known")
-        self.image = image
-        self.policy = policy
-        self.dealers: Mapping[str, Dealer] = MappingProxyType(by_id)
-        self.refused = tuple(refused)
-        numbered = [by_id[dealer_id] for dealer_id in image.dealers]
-        self.groups = tuple(dealer.owner_group for dealer in numbered)
-        """Owner groups by the dealers' numbers."""
-        self._standing = tuple(_standing(dealer) for dealer in numbered)
-        self._timed = any(dealer.muted_until for dealer in numbered)
-        self.version = _version(image, by_id, policy)
+    @property
+    def lasting(self) -> tuple[Reason | None, ...] | None:
+        """As `standing` while every dealer is up; None where that depends on the time."""
+        return None if self._timed else self._standing
 
     def standing(
         self, dealer_up: Callable[[str], bool], now: datetime
@@ -70,6 +62,27 @@ class Snapshot:
         return None if dealer_up(dealer_id) else Reason.DEALER_DOWN
 
 
+def snapshot_of(
+    image: Image, dealers: Iterable[Dealer], policy: Policy, refused: Iterable[Refusal] = ()
+) -> Snapshot:
+    """A snapshot around compiled routes. Raises `BadTable` where a dealer of theirs is missing."""
+    by_id = _by_id(dealers)
+    missing = [each for each in image.dealers if each not in by_id]
+    if missing:
+        raise BadTable(f"dealer {missing[0]} has routes but is not known")
+    numbered = [by_id[dealer_id] for dealer_id in image.dealers]
+    return Snapshot(
+        _version(image, by_id, policy),
+        image,
+        policy,
+        MappingProxyType(by_id),
+        tuple(dealer.owner_group for dealer in numbered),
+        tuple(refused),
+        tuple(_standing(dealer) for dealer in numbered),
+        any(dealer.muted_until for dealer in numbered),
+    )
+
+
 def compile_table(
     dealers: Iterable[Dealer],
     products: Iterable[Product],
@@ -84,7 +97,7 @@ def compile_table(
             raise BadTable(f"product {product.sku} appears more than once")
         skus.add(product.sku)
     compiled = compile_routes(routes, by_id, skus)
-    return Snapshot(Image(compiled.content), by_id.values(), policy, compiled.refused)
+    return snapshot_of(Image(compiled.content), by_id.values(), policy, compiled.refused)
 
 
 def _by_id(dealers: Iterable[Dealer]) -> dict[str, Dealer]:
@@ -112,11 +125,20 @@ def _version(image: Image, dealers: Mapping[str, Dealer], policy: Policy) -> str
 
 
 def _values(row: object) -> list[object]:
-    return [getattr(row, column.name) for column in fields(row)]  # type: ignore[arg-type]
+    """A dataclass as a list; mappings as sorted pairs, since their keys may be tuples."""
+    values = [getattr(row, column.name) for column in fields(cast("Any", row))]
+    return [
+        sorted(cast("Mapping[Any, object]", value).items()) if isinstance(value, Mapping) else value
+        for value in values
+    ]
 
 
 def _plain(value: object) -> object:
-    """One JSON form for every value, so that equal tables give equal text."""
+    """One JSON form for every value, so that equal rules give equal text."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat()
-    return repr(value)
+    if isinstance(value, frozenset):
+        return sorted(map(json.dumps, cast("frozenset[object]", value)))
+    if is_dataclass(value):
+        return _values(value)
+    raise TypeError(f"no canonical form for {type(value).__name__}")

@@ -132,7 +132,9 @@ class QualityRules:
         if min(self.window_minutes, self.minimum_sample, self.probe_one_in) < 1:
             raise ValueError("quality windows, samples and probes must be at least 1")
         if not 0 <= self.floor_basis_points <= self.warning_basis_points <= WHOLE_BASIS_POINTS:
-            raise ValueError("the quality floor must not be above the warning, nor that above 10000")
+            raise ValueError(
+                "the quality floor must not be above the warning, nor that above 10000"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,9 @@ class Policy:
         if not 0 < self.top_three_cap_basis_points <= WHOLE_BASIS_POINTS:
             raise ValueError("top_three_cap_basis_points must be within 1 and 10000")
         if min(self.tied_up_basis_points, self.tolerance_rupiah, *self.weights.values(), 0) < 0:
-            raise ValueError("tied_up_basis_points, tolerance_rupiah and weights cannot be negative")
+            raise ValueError(
+                "tied_up_basis_points, tolerance_rupiah and weights cannot be negative"
+            )
         if self.when_all_barred not in ("allow", "reject"):
             raise ValueError("when_all_barred must be allow or reject")
 

@@ -14,7 +14,6 @@ from app.storage.pool import Pool
 from app.storage.reference import ProductRow
 from routing.choose import Decision, Inquiry, Verdict
 from routing.numbering import InvalidNumber, normalise
-from routing.table import Candidate
 
 STANDARD_TIER = "standard"
 
@@ -51,7 +50,7 @@ def explain_choice(
         "max_price": inquiry.max_price_rupiah,
         "at": now.isoformat(),
         "revision": trade.revision,
-        "table": decision.table_version,
+        "table": decision.snapshot.version,
         "dealer": decision.chosen and decision.chosen.dealer_id,
         "refusal": decision.refusal,
         "forced_monopoly": decision.forced_monopoly,
@@ -110,7 +109,13 @@ def _inquiry(trade: Trade, asked: Question) -> Inquiry:
     if asked.number is not None:
         _check_brand(trade, product, asked.number)
     return Inquiry(
-        asked.sku, product.brand, _cluster(trade, asked.region), price, asked.max_price_rupiah
+        asked.sku,
+        product.brand,
+        _cluster(trade, asked.region),
+        price,
+        asked.max_price_rupiah,
+        tier=asked.tier,
+        kind=product.kind,
     )
 
 
@@ -144,19 +149,18 @@ def _wrong(code: str, field: str, sentence: str) -> Unprocessable:
 
 
 def _candidates(decision: Decision) -> list[dict[str, object]]:
-    judged = zip(decision.candidates, decision.verdicts, strict=True)
-    ordered = sorted(judged, key=lambda pair: (pair[1].rank is None, pair[1].rank or 0))
-    return [_candidate(decision, *pair) for pair in ordered]
+    ordered = sorted(decision.verdicts, key=lambda each: (each.rank is None, each.rank or 0))
+    return [_candidate(decision, verdict) for verdict in ordered]
 
 
-def _candidate(decision: Decision, candidate: Candidate, verdict: Verdict) -> dict[str, object]:
+def _candidate(decision: Decision, verdict: Verdict) -> dict[str, object]:
     return {
         "dealer": verdict.dealer_id,
-        "owner_group": candidate.owner_group,
+        "owner_group": verdict.owner_group,
         "route": verdict.route_id,
-        "dealer_sku": candidate.route.dealer_sku,
+        "dealer_sku": verdict.dealer_sku,
         "cost": verdict.cost_rupiah,
         "rank": verdict.rank,
         "reason": verdict.reason,
-        "share_basis_points": decision.totals.share_basis_points(candidate.owner_group),
+        "share_basis_points": decision.totals.share_basis_points(verdict.owner_group),
     }

@@ -23,7 +23,8 @@ from app.storage.pool import Connection, Pool
 from app.storage.reference import Reference, RouteRow
 from routing.reasons import RowFault
 from routing.sheet import Fault, Known, SheetRow, read_sheet, write_sheet
-from routing.table import BadTable, Snapshot
+from routing.snapshot import Snapshot
+from routing.table import BadTable
 
 _TRIES = 5
 _LOCK_PATIENCE = timedelta(seconds=20)

@@ -178,7 +178,16 @@ def _inquiry(trade: Trade, tier: str, wanted: Wanted, number: str) -> Inquiry:
     cluster = None if wanted.region is None else trade.clusters.get(wanted.region)
     if cluster is None and wanted.region is not None:
         raise _wrong("unknown-region", "region", "There is no such region.")
-    return Inquiry(wanted.sku, brand, cluster, price, wanted.max_price)
+    return Inquiry(
+        wanted.sku,
+        brand,
+        cluster,
+        price,
+        wanted.max_price,
+        tier=tier,
+        kind=product.kind,
+        order_id=uuid7(),
+    )
 
 
 def _wrong(code: str, field: str, sentence: str) -> Unprocessable:
@@ -197,7 +206,7 @@ def _new_order(
     inquiry, metadata = pick.inquiry, wanted.metadata
     return NewOrder(
         lane=caller.lane,
-        order_id=uuid7(),
+        order_id=inquiry.order_id or uuid7(),
         reseller_id=caller.reseller_id,
         ref_id=wanted.ref_id,
         fingerprint=fingerprint,
@@ -225,7 +234,9 @@ async def _accept(api: Api, caller: KeyHolder, order: NewOrder, pick: _Pick) -> 
     api.router.take(pick.inquiry, pick.route, order.created_at)
     is_new = False
     try:
-        outcome = await api.acceptor.accept(Submission(order, pick.route.dealer_id, pick.route))
+        outcome = await api.acceptor.accept(
+            Submission(order, pick.route.dealer_id, pick.route, caller.tier)
+        )
         is_new = isinstance(outcome, Accepted)
     except ReferenceTaken:
         raise _mismatch() from None

@@ -40,7 +40,12 @@ async def list_products(
     now = datetime.now(UTC)
     data = [
         _document(
-            api, trade.products[sku], trade.prices[caller.tier, sku], cluster=cluster, now=now
+            api,
+            trade.products[sku],
+            trade.prices[caller.tier, sku],
+            tier=caller.tier,
+            cluster=cluster,
+            now=now,
         )
         for sku in page
     ]
@@ -49,9 +54,10 @@ async def list_products(
 
 
 def _document(
-    api: Api, product: ProductRow, price: int, *, cluster: str | None, now: datetime
+    api: Api, product: ProductRow, price: int, *, tier: str, cluster: str | None, now: datetime
 ) -> dict[str, object]:
-    decision = api.router.choose(Inquiry(product.sku, product.brand, cluster, price), now)
+    inquiry = Inquiry(product.sku, product.brand, cluster, price, tier=tier, kind=product.kind)
+    decision = api.router.choose(inquiry, now)
     return {
         "sku": product.sku,
         "name": product.name,

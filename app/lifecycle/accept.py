@@ -33,6 +33,8 @@ class Submission:
     dealer_id: str
     route: Route | None = None
     """The dealer's route; without it, the first purchase waits in the table for a claim."""
+    tier: str = "standard"
+    """The reseller's, whose margin the purchase keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ class _Arrival:
         """
         order, route = self.submission.order, self.submission.route
         if self.intention is None and executor is not None and route is not None:
-            self.intention = executor.intend(order, route)
+            self.intention = executor.intend(order, route, self.submission.tier)
         claimed = self.intention.attempt if self.intention else None
         return Candidate(order, self.submission.dealer_id, claimed)
 

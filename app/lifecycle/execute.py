@@ -133,7 +133,7 @@ class Executor:
         """How long a claim lasts."""
         return self._lease.duration
 
-    def intend(self, order: NewOrder, route: Route) -> Intention | None:
+    def intend(self, order: NewOrder, route: Route, tier: str) -> Intention | None:
         """Claim a place for an order's first purchase, to be bought as soon as it is accepted.
 
         None where there is no room here, or others wait for the dealer already: the order then
@@ -147,7 +147,7 @@ class Executor:
             return None
         started = boottime_seconds()
         ticket = self._router.breaker(route.dealer_id).enter(self._calls.monotonic())
-        new = self._attempt(order, 1, None, route, access, uuid7())
+        new = self._attempt(order, 1, None, route, access, uuid7(), tier)
         purchase = Purchase(
             order.lane,
             order.order_id,
@@ -321,13 +321,15 @@ class Executor:
 
     def _plan_row(self, plan: _Plan, row: Claimable, claim_id: UUID, now: datetime) -> None:
         """Buy where the pick still stands, choose anew where it does not, else wait a little."""
-        inquiry = _inquiry(row)
-        route = self._router.route_at(row.sku, row.cluster, row.dealer_id)
-        if route is not None and self._router.recheck(route.route_id, inquiry, now) is None:
+        inquiry = self._inquiry(row)
+        route = self._router.standing_offer(inquiry, row.dealer_id, now)
+        if isinstance(route, Route):
             ticket = self._router.breaker(row.dealer_id).enter(self._calls.monotonic())
             if ticket is not None:
                 access = self._router.trade.dealers[row.dealer_id]
-                new = self._attempt(row, row.attempt_no, row.decision, route, access, claim_id)
+                new = self._attempt(
+                    row, row.attempt_no, row.decision, route, access, claim_id, row.tier
+                )
                 plan.purchases.append((new, access, _top_up(new, row, access), ticket))
             return
         decision = self._router.choose(inquiry, now)
@@ -342,6 +344,19 @@ class Executor:
         )
         plan.moved.append((inquiry, row.dealer_id, chosen))
 
+    def _inquiry(self, row: Claimable) -> Inquiry:
+        return Inquiry(
+            row.sku,
+            row.brand,
+            row.cluster,
+            row.price,
+            row.max_price,
+            frozenset(row.tried),
+            row.tier,
+            self._router.kind_of(row.sku),
+            row.order_id,
+        )
+
     def _attempt(
         self,
         order: Claimable | NewOrder,
@@ -350,8 +365,11 @@ class Executor:
         route: Route,
         access: DealerAccess,
         claim_id: UUID,
+        tier: str,
     ) -> NewAttempt:
-        ceiling = order.price - self._router.trade.snapshot.policy.minimum_margin_rupiah
+        kind = self._router.kind_of(order.sku)
+        policy = self._router.trade.snapshot.policy
+        ceiling = policy.ceiling_rupiah(order.price, tier, kind)
         rules = access.capabilities.reference
         return NewAttempt(
             order.lane,
@@ -414,10 +432,6 @@ class Executor:
         else:
             breaker.succeeded(purchase.ticket, now)
         return report, False
-
-
-def _inquiry(row: Claimable) -> Inquiry:
-    return Inquiry(row.sku, row.brand, row.cluster, row.price, row.max_price, frozenset(row.tried))
 
 
 def _top_up(new: NewAttempt, order: Claimable | NewOrder, access: DealerAccess) -> TopUp:

@@ -18,21 +18,27 @@ from app.storage.pool import Pool
 from app.storage.reference import DealerRow, ProductRow, Reference, RouteRow
 from dealers.contract import Account, Capabilities
 from dealers.registry import Dialect, load
-from routing.choose import Decision, Inquiry, choose, recheck
+from routing.choose import Decision, Inquiry, Live, choose, route_of, standing_offer
 from routing.health import Breaker, BreakerRules, BreakerState
 from routing.monopoly import Market, ShareRow, Shares
 from routing.numbering import BrandTable
+from routing.quality import Outcome, Quality, QualityBook
 from routing.reasons import Reason
+from routing.snapshot import Snapshot, compile_table
 from routing.table import (
     BadTable,
+    Condition,
     Dealer,
     Policy,
     Product,
+    QualityRules,
     Route,
-    Snapshot,
-    compile_table,
+    Strategy,
     read_hours,
 )
+
+_QUALITY_SECONDS = 1.0
+"""How long a look at the dealers' quality serves."""
 
 _OVERRIDES = {
     "check_interval_seconds": "min_check_interval_seconds",
@@ -86,6 +92,8 @@ class Router:
         self._breakers: dict[str, Breaker] = {}
         self._trade: Trade | None = None
         self.shares = Shares(Policy().window_days)
+        self.quality = QualityBook()
+        self._seen_quality: dict[str, tuple[float, tuple[Quality, ...]]] = {}
 
     @property
     def trade(self) -> Trade:
@@ -136,18 +144,59 @@ class Router:
     def choose(self, inquiry: Inquiry, now: datetime) -> Decision:
         """Choose a route. Changes nothing: `take` counts what is chosen for good."""
         totals = self.shares.totals(Market(inquiry.brand, inquiry.cluster), now)
-        return choose(self.trade.snapshot, inquiry, self.is_up, totals, now)
+        snapshot = self.trade.snapshot
+        return choose(snapshot, inquiry, self._live(inquiry.kind, now), totals, now)
 
-    def recheck(self, route_id: str, inquiry: Inquiry, now: datetime) -> Reason | None:
-        """Why a route chosen earlier may not be used any more."""
-        return recheck(self.trade.snapshot, route_id, inquiry, self.is_up, now)
+    def standing_offer(self, inquiry: Inquiry, dealer_id: str, now: datetime) -> Route | Reason:
+        """A dealer's offer that was chosen earlier and may still be used, or why there is none."""
+        live = self._live(inquiry.kind, now)
+        return standing_offer(self.trade.snapshot, inquiry, dealer_id, live, now)
 
     def route_at(self, sku: str, cluster: str | None, dealer_id: str) -> Route | None:
-        """The dealer's route for a product in the table in force."""
-        for candidate in self.trade.snapshot.candidates(sku, cluster):
-            if candidate.route.dealer_id == dealer_id:
-                return candidate.route
+        """The dealer's cheapest route for a product in the table in force, on sale now or not."""
+        snapshot = self.trade.snapshot
+        offer = snapshot.image.offer(sku, cluster)
+        for position, dealer in enumerate(() if offer is None else offer.dealers):
+            if snapshot.image.dealers[dealer] == dealer_id and offer is not None:
+                return route_of(snapshot, sku, cluster, offer, position)
         return None
+
+    def learn(
+        self, dealer_id: str, sku: str, before: Outcome | None, after: Outcome | None, at: datetime
+    ) -> None:
+        """What became of an attempt sent at `at`, and what it was counted as until now."""
+        product = self.trade.products.get(sku)
+        if product is None or before is after:
+            return
+        if before is not None:
+            self.quality.count(dealer_id, product.kind, before, at, -1)
+        if after is not None:
+            self.quality.count(dealer_id, product.kind, after, at)
+
+    def kind_of(self, sku: str) -> str:
+        """A product's kind; empty for one that is off sale."""
+        product = self.trade.products.get(sku)
+        return "" if product is None else product.kind
+
+    def _live(self, kind: str, now: datetime) -> Live:
+        snapshot = self.trade.snapshot
+        standing = snapshot.lasting if self._all_closed() else None
+        if standing is None:
+            standing = snapshot.standing(self.is_up, now)
+        return Live(standing, self._quality(kind, now))
+
+    def _all_closed(self) -> bool:
+        return all(breaker.is_closed for breaker in self._breakers.values())
+
+    def _quality(self, kind: str, now: datetime) -> Mapping[str, tuple[Quality, ...]]:
+        """What is known of the dealers in a product kind; empty where nothing is."""
+        seen, monotonic = self._seen_quality.get(kind), self._monotonic()
+        if seen is None or seen[0] <= monotonic or len(seen[1]) != len(self.trade.dealers):
+            rules = self.trade.snapshot.policy.quality
+            ids = self.trade.snapshot.image.dealers
+            found = tuple(self.quality.of(dealer_id, kind, rules, now) for dealer_id in ids)
+            seen = self._seen_quality[kind] = (monotonic + _QUALITY_SECONDS, found)
+        return {kind: seen[1]} if any(each.sample for each in seen[1]) else {}
 
     def take(self, inquiry: Inquiry, route: Route, at: datetime) -> None:
         """Count a chosen purchase in its market's shares, before it is sent."""
@@ -327,17 +376,19 @@ def _route(row: RouteRow) -> Route:
         row.dealer_id,
         row.dealer_sku,
         row.cost,
-        row.enabled,
-        read_hours(row.hours),
-        row.valid_from,
-        row.valid_until,
+        Condition(row.enabled, read_hours(row.hours), row.valid_from, row.valid_until),
     )
 
 
 def _policy(text: str) -> Policy:
+    """The policy as it is stored: JSON with the names of `Policy`. Raises ValueError, TypeError."""
     stated = json.loads(text)
     declared = stated.pop("declared_monopolies", [])
+    margins = stated.pop("margins", [])
+    strategies = stated.pop("strategies", {})
     return Policy(
-        **stated,
+        **stated | {"quality": QualityRules(**stated.pop("quality", {}))},
         declared_monopolies=frozenset((brand, area, group) for brand, area, group in declared),
+        margins={(tier, kind): rupiah for tier, kind, rupiah in margins},
+        strategies={kind: Strategy(name) for kind, name in strategies.items()},
     )

@@ -6,7 +6,7 @@ that follows from the rulings is written in the same transaction: states, entrie
 attempt, reviews, disputes, events and their deliveries.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -22,7 +22,7 @@ from app.lifecycle.resolve import Answer, Resolution, Resolved, act_of, judge
 from app.lifecycle.route import Router
 from app.metrics import Metrics
 from app.postings import Posting
-from app.storage import attempts, audit, endpoints, ledger, orders, ready, reviews
+from app.storage import attempts, audit, endpoints, ledger, orders, ready, resellers, reviews
 from app.storage.attempts import AttemptChange, LockedAttempt
 from app.storage.audit import Act
 from app.storage.batches import BatchLimits, LanedBatcher
@@ -50,15 +50,19 @@ from app.words import (
     rule,
     withdraw,
 )
-from dealers.contract import Capabilities, Fault, Recovery
+from dealers.contract import Capabilities, Fault, Outcome, Recovery
 from routing.choose import Inquiry, as_record
 from routing.monopoly import Market
+from routing.quality import Outcome as Quality
 from schemas.orders import order_document
 
 log = structlog.get_logger()
 
 _AGE_LIMIT = 0.9
 """A purchase is sent again as a question only below this part of the dealer's age limit."""
+
+_REFUSED = (Outcome.REJECTED, Outcome.FAILED)
+"""What may send an order to another dealer."""
 
 _NO_DEALER = Capabilities(Recovery.STATUS_CALL)
 """What is assumed of a dealer that is not configured now: it may be again, so go on asking."""
@@ -70,6 +74,14 @@ class Withdrawal(StrEnum):
     CANCELLED = "cancelled"
     EXPIRED = "expired"
 
+
+_LEARNED: Mapping[str, Quality] = {
+    AttemptState.SUCCEEDED: Quality.SUCCEEDED,
+    AttemptState.REJECTED: Quality.FAILED,
+    AttemptState.FAILED: Quality.FAILED,
+    AttemptState.UNKNOWN: Quality.UNKNOWN,
+}
+"""What an attempt's state says of its dealer's quality."""
 
 FAILURES = {
     "cancelled": "The order was cancelled before it was sent to a dealer.",
@@ -193,6 +205,11 @@ class Settler:
             asked = [(heard.lane, heard.order_id) for heard in batch if heard.resolution]
             if asked:
                 settlement.doubts = await reviews.of_orders(connection, asked)
+            refused = [each for each in batch if each.word and each.word.report.outcome in _REFUSED]
+            if refused:
+                holders = [locked[each.order_id] for each in refused if each.order_id in locked]
+                keys = [(order.lane, order.reseller_id) for order in holders]
+                settlement.tiers = await resellers.tiers(connection, keys)
             settled = [settlement.apply(heard, locked.get(heard.order_id)) for heard in batch]
             await settlement.write(connection)
         return settled
@@ -214,6 +231,8 @@ class Settler:
             self._hints.tell(topics)
         for market, dealer_id, cost, at, count in settlement.shares:
             self._router.count(market, dealer_id, cost, at, orders=count)
+        for lesson in settlement.lessons:
+            self._router.learn(*lesson)
         self._metrics.batch("settle", len(settlement.attempt_changes))
         for dealer_id, source, outcome in settlement.outcomes:
             self._metrics.settled(dealer_id, source, outcome)
@@ -239,6 +258,8 @@ class _Settlement:
         self._deliverer = deliverer
         self._patience = patience
         self.tries: dict[UUID, list[LockedAttempt]] = {}
+        self.tiers: dict[tuple[int, UUID], str] = {}
+        """By (lane, reseller), of orders that may go to another dealer."""
         self.waiting: dict[UUID, str] = {}
         """Orders whose next attempt waits unclaimed, and the dealer it waits for."""
         self.doubts: list[StoredReview] = []
@@ -261,6 +282,7 @@ class _Settlement:
         """Deliveries that this process makes at once, claimed as they are written."""
         self.to_check: list[UUID] = []
         self.shares: list[tuple[Market, str, int, datetime, int]] = []
+        self.lessons: list[tuple[str, str, Quality | None, Quality | None, datetime]] = []
         self.outcomes: list[tuple[str, str, str]] = []
         self.told: list[tuple[str, dict[str, object]]] = []
 
@@ -349,7 +371,7 @@ class _Settlement:
         if ruling.drop_ready:
             self._drop_ready(order)
         self._note_doubts(order, attempt, ruling)
-        self._count(order, attempt, ruling)
+        self._count(order, attempt, word, ruling)
         self.outcomes.append((attempt.dealer_id, word.source, word.report.outcome))
         fields: dict[str, object] = {
             "order_id": str(order.order_id),
@@ -380,6 +402,9 @@ class _Settlement:
             order.price,
             order.max_price,
             frozenset(row.dealer_id for row in tries),
+            self.tiers.get((order.lane, order.reseller_id), ""),
+            self._router.kind_of(order.sku),
+            order.order_id,
         )
         decision = self._router.choose(inquiry, order.now)
         if decision.chosen is None:
@@ -507,8 +532,20 @@ class _Settlement:
         if ruling.close_dispute_of is not None:
             self.ended_disputes.append((order.lane, order.order_id, ruling.close_dispute_of))
 
-    def _count(self, order: LockedOrder, attempt: LockedAttempt, ruling: Ruling) -> None:
-        """Take a failed purchase out of the market's shares, put a late success back."""
+    def _count(
+        self, order: LockedOrder, attempt: LockedAttempt, word: Word, ruling: Ruling
+    ) -> None:
+        """Take a failed purchase out of the market's shares, put a late success back; and learn how
+        well the dealer delivers. A wrong number is not the dealer's failure, and what was never
+        sent is no delivery of its."""
+        learned = _LEARNED.get(ruling.attempt)
+        failed = learned is Quality.FAILED
+        if failed and (word.transport or word.report.fault is Fault.NUMBER):
+            learned = None
+        known = _LEARNED.get(attempt.state)
+        if learned is not known:
+            lesson = (attempt.dealer_id, order.sku, known, learned, attempt.sent_at)
+            self.lessons.append(lesson)
         gone = (AttemptState.REJECTED, AttemptState.FAILED)
         before, after = attempt.state in gone, ruling.attempt in gone
         if before != after:

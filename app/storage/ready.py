@@ -45,6 +45,8 @@ class Claimable:
     retry_until: datetime
     created_at: datetime
     tried: list[str]
+    tier: str
+    """The reseller's now."""
 
 
 async def insert(connection: Connection, rows: Sequence[Ready]) -> None:
@@ -81,7 +83,9 @@ async def take(
                    select a.dealer_id from attempts a
                    where a.lane = r.lane and a.order_id = r.order_id
                    order by a.attempt_no
-               ) end
+               ) end,
+               (select s.tier from resellers s
+                where s.lane = o.lane and s.reseller_id = o.reseller_id)
         from unnest($1::text[], $2::integer[]) d (dealer_id, places)
         cross join lateral (
             select found.*

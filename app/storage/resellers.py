@@ -4,12 +4,13 @@ resellers(lane, reseller_id, name, tier, status); wallets(lane, reseller_id, cre
     unique (lane, reseller_id)
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from app.storage.lanes import lane_of
-from app.storage.pool import Connection
+from app.storage.pool import Connection, transposed
 
 _NAMES_LOCK = 0x6E616D6573  # "names"
 
@@ -117,3 +118,18 @@ async def lock(connection: Connection, lane: int, reseller_id: UUID) -> None:
     await connection.execute(
         "select from resellers where lane = $1 and reseller_id = $2 for update", lane, reseller_id
     )
+
+
+async def tiers(
+    connection: Connection, keys: Sequence[tuple[int, UUID]]
+) -> dict[tuple[int, UUID], str]:
+    """The tiers of resellers, by (lane, reseller id)."""
+    rows = await connection.fetch(
+        """
+        select r.lane, r.reseller_id, r.tier
+        from unnest($1::smallint[], $2::uuid[]) k (lane, reseller_id)
+        join resellers r on r.lane = k.lane and r.reseller_id = k.reseller_id
+        """,
+        *transposed(keys, 2),
+    )
+    return {(row[0], row[1]): row[2] for row in rows}

@@ -1,12 +1,13 @@
 """Small tables to choose from: every test states only what it is about."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
-from routing.choose import Decision, Inquiry, choose
+from routing.choose import Decision, Inquiry, Live, choose, route_of
 from routing.monopoly import NO_PURCHASES, GroupTotal, MarketTotals
 from routing.reasons import Reason
-from routing.table import Dealer, Policy, Product, Route, Snapshot, compile_table
+from routing.snapshot import Snapshot, compile_table
+from routing.table import Condition, Dealer, Policy, Product, Route
 
 NOON = datetime(2025, 6, 2, 5, 0, tzinfo=UTC)
 """12:00 in WIB."""
@@ -19,6 +20,8 @@ def all_up(_dealer_id: str) -> bool:
 
 
 def offer(dealer_id: str, cost_rupiah: int | None, **changes: object) -> Route:
+    """A route; what belongs to its condition is stated by the same names."""
+    stated = {name: changes.pop(name) for name in Condition._fields if name in changes}
     values: dict[str, object] = {
         "route_id": f"r-{dealer_id}",
         "sku": PRODUCT.sku,
@@ -26,6 +29,7 @@ def offer(dealer_id: str, cost_rupiah: int | None, **changes: object) -> Route:
         "dealer_id": dealer_id,
         "dealer_sku": "TS10",
         "cost_rupiah": cost_rupiah,
+        "condition": Condition(**stated),  # type: ignore[arg-type]
     }
     return Route(**(values | changes))  # type: ignore[arg-type]
 
@@ -40,9 +44,26 @@ def table(
     return compile_table(known, [PRODUCT], routes, policy or Policy())
 
 
+def candidates(snapshot: Snapshot, sku: str, cluster: str | None) -> list[Route]:
+    """What is offered for a product, by cost."""
+    found = snapshot.image.offer(sku, cluster)
+    if found is None:
+        return []
+    return [route_of(snapshot, sku, cluster, found, each) for each in range(len(found.costs))]
+
+
 def market(**values_rupiah: int) -> MarketTotals:
     """Totals with far more orders than the minimum sample."""
     return MarketTotals.of({group: GroupTotal(v, 100) for group, v in values_rupiah.items()})
+
+
+def live(
+    snapshot: Snapshot,
+    dealer_up: Callable[[str], bool] = all_up,
+    now: datetime = NOON,
+    **changes: object,
+) -> Live:
+    return Live(snapshot.standing(dealer_up, now), **changes)  # type: ignore[arg-type]
 
 
 def pick(
@@ -50,8 +71,11 @@ def pick(
     totals: MarketTotals = NO_PURCHASES,
     inquiry: Inquiry = INQUIRY,
     now: datetime = NOON,
+    dealer_up: Callable[[str], bool] = all_up,
+    **changes: object,
 ) -> Decision:
-    return choose(snapshot, inquiry, all_up, totals, now)
+    state = live(snapshot, dealer_up, now, **changes)
+    return choose(snapshot, inquiry, state, totals, now)
 
 
 def reasons(decision: Decision) -> dict[str, Reason | None]:

@@ -4,9 +4,9 @@ from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
 import pytest
-from routing_examples import INQUIRY, NOON, all_up, market, offer, pick, reasons, table
+from routing_examples import INQUIRY, NOON, live, market, offer, pick, reasons, table
 
-from routing.choose import Inquiry, as_record, choose, recheck
+from routing.choose import Inquiry, as_record, standing_offer
 from routing.monopoly import GroupTotal, MarketTotals
 from routing.reasons import NoPick, Reason, RowFault
 from routing.table import Dealer, Policy, Window
@@ -26,7 +26,7 @@ DOCUMENTATION = Path(__file__).parents[2] / "docs" / "routing.md"
     ],
 )
 def test_an_offer_that_does_not_stand_is_excluded(changes, reason):
-    decision = pick(table([replace(offer("a", 10_000), **changes)]))
+    decision = pick(table([offer("a", **{"cost_rupiah": 10_000, **changes})]))
     assert reasons(decision) == {"a": reason}
     assert (decision.chosen, decision.refusal) == (None, NoPick.NO_ROUTE)
 
@@ -56,7 +56,7 @@ def test_a_dealer_that_ops_took_out_is_excluded(changes, reason):
     ],
 )
 def test_an_offer_stands_up_to_its_very_limits(changes):
-    assert pick(table([replace(offer("a", 10_000), **changes)])).chosen is not None
+    assert pick(table([offer("a", **{"cost_rupiah": 10_000, **changes})])).chosen is not None
 
 
 def test_a_mute_ends_by_itself():
@@ -77,25 +77,25 @@ def test_a_moment_without_a_time_zone_is_refused():
 
 def test_a_dealer_that_is_down_loses_to_a_dearer_one():
     snapshot = table([offer("a", 100), offer("b", 200)])
-    decision = choose(snapshot, INQUIRY, {"a": False, "b": True}.__getitem__, market(), NOON)
+    decision = pick(snapshot, dealer_up={"a": False, "b": True}.__getitem__)
     assert reasons(decision) == {"a": Reason.DEALER_DOWN, "b": None}
 
 
 def test_a_dealer_is_never_tried_twice_for_one_order():
     decision = pick(
-        table([offer("a", 100), offer("b", 200)]), inquiry=replace(INQUIRY, tried=frozenset("a"))
+        table([offer("a", 100), offer("b", 200)]), inquiry=INQUIRY._replace(tried=frozenset("a"))
     )
     assert reasons(decision) == {"a": Reason.TRIED, "b": None}
 
 
 def test_the_orders_own_limit_holds_beside_the_loss_guard():
-    inquiry = replace(INQUIRY, max_price_rupiah=10_500)
+    inquiry = INQUIRY._replace(max_price_rupiah=10_500)
     decision = pick(table([offer("a", 10_501), offer("b", 11_001)]), inquiry=inquiry)
     assert reasons(decision) == {"a": Reason.ABOVE_MAX_PRICE, "b": Reason.LOSS_GUARD}
 
 
 def test_a_cost_of_just_the_orders_limit_is_allowed():
-    inquiry = replace(INQUIRY, max_price_rupiah=10_500)
+    inquiry = INQUIRY._replace(max_price_rupiah=10_500)
     assert pick(table([offer("a", 10_500)]), inquiry=inquiry).chosen is not None
 
 
@@ -225,7 +225,7 @@ def test_a_declared_monopoly_is_barred_without_any_sample():
 
 def test_a_declaration_holds_in_its_own_market_only():
     assert pick(table(TWO, declared("jabar"))).chosen.dealer_id == "a"
-    inquiry = replace(INQUIRY, cluster="jabar")
+    inquiry = INQUIRY._replace(cluster="jabar")
     assert pick(table(TWO, declared("jabar")), inquiry=inquiry).chosen.dealer_id == "b"
 
 
@@ -234,22 +234,29 @@ def test_a_declared_monopoly_that_must_serve_is_marked_as_forced():
     assert (decision.chosen.dealer_id, decision.forced_monopoly) == ("a", True)
 
 
-def test_the_recheck_answers_like_the_filter():
+def standing(snapshot, dealer_id, inquiry=INQUIRY, dealer_up=lambda _: True):
+    found = standing_offer(snapshot, inquiry, dealer_id, live(snapshot, dealer_up), NOON)
+    return found if isinstance(found, Reason) else found.route_id
+
+
+def test_a_standing_offer_is_what_the_filter_lets_pass():
     snapshot = table(TWO, dealers=[Dealer("a", "A", drained=True), Dealer("b", "B")])
-    assert recheck(snapshot, "r-a", INQUIRY, all_up, NOON) is Reason.DRAINED
-    assert recheck(snapshot, "r-b", INQUIRY, all_up, NOON) is None
-    assert recheck(snapshot, "r-b", INQUIRY, lambda _: False, NOON) is Reason.DEALER_DOWN
-    assert recheck(snapshot, "r-x", INQUIRY, all_up, NOON) is Reason.GONE
+    assert standing(snapshot, "a") is Reason.DRAINED
+    assert standing(snapshot, "b") == "r-b"
+    assert standing(snapshot, "b", dealer_up=lambda _: False) is Reason.DEALER_DOWN
+    assert standing(snapshot, "x") is Reason.GONE
 
 
-def test_the_recheck_sees_that_a_price_has_risen_above_the_loss_guard():
-    assert recheck(table([offer("a", 11_001)]), "r-a", INQUIRY, all_up, NOON) is Reason.LOSS_GUARD
+def test_a_price_that_rose_above_the_loss_guard_stands_no_more():
+    assert standing(table([offer("a", 11_001)]), "a") is Reason.LOSS_GUARD
 
 
-def test_a_route_replaced_in_its_cluster_is_gone():
-    snapshot = table([offer("a", 100), offer("a", 90, route_id="local", cluster="jabar")])
-    inquiry = replace(INQUIRY, cluster="jabar")
-    assert recheck(snapshot, "r-a", inquiry, all_up, NOON) is Reason.GONE
+def test_of_a_dealers_scheduled_prices_the_one_in_force_stands():
+    now = offer("a", 10_000, route_id="now", valid_until=NOON + HOUR)
+    later = offer("a", 9_000, route_id="later", valid_from=NOON + HOUR)
+    snapshot = table([now, later])
+    assert standing(snapshot, "a") == "now"
+    assert pick(snapshot, now=NOON + HOUR).chosen.route_id == "later"
 
 
 def documented_example(down=("borneo-1",)):
@@ -275,7 +282,7 @@ def documented_example(down=("borneo-1",)):
         }
     )
     inquiry = Inquiry("S10", "telkomsel", "jabar", price_rupiah=10_600)
-    return choose(snapshot, inquiry, lambda dealer_id: dealer_id not in down, totals, NOON)
+    return pick(snapshot, totals, inquiry, dealer_up=lambda dealer_id: dealer_id not in down)
 
 
 def test_the_documented_example_is_what_really_happens():
@@ -298,12 +305,12 @@ def test_the_documented_variant_is_forced():
 def test_the_record_is_json_and_holds_the_whole_proof():
     decision = documented_example()
     record = json.loads(json.dumps(as_record(decision)))
-    assert record["table"] == decision.table_version
+    assert record["table"] == decision.snapshot.version
     assert (record["dealer"], record["route"]) == ("celebes-1", "r-celebes-1")
     assert (record["cheapest_cost"], record["monopoly_cost"]) == (10_150, 150)
     assert record["shares"] == {"Andalas": 6_000, "Borneo": 2_500, "Celebes": 1_500}
-    assert record["candidates"][1] == ["borneo-1", "r-borneo-1", 10_200, None, "dealer-down"]
-    assert record["candidates"][3] == ["celebes-1", "r-celebes-1", 10_300, 3, None]
+    assert record["candidates"][1] == ["borneo-1", 10_200, None, "dealer-down"]
+    assert record["candidates"][3] == ["celebes-1", 10_300, 3, None]
 
 
 def test_a_refusal_is_recorded_too():

@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from routing_examples import NOON, PRODUCT, offer, pick, table
 
-from routing.choose import Inquiry, as_record, choose
+from routing.choose import Inquiry, as_record
 from routing.monopoly import NO_PURCHASES, GroupTotal, Market, MarketTotals, Shares
 from routing.reasons import NoPick
-from routing.table import Dealer, Policy, Window, compile_table
+from routing.snapshot import compile_table
+from routing.table import Dealer, Policy, Window
 
 NAMES = "abcdef"
 MOMENTS = [NOON - timedelta(hours=1), NOON, NOON + timedelta(hours=1)]
@@ -71,14 +72,12 @@ cases = st.tuples(dealers, routes, policies, inquiries, up, totals)
 
 
 def _numbered(route, number):
-    return offer(
-        **{name: getattr(route, name) for name in route.__slots__} | {"route_id": f"r{number}"}
-    )
+    return route._replace(route_id=f"r{number}")
 
 
 def decide(known, rows, policy, inquiry, up_now, before):
     snapshot = compile_table(known.values(), [PRODUCT], rows, policy)
-    return choose(snapshot, inquiry, up_now.__contains__, before, NOON)
+    return pick(snapshot, before, inquiry, dealer_up=up_now.__contains__)
 
 
 def may_serve(route, known, rows, policy, inquiry, up_now):
@@ -92,11 +91,11 @@ def may_serve(route, known, rows, policy, inquiry, up_now):
     return (
         route in priced
         and here
-        and (route.enabled and dealer.enabled and not dealer.drained)
+        and (route.condition.enabled and dealer.enabled and not dealer.drained)
         and (dealer.muted_until is None or dealer.muted_until <= NOON)
-        and (route.valid_from is None or route.valid_from <= NOON)
-        and (route.valid_until is None or route.valid_until > NOON)
-        and route.hours in ((), (Window(time(11), time(13)),))
+        and (route.condition.valid_from is None or route.condition.valid_from <= NOON)
+        and (route.condition.valid_until is None or route.condition.valid_until > NOON)
+        and route.condition.hours in ((), (Window(time(11), time(13)),))
         and (route.dealer_id in up_now and route.dealer_id not in inquiry.tried)
         and route.cost_rupiah <= inquiry.price_rupiah - policy.minimum_margin_rupiah
         and route.cost_rupiah <= (inquiry.max_price_rupiah or route.cost_rupiah)
@@ -104,7 +103,8 @@ def may_serve(route, known, rows, policy, inquiry, up_now):
 
 
 def contradictory(route):
-    return bool(route.valid_from and route.valid_until and route.valid_from >= route.valid_until)
+    starts, ends = route.condition.valid_from, route.condition.valid_until
+    return bool(starts and ends and starts >= ends)
 
 
 def expected(known, rows, policy, inquiry, up_now, before):
@@ -150,7 +150,9 @@ def test_the_chosen_one_is_excluded_by_no_filter(case):
     decision = decide(*case)
     *filter_case, _before = case
     if decision.chosen:
-        assert may_serve(decision.chosen, *filter_case)
+        _known, rows, *_rest = filter_case
+        chosen = next(row for row in rows if row.route_id == decision.chosen.route_id)
+        assert may_serve(chosen, *filter_case)
 
 
 @given(dealers, routes, inquiries, up)
@@ -186,8 +188,7 @@ def trade(costs, orders, policy=None, opening=()):
         decision = pick(snapshot, shares.totals(place, NOON))
         decisions.append(decision)
         if decision.chosen:
-            group = decision.picked.owner_group
-            shares.add(place, group, decision.picked.cost_rupiah, 1, NOON)
+            shares.add(place, decision.owner_group, decision.cost_rupiah, 1, NOON)
     return decisions, shares.totals(place, NOON)
 
 
