@@ -119,6 +119,7 @@ class Router:
                 return False
             rows = await reference.load(connection)
         self._trade = await asyncio.to_thread(compile_trade, rows, self.limits)
+        self._seen_quality.clear()  # it goes by the dealers' numbers in the table
         return True
 
     async def rebuild_shares(self, pool: Pool, now: datetime) -> None:
@@ -191,7 +192,7 @@ class Router:
     def _quality(self, kind: str, now: datetime) -> Mapping[str, tuple[Quality, ...]]:
         """What is known of the dealers in a product kind; empty where nothing is."""
         seen, monotonic = self._seen_quality.get(kind), self._monotonic()
-        if seen is None or seen[0] <= monotonic or len(seen[1]) != len(self.trade.dealers):
+        if seen is None or seen[0] <= monotonic:
             rules = self.trade.snapshot.policy.quality
             ids = self.trade.snapshot.image.dealers
             found = tuple(self.quality.of(dealer_id, kind, rules, now) for dealer_id in ids)

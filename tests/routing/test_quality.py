@@ -1,0 +1,71 @@
+"""What outcomes teach about a dealer, and what they do not."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from routing.quality import NOTHING_KNOWN, Outcome, QualityBook
+from routing.table import QualityRules
+
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+RULES = QualityRules(window_minutes=60, minimum_sample=10, floor_basis_points=7_000)
+MINUTE = timedelta(minutes=1)
+
+
+def book(kind="pulsa", at=NOON, **counts):
+    filled = QualityBook()
+    for name, count in counts.items():
+        filled.count("a", kind, Outcome(name), at, count)
+    return filled
+
+
+def test_rates_are_of_definite_and_of_all_outcomes():
+    found = book(succeeded=8, failed=2, unknown=10).of("a", "pulsa", RULES, NOON)
+    assert found == (8_000, 5_000, 10, False)
+
+
+@pytest.mark.parametrize(("succeeded", "failed", "below"), [(7, 3, False), (699, 301, True)])
+def test_the_floor_is_the_last_rate_above_it(succeeded, failed, below):
+    found = book(succeeded=succeeded, failed=failed).of("a", "pulsa", RULES, NOON)
+    assert found.below_floor is below
+
+
+def test_too_few_definite_outcomes_tell_nothing():
+    found = book(failed=9, unknown=500).of("a", "pulsa", RULES, NOON)
+    assert found == NOTHING_KNOWN
+
+
+def test_where_a_kind_has_too_few_all_kinds_together_tell():
+    filled = book(kind="data", succeeded=4, failed=5)
+    filled.count("a", "pulsa", Outcome.FAILED, NOON)
+    assert filled.of("a", "pulsa", RULES, NOON) == (4_000, 0, 10, True)
+
+
+def test_a_dealer_is_not_judged_by_another():
+    assert book(failed=50).of("b", "pulsa", RULES, NOON) == NOTHING_KNOWN
+
+
+def test_outcomes_leave_the_window_by_the_minute():
+    filled = book(failed=10)
+    assert filled.of("a", "pulsa", RULES, NOON + 59 * MINUTE).sample == 10
+    assert filled.of("a", "pulsa", RULES, NOON + 60 * MINUTE) == NOTHING_KNOWN
+
+
+def test_a_late_outcome_corrects_the_minute_that_it_was_counted_in():
+    filled = book(succeeded=9, unknown=1)
+    filled.correct("a", "pulsa", Outcome.UNKNOWN, Outcome.SUCCEEDED, NOON)
+    assert filled.of("a", "pulsa", RULES, NOON + 59 * MINUTE) == (10_000, 0, 10, False)
+    assert filled.of("a", "pulsa", RULES, NOON + 60 * MINUTE) == NOTHING_KNOWN
+
+
+def test_a_correction_of_what_was_never_counted_here_takes_nothing_away():
+    filled = book(succeeded=10)
+    filled.correct("a", "pulsa", Outcome.UNKNOWN, Outcome.FAILED, NOON - MINUTE)
+    assert filled.of("a", "pulsa", RULES, NOON) == (9_090, 0, 11, False)
+
+
+def test_what_comes_too_late_for_the_window_is_left_out():
+    filled = book(succeeded=10)
+    filled.of("a", "pulsa", RULES, NOON)
+    filled.count("a", "pulsa", Outcome.FAILED, NOON - 60 * MINUTE)
+    assert filled.of("a", "pulsa", RULES, NOON).sample == 10
