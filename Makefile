@@ -12,10 +12,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTHON ?=
 ARGS ?=
 
-.PHONY: help setup run check test prometheus rehearse lock schema throughput python
+.PHONY: help setup run check test prometheus rehearse lock schema throughput routing-bench python
 
 help: ## list these commands
-	sed -n 's/^\([a-z]*\):.*## /  make \1 \t/p' Makefile | expand -t 16
+	sed -n 's/^\([a-z-]*\):.*## /  make \1 \t/p' Makefile | expand -t 22
 
 setup: ## install everything locked into .venv; seconds when nothing changed
 	# A virtual environment works only where it was made, so its place counts as well.
@@ -69,6 +69,9 @@ schema: setup ## write migrations/schema.sql, the tables as all migrations leave
 
 throughput: setup ## the load test, about 6 minutes; ARGS="--quick" takes one
 	exec $(BIN)/python -m loadtests.throughput $(ARGS)
+
+routing-bench: setup ## how fast a dealer is chosen, about 3 minutes; ARGS="--quick" takes seconds
+	exec $(BIN)/python -m loadtests.routing_bench $(ARGS)
 
 python: ## print the Python that setup would use; PYTHON=/path/to/python3 chooses one
 	$(find_python)

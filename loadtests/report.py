@@ -61,13 +61,20 @@ def machine(postgres_version: str, folder: Path, busy_percent: float) -> dict[st
     ]
     deepest = max(mounts, key=lambda mount: len(mount.mountpoint), default=None)
     return {
+        **processor(busy_percent),
+        "filesystem": deepest.fstype if deepest else "unknown",
+        "postgresql": postgres_version,
+    }
+
+
+def processor(busy_percent: float) -> dict[str, object]:
+    """Those facts that matter where neither disk nor database is used."""
+    return {
         "cores": os.cpu_count(),
         "busy_before_percent": round(busy_percent),
         "memory_gib": round(psutil.virtual_memory().total / 2**30),
         "system": platform.system(),
-        "filesystem": deepest.fstype if deepest else "unknown",
         "python": platform.python_version(),
-        "postgresql": postgres_version,
         "jalur": importlib.metadata.version("jalur"),
     }
 
@@ -121,13 +128,13 @@ def write_docs(report: Report) -> None:
     PAGE.write_text(with_figures(PAGE.read_text(), _markdown(report)))
 
 
-def with_figures(page: str, figures: str) -> str:
+def with_figures(page: str, figures: str, begin: str = BEGIN, end: str = END) -> str:
     """The page with what stands between its markers replaced. Raises ValueError without them."""
-    head, begin, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the page lacks its markers {BEGIN} and {END}")
-    return f"{head}{BEGIN}\n{figures}{END}{tail}"
+    head, found_begin, rest = page.partition(begin)
+    _, found_end, tail = rest.partition(end)
+    if not found_begin or not found_end:
+        raise ValueError(f"the page lacks its markers {begin} and {end}")
+    return f"{head}{begin}\n{figures}{end}{tail}"
 
 
 def _compact(report: Report) -> str:
