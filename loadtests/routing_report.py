@@ -22,7 +22,7 @@ COMPILE, CHOOSE, RECORD, PEER = "compile", "choose", "record", "kamailio"
 NOTHING = "core.version"
 """The peer's measurement without a table: what HTTP and JSON-RPC cost by themselves."""
 
-_COMPILE_SECONDS, _COMPILE_BYTES = 20.0, 1.5e9
+_COMPILE_SECONDS, _COMPILE_BYTES = 20, 1_500_000_000
 _PER_SECOND = {CHOOSE: 100_000, RECORD: 40_000}
 _FLAT = 0.7
 _KINDS = {CHOOSE: "choosing", RECORD: "choosing, with the record"}
@@ -218,4 +218,4 @@ def _markdown(report: Report) -> str:
 def _bound_row(bound: Bound) -> str:
     sign = "≤" if bound.at_most else "≥"
     verdict = "met" if bound.met else "**missed**"
-    return f"| {bound.name} | {sign} {bound.wanted:,g} | {bound.found:,} | {verdict} |"
+    return f"| {bound.name} | {sign} {bound.wanted:,} | {bound.found:,} | {verdict} |"
