@@ -37,7 +37,7 @@ from loadtests.routing_report import (
 from loadtests.routing_table import CANDIDATES, compiled, questions
 from loadtests.routing_trials import Figures, compile_apart, decide, faults_of, rates, settle
 from loadtests.stage import data_folder
-from routing.table import Snapshot
+from routing.snapshot import Snapshot
 
 _TABLES = (10, 10_000, 1_000_000)
 _QUICK_TABLES = (10, 10_000)

@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 
 import orjson
 
-from routing.choose import Decision, Inquiry, as_record, choose
+from routing.choose import Decision, Inquiry, Live, as_record, choose
 from routing.monopoly import GroupTotal, MarketTotals
-from routing.table import Dealer, Policy, Product, Route, Snapshot, compile_table, read_hours
+from routing.snapshot import Snapshot, compile_table
+from routing.table import NO_CONDITION, Condition, Dealer, Policy, Product, Route, read_hours
 
 CANDIDATES = 8
 """Offers of each product, each of another dealer, each dealer of another owner."""
@@ -21,7 +22,7 @@ CANDIDATES = 8
 _PRICE_RUPIAH = 20_000
 _CHEAPEST_RUPIAH = 10_000
 _STEP_RUPIAH = 20
-_HOURS = read_hours("00:15-23:45")
+_WITH_HOURS = Condition(hours=read_hours("00:15-23:45"))
 _DEALERS_WITH_HOURS = 2
 _NOON = datetime(2025, 6, 2, 5, 0, tzinfo=UTC)
 _ORDERS_OF_LEADER, _ORDERS_OF_OTHERS = 520, 68
@@ -40,7 +41,8 @@ def compiled(routes: int) -> Snapshot:
 def picked(snapshot: Snapshot, question: Question) -> Decision:
     """What a process does to choose a dealer for an order."""
     inquiry, totals = question
-    return choose(snapshot, inquiry, _is_up, totals, _NOON)
+    live = Live(snapshot.lasting or snapshot.standing(_is_up, _NOON))
+    return choose(snapshot, inquiry, live, totals, _NOON)
 
 
 def recorded(decision: Decision) -> bytes:
@@ -93,7 +95,7 @@ def _routes(routes: int) -> Iterator[Route]:
             dealer_id=_dealer(dealer),
             dealer_sku=f"d{product}",
             cost_rupiah=_CHEAPEST_RUPIAH + rank * _STEP_RUPIAH,
-            hours=_HOURS if dealer < _DEALERS_WITH_HOURS else (),
+            condition=_WITH_HOURS if dealer < _DEALERS_WITH_HOURS else NO_CONDITION,
         )
 
 

@@ -21,7 +21,7 @@ from loadtests.routing_table import (
     questions,
     recorded,
 )
-from routing.table import Snapshot
+from routing.snapshot import Snapshot
 
 Figures = Mapping[str, float]
 """What one measurement found, by name."""

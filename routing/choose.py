@@ -197,8 +197,15 @@ def choose(
     if not passed:
         return Decision(snapshot, inquiry, totals, offer, excluded, refusal=NoPick.NO_ROUTE)
     ranking, eligible = _rank(snapshot, inquiry, offer, passed, live, totals)
-    walk = _Walk(snapshot, inquiry, offer, ranking, totals)
-    position, forced = walk.pick(eligible)
+    walk = _Walk(
+        snapshot,
+        inquiry,
+        offer,
+        ranking[:eligible],
+        totals,
+        _shares_count(snapshot, offer, passed, totals),
+    )
+    position, forced = walk.pick()
     for place in ranking[eligible:]:
         walk.passed_over.setdefault(place, Reason.BELOW_QUALITY)
     refusal = NoPick.ALL_BARRED if position is None else None
@@ -331,8 +338,10 @@ class _Filter:
             return None
         if self._time_of_day is None:
             self._time_of_day = now.astimezone(WIB).time()
-        is_open = any(window.contains(self._time_of_day) for window in stated.hours)
-        return None if is_open else Reason.OUTSIDE_HOURS
+        for window in stated.hours:
+            if window.contains(self._time_of_day):
+                return None
+        return Reason.OUTSIDE_HOURS
 
     def _by_amount(self, cost: int, dealer: int) -> Reason | None:
         if cost > self._limit:
@@ -460,11 +469,26 @@ class _Ranker:
 # ------------------------------------------------------------------ monopolies
 
 
-class _Walk:
-    """The monopoly rule on one ranking."""
+def _shares_count(
+    snapshot: Snapshot, offer: Offer, passed: Sequence[int], totals: MarketTotals
+) -> bool:
+    """Whether shares mean anything: enough orders, and enough groups with a candidate."""
+    policy = snapshot.policy
+    if totals.orders < policy.minimum_sample_orders or totals.value_rupiah <= 0:
+        return False
+    present: set[str] = set()
+    for place in passed:
+        present.add(snapshot.groups[offer.dealers[place]])
+        if len(present) >= policy.minimum_groups:
+            return True
+    return len(present) >= policy.minimum_groups
 
-    __slots__ = ("_declared", "_groups", "_inquiry", "_limit", "_offer", "_policy", "_ranking",
-                 "_shares_count", "_totals", "passed_over")  # fmt: skip
+
+class _Walk:
+    """The monopoly rule on one ranking of those that may serve instead of one another."""
+
+    __slots__ = ("_cap", "_declared", "_offer", "_policy", "_ranking", "_snapshot", "_totals",
+                 "passed_over")  # fmt: skip
 
     def __init__(
         self,
@@ -473,33 +497,72 @@ class _Walk:
         offer: Offer,
         ranking: Sequence[int],
         totals: MarketTotals,
+        *,
+        shares_count: bool,
     ) -> None:
         policy = snapshot.policy
+        self._snapshot = snapshot
         self._policy = policy
-        self._inquiry = inquiry
         self._offer = offer
         self._ranking = ranking
         self._totals = totals
-        self._groups = snapshot.groups
-        self._limit = offer.costs[ranking[0]] * (WHOLE_BASIS_POINTS + policy.premium_basis_points)
-        self._shares_count = self._enough_of_a_market()
+        self._cap = policy.single_cap_basis_points * totals.value_rupiah if shares_count else None
+        """What a group may hold, in rupiah scaled by 10,000; None while shares do not count."""
+        self._declared = policy.declared_in(inquiry.brand, inquiry.cluster)
         self.passed_over: dict[int, Reason] = {}
 
-    def pick(self, eligible: int) -> tuple[int | None, bool]:
-        """The first of the `eligible` first ones inside the premium that is not barred, and
-        whether it is forced; None where all are barred and such orders are refused."""
+    def pick(self) -> tuple[int | None, bool]:
+        """The first one inside the premium that is not barred, and whether it is forced; None where
+        all are barred and such orders are refused."""
+        costs, dealers, groups = self._offer.costs, self._offer.dealers, self._snapshot.groups
+        limit = self._limit()
+        serving = self._groups_that_may_still_serve()
         barred: list[int] = []
-        largest = self._largest_three(eligible)
-        for place in self._ranking[:eligible]:
-            if self._offer.costs[place] * WHOLE_BASIS_POINTS > self._limit:
+        for place in self._ranking:
+            if costs[place] * WHOLE_BASIS_POINTS > limit:
                 self.passed_over[place] = Reason.OUTSIDE_PREMIUM
                 continue
-            reason = self._bars(place, largest)
+            reason = self._bars(groups[dealers[place]], serving)
             if reason is None:
                 return place, False
             self.passed_over[place] = reason
             barred.append(place)
         return self._least_bad(barred)
+
+    def _limit(self) -> int:
+        """The highest cost inside the premium, scaled by 10,000."""
+        first = self._offer.costs[self._ranking[0]]
+        return first * (WHOLE_BASIS_POINTS + self._policy.premium_basis_points)
+
+    def _bars(self, group: str, serving: Sequence[str] | None) -> Reason | None:
+        """Why the group is barred. A declaration needs no sample: it is ops' own word."""
+        if self._declared and group in self._declared:
+            return Reason.DECLARED_MONOPOLY
+        if self._cap is not None and self._totals.value_of(group) * WHOLE_BASIS_POINTS >= self._cap:
+            return Reason.MONOPOLY_BARRED
+        return None if serving is None or group in serving else Reason.TOP_THREE_BARRED
+
+    def _groups_that_may_still_serve(self) -> Sequence[str] | None:
+        """While the three largest groups together stand at or above their cap, and enough groups
+        are inside the premium: the group ranked first, and of the others the one with the lowest
+        share. None while there is no such rule.
+
+        The first keeps to its own cap; the other brings the three largest down, whatever grows.
+        """
+        policy, costs = self._policy, self._offer.costs
+        few = self._cap is None or len(self._ranking) < policy.top_three_groups
+        if few or not self._totals.largest_at_cap(_LARGEST, policy.top_three_cap_basis_points):
+            return None
+        limit = self._limit()
+        inside = dict.fromkeys(
+            self._group(place)
+            for place in self._ranking
+            if costs[place] * WHOLE_BASIS_POINTS <= limit
+        )
+        if len(inside) < policy.top_three_groups:
+            return None
+        first, *others = inside
+        return first, min(others, key=self._totals.value_of)
 
     def _least_bad(self, barred: Sequence[int]) -> tuple[int | None, bool]:
         """Every candidate inside the premium is barred: first the rule on the three largest goes,
@@ -513,51 +576,14 @@ class _Walk:
                 del self.passed_over[place]
                 return place, False
         place = min(barred, key=lambda each: self._totals.value_of(self._group(each)))
+        held = self._totals.value_of(self._group(place)) * WHOLE_BASIS_POINTS
+        cap = self._policy.single_cap_basis_points * self._totals.value_rupiah
         declared = self.passed_over[place] is Reason.DECLARED_MONOPOLY
-        forced = declared or self._above_cap(place) > 0
+        forced = declared or held > cap
         if forced and self._policy.when_all_barred == "reject":
             return None, False
         del self.passed_over[place]
         return place, forced
 
-    def _bars(self, place: int, largest: Sequence[str]) -> Reason | None:
-        """Why the group is barred. A declaration needs no sample: it is ops' own word."""
-        group = self._group(place)
-        declared = self._policy.declared_monopolies
-        if declared and (self._inquiry.brand, self._inquiry.cluster, group) in declared:
-            return Reason.DECLARED_MONOPOLY
-        if self._shares_count and self._above_cap(place) >= 0:
-            return Reason.MONOPOLY_BARRED
-        return Reason.TOP_THREE_BARRED if group in largest else None
-
-    def _largest_three(self, eligible: int) -> Sequence[str]:
-        """The three largest groups, where enough others are inside the premium and they stand
-        together at or above their cap; else nobody."""
-        if not self._shares_count or eligible < self._policy.top_three_groups:
-            return ()
-        costs = self._offer.costs
-        inside = {
-            self._group(place)
-            for place in self._ranking[:eligible]
-            if costs[place] * WHOLE_BASIS_POINTS <= self._limit
-        }
-        if len(inside) < self._policy.top_three_groups:
-            return ()
-        largest = self._totals.largest(_LARGEST)
-        cap = self._policy.top_three_cap_basis_points
-        return largest if self._totals.together_above_cap(largest, cap) else ()
-
-    def _above_cap(self, place: int) -> int:
-        cap = self._policy.single_cap_basis_points
-        return self._totals.above_cap_rupiah(self._group(place), cap)
-
     def _group(self, place: int) -> str:
-        return self._groups[self._offer.dealers[place]]
-
-    def _enough_of_a_market(self) -> bool:
-        """Whether shares mean anything: enough orders, and enough groups with a candidate."""
-        if self._totals.orders < self._policy.minimum_sample_orders:
-            return False
-        dealers, groups = self._offer.dealers, self._groups
-        present = {groups[dealers[place]] for place in self._ranking}
-        return len(present) >= self._policy.minimum_groups
+        return self._snapshot.groups[self._offer.dealers[place]]

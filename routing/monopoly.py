@@ -83,14 +83,10 @@ class MarketTotals:
         held = self.value_of(owner_group) * WHOLE_BASIS_POINTS
         return held - cap_basis_points * self.value_rupiah
 
-    def largest(self, count: int) -> tuple[str, ...]:
-        """The groups that hold most, ties by name; fewer where fewer hold anything."""
-        holding = [(-each.value_rupiah, name) for name, each in self.groups.items()]
-        return tuple(name for value, name in sorted(holding)[:count] if value < 0)
-
-    def together_above_cap(self, owner_groups: Iterable[str], cap_basis_points: int) -> bool:
-        """Whether these groups together stand at or above the cap."""
-        held = sum(map(self.value_of, owner_groups)) * WHOLE_BASIS_POINTS
+    def largest_at_cap(self, count: int, cap_basis_points: int) -> bool:
+        """Whether the largest groups, so many, together stand at or above the cap."""
+        values = sorted([each.value_rupiah for each in self.groups.values()])
+        held = sum(values[-count:]) * WHOLE_BASIS_POINTS
         return self.value_rupiah > 0 and held >= cap_basis_points * self.value_rupiah
 
 

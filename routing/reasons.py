@@ -45,7 +45,8 @@ class Reason(StrEnum):
     MONOPOLY_BARRED = "monopoly-barred"
     """The owner group's share before this order stood at or above the cap."""
     TOP_THREE_BARRED = "top-three-barred"
-    """The owner group is one of the three largest, which together stood at or above their cap."""
+    """The three largest groups together stood at or above their cap: only the one ranked first and
+    the one with the lowest share may serve."""
     BELOW_QUALITY = "below-quality"
     """The dealer's success rate is below the floor: it serves only where no better one can."""
     OUTSIDE_PREMIUM = "outside-premium"

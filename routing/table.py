@@ -137,6 +137,9 @@ class QualityRules:
             )
 
 
+_NOBODY: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """The shop's rules for choosing. Basis points: 100 are one percent. Raises `ValueError`."""
@@ -182,6 +185,13 @@ class Policy:
             )
         if self.when_all_barred not in ("allow", "reject"):
             raise ValueError("when_all_barred must be allow or reject")
+
+    def declared_in(self, brand: str, cluster: str | None) -> frozenset[str]:
+        """Owner groups that ops declared a monopoly in a market."""
+        if not self.declared_monopolies:
+            return _NOBODY
+        market = (brand, cluster)
+        return frozenset(each[2] for each in self.declared_monopolies if each[:2] == market)
 
     def ceiling_rupiah(self, price_rupiah: int, tier: str, kind: str) -> int:
         """The highest cost that leaves the minimum margin of a tier and product kind."""

@@ -255,7 +255,7 @@ def _show_order(told: dict[str, Any]) -> None:
         )
         rows = [
             (str(rank or "-"), dealer, str(cost), reason or "chosen")
-            for dealer, _, cost, rank, reason in decision.get("candidates", [])
+            for dealer, cost, rank, reason in decision.get("candidates", [])
         ]
         _show_table([("rank", "dealer", "cost", ""), *rows])
 

@@ -8,7 +8,7 @@ from routing_examples import INQUIRY, NOON, market, offer, pick, reasons, table
 from routing.monopoly import GroupTotal, Market, MarketTotals, Shares
 from routing.quality import Quality
 from routing.reasons import Reason
-from routing.table import Dealer, Policy, QualityRules, Strategy
+from routing.table import Policy, QualityRules, Strategy
 
 WELL = Quality(9_500, 0, 100)
 BADLY = Quality(5_000, 0, 100, below_floor=True)
@@ -187,45 +187,47 @@ def test_a_number_gets_a_product_only_so_often_a_day(sold, reason):
 FIVE = [offer(name, 10_000 + 10 * place) for place, name in enumerate("abcde")]
 
 
-def test_the_three_largest_give_way_while_they_hold_three_quarters():
-    decision = pick(table(FIVE), market(A=40, B=20, C=15, D=15, E=10))
+def test_while_the_three_largest_hold_three_quarters_the_smallest_group_serves():
+    decision = pick(table(FIVE), market(A=50, B=15, C=10, D=15, E=10))
     assert reasons(decision) == {
-        "a": Reason.TOP_THREE_BARRED,
+        "a": Reason.MONOPOLY_BARRED,
         "b": Reason.TOP_THREE_BARRED,
-        "c": Reason.TOP_THREE_BARRED,
-        "d": None,
+        "c": None,
+        "d": Reason.DEARER,
         "e": Reason.DEARER,
     }
     assert not decision.forced_monopoly
 
 
+def test_the_group_ranked_first_serves_up_to_its_own_cap():
+    decision = pick(table(FIVE), market(A=49, B=21, C=10, D=10, E=10))
+    assert decision.chosen.dealer_id == "a"
+
+
 def test_below_three_quarters_nobody_gives_way():
-    assert pick(table(FIVE), market(A=39, B=20, C=15, D=15, E=11)).chosen.dealer_id == "a"
+    totals = market(A=50, B=12, C=12, D=13, E=13)
+    assert pick(table(FIVE), market(A=50, B=25, C=20, D=3, E=2)).chosen.dealer_id == "e"
+    assert pick(table(FIVE), MarketTotals.of({**totals.groups, "A": GroupTotal(48, 100)}))
+    assert pick(table(FIVE), market(A=50, B=12, C=12, D=12, E=14)).chosen.dealer_id == "b"
 
 
 def test_the_rule_on_the_three_largest_needs_five_groups_inside_the_premium():
     routes = [*FIVE[:4], offer("e", 10_500)]
-    assert pick(table(routes), market(A=40, B=20, C=15, D=15, E=10)).chosen.dealer_id == "a"
+    assert pick(table(routes), market(A=50, B=25, C=20, D=3, E=2)).chosen.dealer_id == "b"
 
 
 def test_the_three_largest_are_those_of_the_market_not_of_this_product():
-    dealers = [Dealer(name, name.upper()) for name in "abcde"]
-    totals = MarketTotals.of(
-        {"X": GroupTotal(50, 99), "Y": GroupTotal(20, 99), "A": GroupTotal(15, 99)}
-        | {group: GroupTotal(1, 99) for group in "BCDE"}
-    )
-    decision = pick(table(FIVE, dealers=dealers), totals)
-    assert reasons(decision)["a"] is Reason.TOP_THREE_BARRED
-    assert decision.chosen.dealer_id == "b"
+    totals = market(X=30, Y=30, A=20, B=8, C=6, D=4, E=2)
+    policy = Policy(single_cap_basis_points=2_000)
+    decision = pick(table(FIVE, policy), totals)
+    assert reasons(decision)["b"] is Reason.TOP_THREE_BARRED
+    assert decision.chosen.dealer_id == "e"
 
 
 def test_where_all_are_barred_the_rule_on_the_three_largest_goes_first():
-    policy = Policy(single_cap_basis_points=1_000)
-    decision = pick(table(FIVE, policy), market(A=9, B=31, C=30, D=15, E=15))
-    assert (decision.chosen.dealer_id, decision.forced_monopoly) == ("a", False)
-    policy = Policy(single_cap_basis_points=2_000)
-    decision = pick(table(FIVE, policy), market(A=19, B=30, C=27, D=22, E=2, X=0))
-    assert decision.chosen.dealer_id in "ae"
+    policy = Policy(single_cap_basis_points=1_500)
+    decision = pick(table(FIVE, policy), market(A=30, B=14, C=30, D=30, E=15))
+    assert (decision.chosen.dealer_id, decision.forced_monopoly) == ("b", False)
 
 
 def test_a_quality_that_makes_no_sense_is_refused():

@@ -67,15 +67,14 @@ def test_the_figures_of_the_page_add_up(heading: str):
     assert hhi == pytest.approx(int(page[f"{ORDERS:,}"][-1]), abs=1)
 
 
-def test_the_cheapest_settles_at_the_cap_that_binds_it(story: Story, policy: Policy):
-    """The cap on single groups; or, where it counts, that on the three largest together."""
+def test_the_cheapest_settles_at_its_cap_and_the_three_largest_at_theirs(
+    story: Story, policy: Policy
+):
     largest = sorted(map(story.totals.share_basis_points, COSTS_RUPIAH), reverse=True)
-    if binds := top_three_cap(policy):
-        assert sum(largest[:3]) == pytest.approx(binds, abs=NEAR_BASIS_POINTS)
-        assert story.totals.share_basis_points(CHEAPEST) >= largest[0] - NEAR_BASIS_POINTS
-    else:
-        share = story.totals.share_basis_points(CHEAPEST)
-        assert share == pytest.approx(policy.single_cap_basis_points, abs=NEAR_BASIS_POINTS)
+    share = story.totals.share_basis_points(CHEAPEST)
+    assert share == pytest.approx(policy.single_cap_basis_points, abs=NEAR_BASIS_POINTS)
+    if cap := top_three_cap(policy):
+        assert sum(largest[:3]) == pytest.approx(cap, abs=NEAR_BASIS_POINTS)
     assert largest[0] <= policy.single_cap_basis_points + NEAR_BASIS_POINTS
     assert story.forced == 0
 
@@ -96,8 +95,6 @@ def test_the_best_mix_keeps_to_the_caps(policy: Policy):
 
 def top_three_cap(policy: Policy) -> int | None:
     """The cap on the three largest groups, where enough groups are inside the premium."""
-    # REMOVE the getattr once Policy has the fields.
-    groups = getattr(policy, "top_three_groups", None)
-    if groups is None or len(COSTS_RUPIAH) < groups:
-        return None
-    return policy.top_three_cap_basis_points
+    return (
+        policy.top_three_cap_basis_points if len(COSTS_RUPIAH) >= policy.top_three_groups else None
+    )

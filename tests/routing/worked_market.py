@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import linprog
 
-from routing.choose import Inquiry, choose
+from routing.choose import Inquiry, Live, choose
 from routing.monopoly import (
     NO_PURCHASES,
     WHOLE_BASIS_POINTS,
@@ -21,7 +21,8 @@ from routing.monopoly import (
     Shares,
     herfindahl_hirschman_index,
 )
-from routing.table import Dealer, Policy, Product, Route, compile_table
+from routing.snapshot import compile_table
+from routing.table import Dealer, Policy, Product, Route
 
 PAGE = Path(__file__).parents[2] / "docs" / "worked-market.md"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
@@ -38,10 +39,10 @@ COSTS_RUPIAH = {
 }
 """Each dealer belongs to an owner group of its own, with the same name."""
 
-# REMOVE the condition once Policy has the fields: both policies are always shown then.
-POLICIES = {"The default policy": Policy()}
-if hasattr(Policy, "top_three_groups"):
-    POLICIES["The cap on single groups alone"] = Policy(top_three_groups=len(COSTS_RUPIAH) + 1)
+POLICIES = {
+    "The default policy": Policy(),
+    "The cap on single groups alone": Policy(top_three_groups=len(COSTS_RUPIAH) + 1),
+}
 """By the heading on the page."""
 
 _PRODUCT = Product("S10", "Telkomsel 10.000", "telkomsel", "pulsa", 10_000)
@@ -82,13 +83,14 @@ def run_market(policy: Policy) -> Story:
     dealers = [Dealer(name, name) for name in COSTS_RUPIAH]
     snapshot = compile_table(dealers, [_PRODUCT], routes, policy)
     shares = Shares(policy.window_days)
+    live = Live(snapshot.standing(_always_up, _START))
     orders, looks = dict.fromkeys(COSTS_RUPIAH, 0), dict[int, MarketTotals]()
     totals, monopoly_cost, forced = NO_PURCHASES, 0, 0
     for number in range(1, ORDERS + 1):
         now = _START + number * _BETWEEN_ORDERS
-        decision = choose(snapshot, _INQUIRY, _always_up, shares.totals(_MARKET, now), now)
-        assert decision.picked is not None
-        dealer = decision.picked.route.dealer_id
+        decision = choose(snapshot, _INQUIRY, live, shares.totals(_MARKET, now), now)
+        assert decision.chosen is not None
+        dealer = decision.chosen.dealer_id
         orders[dealer] += 1
         monopoly_cost += decision.monopoly_cost_rupiah or 0
         forced += decision.forced_monopoly
@@ -146,12 +148,8 @@ def _at_most(costs: np.ndarray, groups: Sequence[int], cap_basis_points: int) ->
 
 def _top_three_counts(costs: np.ndarray, policy: Policy) -> bool:
     """Whether enough groups are inside the premium for the rule on the three largest."""
-    # REMOVE the getattr once Policy has the fields: `return inside >= policy.top_three_groups`.
-    groups = getattr(policy, "top_three_groups", None)
-    if groups is None:
-        return False
     inside = int(np.sum(costs * WHOLE_BASIS_POINTS <= _premium_limit(costs, policy)))
-    return inside >= groups
+    return inside >= policy.top_three_groups
 
 
 def _premium_limit(costs: np.ndarray, policy: Policy) -> float:
