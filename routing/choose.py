@@ -197,14 +197,8 @@ def choose(
     if not passed:
         return Decision(snapshot, inquiry, totals, offer, excluded, refusal=NoPick.NO_ROUTE)
     ranking, eligible = _rank(snapshot, inquiry, offer, passed, live, totals)
-    walk = _Walk(
-        snapshot,
-        inquiry,
-        offer,
-        ranking[:eligible],
-        totals,
-        _shares_count(snapshot, offer, passed, totals),
-    )
+    counts = _shares_count(snapshot, offer, passed, totals)
+    walk = _Walk(snapshot, inquiry, offer, ranking[:eligible], totals, shares_count=counts)
     position, forced = walk.pick()
     for place in ranking[eligible:]:
         walk.passed_over.setdefault(place, Reason.BELOW_QUALITY)
