@@ -322,7 +322,7 @@ class Executor:
     def _plan_row(self, plan: _Plan, row: Claimable, claim_id: UUID, now: datetime) -> None:
         """Buy where the pick still stands, choose anew where it does not, else wait a little."""
         inquiry = _inquiry(row)
-        route = self._router.route_at(row.sku, row.cluster, row.dealer_id)
+        route = self._router.route_at(row.sku, row.cluster, row.dealer_id, now)
         if route is not None and self._router.recheck(route.route_id, inquiry, now) is None:
             ticket = self._router.breaker(row.dealer_id).enter(self._calls.monotonic())
             if ticket is not None:
@@ -369,7 +369,7 @@ class Executor:
 
     def _count_moves(self, plan: _Plan, now: datetime) -> None:
         for inquiry, left, route in plan.moved:
-            gone = self._router.route_at(inquiry.sku, inquiry.cluster, left)
+            gone = self._router.route_at(inquiry.sku, inquiry.cluster, left, now)
             if gone is not None:
                 self._router.give_back(inquiry, gone, now)
             self._router.take(inquiry, route, now)

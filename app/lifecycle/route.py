@@ -34,6 +34,8 @@ from routing.table import (
     read_hours,
 )
 
+DEFAULT_LARGEST_RISE_PERCENT = 20
+_LARGEST_RISE = "largest_rise_percent"
 _OVERRIDES = {
     "check_interval_seconds": "min_check_interval_seconds",
     "absent_after_seconds": "absent_after_seconds",
@@ -142,12 +144,18 @@ class Router:
         """Why a route chosen earlier may not be used any more."""
         return recheck(self.trade.snapshot, route_id, inquiry, self.is_up, now)
 
-    def route_at(self, sku: str, cluster: str | None, dealer_id: str) -> Route | None:
-        """The dealer's route for a product in the table in force."""
+    def route_at(
+        self, sku: str, cluster: str | None, dealer_id: str, now: datetime
+    ) -> Route | None:
+        """The dealer's route for a product in the table in force; the one valid now, if any is."""
+        found: Route | None = None
         for candidate in self.trade.snapshot.candidates(sku, cluster):
-            if candidate.route.dealer_id == dealer_id:
-                return candidate.route
-        return None
+            route = candidate.route
+            if route.dealer_id == dealer_id:
+                if _is_valid(route, now):
+                    return route
+                found = found or route
+        return found
 
     def take(self, inquiry: Inquiry, route: Route, at: datetime) -> None:
         """Count a chosen purchase in its market's shares, before it is sent."""
@@ -255,14 +263,14 @@ def _dealers(
     access: dict[str, DealerAccess] = {}
     for row in rows:
         try:
-            access[row.dealer_id] = _access(row, limits)
+            access[row.dealer_id] = access_to(row, limits)
         except Exception as error:  # noqa: BLE001 - one dealer's settings leave out that dealer only
             faults.append(f"dealer {row.dealer_id}: {error}")
     return access
 
 
-def _access(row: DealerRow, limits: DealerLimits) -> DealerAccess:
-    """All that calling the dealer needs. Raises ConfigurationError naming every fault."""
+def access_to(row: DealerRow, limits: DealerLimits) -> DealerAccess:
+    """All that calling a dealer needs. Raises ConfigurationError naming every fault."""
     dialect = limits.dialects.get(row.protocol)
     if dialect is None:
         raise ConfigurationError(f"no protocol is called {row.protocol}")
@@ -334,8 +342,27 @@ def _route(row: RouteRow) -> Route:
     )
 
 
+def _is_valid(route: Route, now: datetime) -> bool:
+    starts, ends = route.valid_from, route.valid_until
+    return (starts is None or starts <= now) and (ends is None or now < ends)
+
+
+def largest_rise_percent(policy: str) -> float:
+    """By how much a cost may rise in one change without a yes, of the stored policy.
+
+    Raises BadTable.
+    """
+    percent = json.loads(policy).get(_LARGEST_RISE, DEFAULT_LARGEST_RISE_PERCENT)
+    if not isinstance(percent, int | float) or not 0 <= percent < math.inf:
+        raise BadTable(f"{_LARGEST_RISE} must be a number from 0 on, not {percent!r}")
+    return float(percent)
+
+
 def _policy(text: str) -> Policy:
+    largest_rise_percent(text)
     stated = json.loads(text)
+    # For changing the table, not for choosing from it.
+    stated.pop(_LARGEST_RISE, None)
     declared = stated.pop("declared_monopolies", [])
     return Policy(
         **stated,

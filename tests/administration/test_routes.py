@@ -7,20 +7,23 @@ import io
 import itertools
 import json
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
 import pytest
 
 from app.administration.operator import Operator, Scope
-from app.administration.routes import Imported, Wanted, export_routes, import_routes
+from app.administration.plans import Plan, Sheet, Wanted
+from app.administration.routes import Applied, apply, diff, export_routes, list_versions, roll_back
 from app.errors import Forbidden, NotFound, PreconditionFailed, Problem
 from app.storage.pool import Pool
 from routing.sheet import COLUMNS
 from tests.shops import ALFA, BRAVO, CHARLIE, SKU, Owner, furnish
 
 ADA = Operator("ada", "console")
+NOW = datetime(2026, 11, 22, 5, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -50,8 +53,16 @@ AS_FURNISHED = [
 ]
 
 
-async def bring(pool: Pool, content: bytes, **wanted: Any) -> Imported:
-    return await import_routes(pool, ADA, content, Wanted(**wanted))
+async def bring(pool: Pool, content: bytes, **wanted: Any) -> Applied:
+    return await apply(pool, ADA, Sheet(content), Wanted(**wanted), NOW)
+
+
+async def look(pool: Pool, content: bytes, **wanted: Any) -> Plan:
+    return await diff(pool, ADA, Sheet(content), Wanted(**wanted), NOW)
+
+
+def counts(outcome: Applied) -> dict[str, int]:
+    return asdict(outcome.plan.counts)
 
 
 async def standing(owner: Owner) -> tuple[int, str, int]:
@@ -86,7 +97,7 @@ async def test_import_adds_changes_and_removes_in_one_revision(owner: Owner, poo
         ),
         reason="new price list",
     )
-    assert imported.difference.counts() == {
+    assert counts(imported) == {
         "added": 1,
         "changed": 1,
         "removed": 1,
@@ -108,7 +119,7 @@ async def test_import_leaves_one_line_with_counts_checksums_and_examples(owner: 
     after = (await export_routes(pool, ADA)).content
     (line,) = await owner.fetch("select * from audit_log")
     assert (line["operator"], line["origin"]) == ("ada", "console")
-    assert (line["action"], line["subject"]) == ("routes.imported", "routes")
+    assert (line["action"], line["subject"]) == ("routes.applied", "routes")
     assert line["reason"] == "new price list"
     told = json.loads(line["after"])
     assert json.loads(line["before"])["checksum"] == hashlib.sha256(before).hexdigest()[:16]
@@ -132,7 +143,7 @@ async def test_export_imported_again_changes_nothing(owner: Owner, pool: Pool):
     before = await standing(owner)
     exported = await export_routes(pool, ADA)
     imported = await bring(pool, exported.content, expected_revision=exported.revision)
-    assert imported.difference.is_empty
+    assert imported.plan.is_empty
     assert imported.revision == exported.revision
     assert await standing(owner) == before
 
@@ -151,18 +162,17 @@ async def test_export_is_sorted_and_stable(owner: Owner, pool: Pool):
     ]
 
 
-async def test_dry_run_tells_the_change_and_makes_none(owner: Owner, pool: Pool):
+async def test_diff_tells_the_change_and_makes_none(owner: Owner, pool: Pool):
     before = await standing(owner)
-    told = await bring(pool, sheet({"dealer": "alfa", "cost": 4900}), dry_run=True)
-    assert (len(told.difference.changed), len(told.difference.removed)) == (1, 2)
-    assert told.checksum_before != told.checksum_after
+    told = await look(pool, sheet({"dealer": "alfa", "cost": 4900}))
+    assert (told.counts.changed, told.counts.removed) == (1, 2)
     assert await standing(owner) == before
 
 
 async def test_one_dealers_part_leaves_the_others_alone(owner: Owner, pool: Pool):
     part = sheet({"dealer": "alfa", "cluster": "jabar", "cost": 4800})
     imported = await bring(pool, part, dealer_id="alfa")
-    assert imported.difference.counts() == {
+    assert counts(imported) == {
         "added": 1,
         "changed": 0,
         "removed": 1,
@@ -197,7 +207,7 @@ async def test_emptying_the_table_must_be_said(owner: Owner, pool: Pool, dealer_
 
 async def test_emptying_what_is_empty_changes_nothing(owner: Owner, pool: Pool):
     await bring(pool, sheet(), allow_empty=True)
-    assert (await bring(pool, sheet())).difference.is_empty
+    assert (await bring(pool, sheet())).plan.is_empty
 
 
 async def test_a_table_that_would_not_compile_is_refused(owner: Owner, pool: Pool):
@@ -214,7 +224,7 @@ async def test_rows_of_a_product_that_is_switched_off_are_kept_and_counted(
 ):
     await owner.execute("update products set enabled = false")
     imported = await bring(pool, sheet({"dealer": "alfa", "cost": 4900}))
-    assert imported.not_sold == 1
+    assert imported.plan.not_sold == 1
     assert await owner.fetchval("select cost from routes") == 4900
 
 
@@ -238,7 +248,7 @@ async def test_importing_needs_its_scope_and_exporting_none(owner: Owner, pool: 
     reader = replace(ADA, scopes=frozenset({Scope.REVIEWS}))
     exported = await export_routes(pool, reader)
     with pytest.raises(Forbidden):
-        await import_routes(pool, reader, exported.content, Wanted())
+        await apply(pool, reader, Sheet(exported.content), Wanted(), NOW)
 
 
 async def test_imports_of_one_moment_are_made_one_after_the_other(owner: Owner, pool: Pool):
@@ -263,7 +273,7 @@ async def test_import_waits_for_a_publisher_and_takes_up_what_it_did(owner: Owne
         importing = asyncio.ensure_future(bring(pool, sheet({"dealer": "alfa", "cost": 4900})))
         await asyncio.sleep(0.5)
         assert not importing.done()
-    assert (await importing).difference.counts()["changed"] == 1
+    assert (await importing).plan.counts.changed == 1
     assert await owner.fetchval("select cost from routes") == 4900
 
 
@@ -282,11 +292,11 @@ async def test_twenty_thousand_routes_are_imported_exported_and_compared(owner: 
         for dealer in ("alfa", "bravo", "charlie")
     ]
     imported = await bring(pool, sheet(*AS_FURNISHED, *rows))
-    assert len(imported.difference.added) == 20_790
+    assert imported.plan.counts.added == 20_790
     exported = await export_routes(pool, ADA)
-    assert (await bring(pool, exported.content)).difference.unchanged == 20_793
+    assert (await bring(pool, exported.content)).plan.counts.unchanged == 20_793
     dearer = exported.content.replace(b",1100,", b",1101,")
-    assert len((await bring(pool, dearer)).difference.changed) == 99
+    assert (await bring(pool, dearer)).plan.counts.changed == 99
     assert len(await owner.fetchval("select after::text from audit_log limit 1")) < 20_000
 
 
@@ -294,5 +304,5 @@ async def test_a_commit_in_doubt_is_repeated_without_a_second_change(owner: Owne
     content = sheet({"dealer": "alfa", "cost": 4900})
     first = await bring(pool, content)
     again = await bring(pool, content)
-    assert (again.revision, again.difference.is_empty) == (first.revision, True)
+    assert (again.revision, again.plan.is_empty) == (first.revision, True)
     assert await owner.fetchval("select count(*) from audit_log") == 1

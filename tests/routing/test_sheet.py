@@ -1,6 +1,7 @@
 """The routing table as a sheet: every fault is told with its line, and what is written is read."""
 
 import codecs
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -12,9 +13,10 @@ from routing.sheet import (
     MOST_BYTES,
     MOST_FAULTS,
     Fault,
+    Form,
     Known,
+    SheetReader,
     SheetRow,
-    read_sheet,
     write_sheet,
 )
 
@@ -30,7 +32,27 @@ GOOD = {
     "hours": "06:00-22:00",
     "valid_from": "2026-11-01T00:00:00+07:00",
     "valid_until": "2026-12-01T00:00:00+07:00",
+    "daily_quota": "500",
+    "repeat_limit": "2",
+    "weight": "70",
 }
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A sheet read whole."""
+
+    rows: list[SheetRow]
+    faults: list[Fault]
+    fault_count: int
+
+
+def read_sheet(
+    content: bytes, known: Known, only_dealer: str | None = None, form: Form = Form.CSV
+) -> Reading:
+    reader = SheetReader(content, known, only_dealer, form)
+    rows = list(reader)
+    return Reading(rows, reader.faults, reader.fault_count)
 
 
 def line(**changes: str) -> str:
@@ -64,6 +86,9 @@ def test_a_line_becomes_a_row():
         "06:00-22:00",
         datetime(2026, 10, 31, 17, tzinfo=UTC),
         datetime(2026, 11, 30, 17, tzinfo=UTC),
+        500,
+        2,
+        70,
     )
 
 
