@@ -8,7 +8,7 @@ this is for commands and for child processes (`desk.py`), not for a process that
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -28,12 +28,12 @@ from app.storage import drafts, reference
 from app.storage.drafts import Counts, Loss, Rise, TierEffect
 from app.storage.pool import DISCONNECTED, LOCKED, RETRIABLE, Connection, Pool
 from app.storage.reference import DealerRow, ProductRow, Reference, RouteRow
-from routing.reasons import RowFault
 from routing.sheet import Fault, Form, Known, SheetReader, route_id_of
 from routing.table import BadTable
 
 KINDS = ("added", "changed", "removed")
 _MOST_EXAMPLES = 20
+_MOST_SAMPLES = 10_000
 _ROWS_A_STEP = 20_000
 
 Progress = Callable[[str, int, int | None], None]
@@ -225,7 +225,7 @@ async def _work_out(
     if counts.removed and not (counts.added or counts.changed or counts.unchanged):
         _require_empty_is_meant(counts.removed, wanted)
     await _require_free_ids(connection)
-    await _compile(connection, standing, counts, tell)
+    await _compile(connection, standing)
     tell("weigh", 0, None)
     percent = largest_rise_percent(standing.policy)
     rise_count, rises = await drafts.rises(connection, percent, _MOST_EXAMPLES)
@@ -326,26 +326,16 @@ def _field_error(fault: Fault) -> FieldError:
 # ------------------------------------------------------------------ compiling and weighing
 
 
-async def _compile(
-    connection: Connection, standing: _Standing, counts: Counts, tell: Progress
-) -> None:
-    """Compile what is to be written, some at a time: the rest is in force already.
+async def _compile(connection: Connection, standing: _Standing) -> None:
+    """Compile routes like those to be written.
 
-    Two routes contradict each other by their ids only, which were looked at.
+    What the reader takes compiles, row by row, and the ids that would contradict each other were
+    looked at: what is left are the policy, the dealers and their hours.
     """
-    products = {row.sku: row for row in await reference.products(connection) if row.enabled}
-    whole, done = counts.added + counts.changed, 0
-    async for routes in drafts.touched(connection):
-        tell("compile", done, whole)
-        _compile_some(standing, products, routes)
-        done += len(routes)
-
-
-def _compile_some(
-    standing: _Standing, products: dict[str, ProductRow], routes: list[RouteRow]
-) -> None:
+    routes = await drafts.samples(connection, _MOST_SAMPLES)
     skus = {row.sku for row in routes}
-    sold = [products[sku] for sku in skus if sku in products]
+    # Routes of products that are switched off are kept for the day when they are not.
+    sold = [replace(each, enabled=True) for each in await _products(connection, skus)]
     rows = Reference(standing.revision, standing.policy, standing.dealers, sold, [], routes, [], [])
     try:
         snapshot = compile_snapshot(rows, {row.dealer_id for row in standing.dealers})
@@ -353,14 +343,17 @@ def _compile_some(
         raise Unprocessable(
             "invalid-table", f"The table would not compile: {error}. The one in force stays."
         ) from None
-    # Routes of products that are switched off are kept for the day when they are not.
-    others = [each for each in snapshot.refused if each.fault != RowFault.UNKNOWN_PRODUCT]
-    if others:
+    if snapshot.refused:
+        first = snapshot.refused[0]
         raise Unprocessable(
             "invalid-table",
-            f"The table would leave out {counted(len(others), 'route')}, "
-            f"{others[0].route_id} first: {others[0].fault}. The one in force stays.",
+            f"The table would leave out routes such as {first.route_id}: {first.fault}. The one in "
+            "force stays.",
         )
+
+
+async def _products(connection: Connection, skus: set[str]) -> list[ProductRow]:
+    return [row for row in await reference.products(connection) if row.sku in skus]
 
 
 async def _weigh(connection: Connection, dealer_id: str | None, now: datetime) -> Effect:

@@ -98,7 +98,7 @@ async def export_routes(pool: Pool, by: Operator, dealer_id: str | None = None) 
     pieces: list[bytes] = []
 
     async def take(piece: bytes) -> None:
-        pieces.append(piece)
+        pieces.append(bytes(piece))
 
     async with (
         pool.acquire() as connection,
@@ -168,6 +168,11 @@ async def list_versions(pool: Pool, by: Operator) -> list[Version]:
     by.require(Scope.READ)
     async with pool.acquire() as connection:
         return await table_versions.list_all(connection)
+
+
+def version_document(kept: Version) -> dict[str, Any]:
+    """A kept table, without its content, for JSON."""
+    return {**asdict(kept), "kept_at": kept.kept_at.isoformat()}
 
 
 async def read_version(pool: Pool, by: Operator, version: int) -> bytes:

@@ -6,7 +6,7 @@ behind from being cleared away. `begin`, `fill`, `compare`; what comes then read
 found; `leave` in any case. A draft is the whole table, or the part of one dealer (`dealer_id`).
 """
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, fields
 from datetime import datetime
 from itertools import islice
@@ -17,6 +17,7 @@ from app.storage.reference import RouteRow
 
 _STATEMENT_SECONDS = 600
 _ROWS_AT_ONCE = 50_000
+_DESK = 0x6A616C7572
 _CSV = """
     select sku, cluster, dealer_id as dealer, dealer_sku, cost,
            case when enabled then 'true' else 'false' end as enabled, nullif(hours, '') as hours,
@@ -76,6 +77,11 @@ class Loss:
     cost: int
 
 
+async def take_desk(connection: Connection) -> bool:
+    """Become the only one who works on a sheet for a service, until the connection ends."""
+    return await connection.fetchval("select pg_try_advisory_lock($1)", _DESK)
+
+
 async def widen(connection: Connection) -> None:
     """Let this connection read whole tables, for minutes if need be, until `leave`."""
     await connection.execute(
@@ -97,10 +103,7 @@ async def begin(connection: Connection) -> None:
     await connection.execute(
         """
         create temporary table draft_routes (like routes);
-        create temporary table route_changes (
-            place bigint generated always as identity primary key, kind text, cost_before bigint,
-            like routes
-        );
+        create temporary table route_changes (kind text, cost_before bigint, like routes);
         create temporary table product_effects (sku text, before bigint, after bigint);
         """
     )
@@ -280,21 +283,19 @@ async def count_not_sold(connection: Connection) -> int:
     )
 
 
-async def touched(connection: Connection) -> AsyncIterator[list[RouteRow]]:
-    """The routes to write, some at a time."""
-    last = 0
-    while rows := await connection.fetch(
+async def samples(connection: Connection, most: int) -> list[RouteRow]:
+    """Of the routes to write, one of every dealer with every hours of its."""
+    rows = await connection.fetch(
         """
-        select place, route_id, sku, cluster, dealer_id, dealer_sku, cost, enabled, hours,
-               valid_from, valid_until, daily_quota, repeat_limit, weight
-        from route_changes where kind <> 'removed' and place > $1 order by place limit $2
+        select distinct on (dealer_id, hours)
+               route_id, sku, cluster, dealer_id, dealer_sku, cost, enabled, hours, valid_from,
+               valid_until, daily_quota, repeat_limit, weight
+        from route_changes where kind <> 'removed' order by dealer_id, hours, route_id limit $1
         """,
-        last,
-        _ROWS_AT_ONCE,
+        most,
         timeout=_STATEMENT_SECONDS,
-    ):
-        yield [RouteRow(*tuple(row)[1:]) for row in rows]
-        last = rows[-1][0]
+    )
+    return [RouteRow(*row) for row in rows]
 
 
 # ------------------------------------------------------------------ what it does to margins

@@ -165,6 +165,19 @@ async def regions(connection: Connection) -> list[tuple[str, str]]:
     return [(row[0], row[1]) for row in rows]
 
 
+async def routes_of(connection: Connection, dealer_id: str) -> list[RouteRow]:
+    """Every route of a dealer."""
+    rows = await connection.fetch(
+        """
+        select route_id, sku, cluster, dealer_id, dealer_sku, cost, enabled, hours, valid_from,
+               valid_until, daily_quota, repeat_limit, weight
+        from routes where dealer_id = $1
+        """,
+        dealer_id,
+    )
+    return [RouteRow(*row) for row in rows]
+
+
 async def _routes(connection: Connection) -> list[RouteRow]:
     rows = await connection.fetch(
         """

@@ -16,7 +16,7 @@ import pytest
 
 from app.administration.operator import Operator, Scope
 from app.administration.plans import Plan, Sheet, Wanted
-from app.administration.routes import Applied, apply, diff, export_routes, list_versions, roll_back
+from app.administration.routes import Applied, apply, diff, export_routes
 from app.errors import Forbidden, NotFound, PreconditionFailed, Problem
 from app.storage.pool import Pool
 from routing.sheet import COLUMNS

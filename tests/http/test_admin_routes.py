@@ -8,6 +8,7 @@ from tests.http.problems import assert_problem
 from tests.http.shop import TELKOMSEL, XL, Customer, Shop
 
 CSV = {"content-type": "text/csv"}
+APPLY = "/admin/v1/routes/apply"
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ async def export(desk: httpx.AsyncClient) -> httpx.Response:
 
 
 async def put(desk: httpx.AsyncClient, content: bytes, **query: object) -> httpx.Response:
-    return await desk.put("/admin/v1/routes", content=content, headers=CSV, params=dict(query))
+    return await desk.post(APPLY, content=content, headers=CSV, params=dict(query), timeout=60)
 
 
 async def test_export_is_csv_and_its_etag_the_revision(shop: Shop, desk: httpx.AsyncClient):
@@ -34,7 +35,7 @@ async def test_export_is_csv_and_its_etag_the_revision(shop: Shop, desk: httpx.A
     assert answer.headers["etag"] == f'"{revision}"'
     part = await desk.get("/admin/v1/routes", params={"dealer": "alfa"})
     assert part.text.splitlines()[1:] == [
-        ",".join(["TSEL10", "", "alfa", "s10", "10100"]) + ",true,,,"
+        ",".join(["TSEL10", "", "alfa", "s10", "10100"]) + ",true,,,,,,0"
     ]
 
 
@@ -43,8 +44,8 @@ async def test_edited_export_is_the_table_that_orders_use(
 ):
     exported = await export(desk)
     cheaper = exported.content.replace(b"beta,s10,10200", b"beta,s10,9900")
-    answer = await desk.put(
-        "/admin/v1/routes",
+    answer = await desk.post(
+        APPLY,
         content=cheaper,
         headers=CSV | {"if-match": exported.headers["etag"]},
         params={"reason": "beta's new list"},
@@ -58,13 +59,14 @@ async def test_edited_export_is_the_table_that_orders_use(
     line = await shop.owner.fetchrow(
         "select operator, action, reason from audit_log where action <> 'deposit.booked'"
     )
-    assert tuple(line) == ("admin-token", "routes.imported", "beta's new list")
+    assert tuple(line) == ("admin-token", "routes.applied", "beta's new list")
 
 
-async def test_dry_run_over_http_changes_nothing(shop: Shop, desk: httpx.AsyncClient):
+async def test_diff_over_http_changes_nothing(shop: Shop, desk: httpx.AsyncClient):
     exported = await export(desk)
-    told = await put(desk, exported.content.replace(b"10200", b"9900"), dry_run=True)
-    assert (told.json()["dry_run"], told.json()["changed"]) == (True, 1)
+    cheaper = exported.content.replace(b"10200", b"9900")
+    told = await desk.post("/admin/v1/routes/diff", content=cheaper, headers=CSV)
+    assert (told.status_code, told.json()["changed"]) == (200, 1)
     assert (await export(desk)).content == exported.content
 
 
@@ -82,10 +84,10 @@ async def test_etag_of_an_older_table_is_refused(shop: Shop, desk: httpx.AsyncCl
     exported = await export(desk)
     await put(desk, exported.content.replace(b"10200", b"9900"))
     late = CSV | {"if-match": exported.headers["etag"]}
-    answer = await desk.put("/admin/v1/routes", content=exported.content, headers=late)
+    answer = await desk.post(APPLY, content=exported.content, headers=late)
     assert_problem(answer, 412, "table-changed")
     strange = CSV | {"if-match": '"a table"'}
-    answer = await desk.put("/admin/v1/routes", content=exported.content, headers=strange)
+    answer = await desk.post(APPLY, content=exported.content, headers=strange)
     assert_problem(answer, 400, "invalid-request")
 
 
@@ -97,12 +99,11 @@ async def test_emptying_over_http_must_be_said(shop: Shop, desk: httpx.AsyncClie
 
 
 async def test_what_is_no_table_is_refused(shop: Shop, desk: httpx.AsyncClient):
-    json_body = await desk.put("/admin/v1/routes", json={"routes": []})
-    assert_problem(json_body, 415, "unsupported-media-type")
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    strange = await desk.post(APPLY, content=b"sku=1", headers=form)
+    assert_problem(strange, 415, "unsupported-media-type")
     huge = CSV | {"content-length": str(MOST_BYTES + 1)}
-    assert_problem(
-        await desk.put("/admin/v1/routes", content=b"x", headers=huge), 413, "body-too-large"
-    )
+    assert_problem(await desk.post(APPLY, content=b"x", headers=huge), 413, "body-too-large")
     assert_problem(await put(desk, b"", dealer="nobody"), 404, "not-found")
     assert_problem(await put(desk, b"", dealer="a\0b"), 422, "invalid-request")
 
