@@ -1,5 +1,10 @@
 """The routing table over HTTP: exported, edited, imported; and its choices explained."""
 
+import asyncio
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+
 import httpx
 import pytest
 
@@ -181,3 +186,103 @@ async def test_question_that_makes_no_order_is_refused(
 async def test_order_that_is_none_cannot_be_explained(shop: Shop, desk: httpx.AsyncClient):
     answer = await explain(desk, order_id="00000000-0000-7000-8000-000000000001")
     assert_problem(answer, 404, "not-found")
+
+
+# ------------------------------------------------------------------ put off, undone, pulled
+
+
+async def test_a_wrong_sheet_is_explained_line_by_line_and_changes_nothing(
+    shop: Shop, desk: httpx.AsyncClient
+):
+    exported = await export(desk)
+    wrong = exported.content.replace(b"10100", b"dear").replace(b"beta", b"zulu") + b"TSEL10,\n"
+    for path in (APPLY, "/admin/v1/routes/diff"):
+        answer = await desk.post(path, content=wrong, headers=CSV)
+        assert_problem(answer, 422, "invalid-table")
+        told = [error["field"] for error in answer.json()["errors"]]
+        assert told == ["line 2.cost", "line 3.dealer", "line 4"]
+    assert (await export(desk)).content == exported.content
+
+
+async def test_a_sheet_may_come_as_json(shop: Shop, desk: httpx.AsyncClient):
+    item = {"sku": "TSEL10", "dealer": "alfa", "dealer_sku": "s10", "cost": 9900, "enabled": True}
+    answer = await desk.post(APPLY, json=[item], params={"dealer": "alfa"})
+    assert (answer.status_code, answer.json()["changed"]) == (200, 1)
+    wrong = await desk.post(APPLY, json=[item, item], params={"dealer": "alfa"})
+    assert_problem(wrong, 422, "invalid-table")
+    assert wrong.json()["errors"][0]["field"] == "line 2"
+
+
+async def test_a_large_rise_needs_a_yes_over_http(shop: Shop, desk: httpx.AsyncClient):
+    dear = (await export(desk)).content.replace(b"10200", b"20200")
+    assert_problem(await put(desk, dear), 409, "large-rise")
+    assert (await put(desk, dear, yes=True)).json()["large_rises"] == 1
+
+
+async def test_a_sheet_put_off_is_listed_and_cancelled(shop: Shop, desk: httpx.AsyncClient):
+    exported = await export(desk)
+    cheaper = exported.content.replace(b"10200", b"9900")
+    at = (datetime.now(UTC) + timedelta(days=2)).replace(microsecond=0)
+    answer = await put(desk, cheaper, at=at.isoformat())
+    assert (answer.status_code, answer.json()["state"]) == (202, "waiting")
+    (waiting,) = (await desk.get("/admin/v1/routes/scheduled")).json()["scheduled"]
+    assert datetime.fromisoformat(waiting["at"]) == at
+    place = f"/admin/v1/routes/scheduled/{waiting['id']}/cancel"
+    assert (await desk.post(place, json={"reason": "not so"})).json()["state"] == "cancelled"
+    assert_problem(await desk.post(place, json={}), 409, "already-over")
+    assert_problem(await put(desk, cheaper, at="2020-01-01T00:00:00Z"), 422, "invalid-request")
+    assert (await export(desk)).content == exported.content
+
+
+async def test_what_was_in_force_is_listed_read_and_gone_back_to(
+    shop: Shop, desk: httpx.AsyncClient
+):
+    before = (await export(desk)).content
+    await put(desk, before.replace(b"10200", b"9900"), reason="beta's new list")
+    versions = (await desk.get("/admin/v1/routes/versions")).json()["versions"]
+    assert [(each["version"], each["act"]) for each in versions] == [(2, "applied"), (1, "found")]
+    assert (await desk.get("/admin/v1/routes/versions/1")).content == before
+    assert_problem(await desk.get("/admin/v1/routes/versions/9"), 404, "not-found")
+    back = await desk.post("/admin/v1/routes/rollback", json={"to": 1, "reason": "a slip"})
+    assert (back.json()["to"], back.json()["version"]) == (1, 3)
+    assert (await export(desk)).content == before
+    assert_problem(
+        await desk.post("/admin/v1/routes/rollback", json={"to": 0}), 422, "invalid-request"
+    )
+
+
+async def test_a_dealer_that_cannot_be_asked_for_its_prices_is_told(
+    shop: Shop, desk: httpx.AsyncClient
+):
+    answer = await desk.post("/admin/v1/dealers/alfa/pull-prices", json={})
+    assert_problem(answer, 503, "dealer-unreachable")
+    answer = await desk.post("/admin/v1/dealers/nobody/pull-prices", json={})
+    assert_problem(answer, 404, "not-found")
+
+
+async def test_a_second_sheet_at_a_time_is_refused(shop: Shop, desk: httpx.AsyncClient):
+    content = (await export(desk)).content
+    answers = await asyncio.gather(put(desk, content), put(desk, content))
+    assert sorted(answer.status_code for answer in answers) == [200, 409]
+    async with shop.api.pool.acquire() as elsewhere:
+        await elsewhere.execute("select pg_advisory_lock($1)", 0x6A616C7572)
+        assert_problem(await put(desk, content), 409, "table-busy")
+        await elsewhere.execute("select pg_advisory_unlock_all()")
+    assert (await put(desk, content)).status_code == 200
+
+
+async def test_a_sheet_that_does_not_come_whole_is_not_applied(shop: Shop, database_dsn: str):
+    """As when the serving process dies while it hands the sheet over."""
+    by = {"name": "ada", "origin": "here", "scopes": ["routes"]}
+    wanted = {"allow_empty": True}
+    errand = {"verb": "apply", "now": "2026-11-22T05:00:00Z", "by": by, "wanted": wanted}
+    header = ",".join(COLUMNS).encode() + b"\n"
+    job = {"dsn": database_dsn, "role": "jalur_service", "secret_keys": [], "length": 4096}
+    given = json.dumps({**job, "errand": {**errand, "form": "csv"}}).encode() + b"\n" + header
+    words = [sys.executable, "-m", "app.administration.desk_job"]
+    child = await asyncio.create_subprocess_exec(
+        *words, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    told, _ = await child.communicate(given)
+    assert "did not come whole" in json.loads(told)["detail"]
+    assert await shop.owner.fetchval("select count(*) from routes") == 2
