@@ -231,6 +231,10 @@ class Metrics:
         self._revision.set(revision)
         self._faults.set(faults)
 
+    def scheduled_table(self, result: str) -> None:
+        """A routing table's moment came; `result` is `applied` or `refused`."""
+        self._scheduled[result,].inc()
+
     def redis_up(self, answers: bool | None) -> None:
         """Redis answers, or does not; None where there is none."""
         self._redis_up.show([] if answers is None else [((), answers)])
@@ -393,6 +397,13 @@ class Metrics:
         self._revision = self._gauge("table_revision", "Revision of the routing table in force.")
         self._faults = self._gauge(
             "table_faults", "Dealers and routes that were left out of the routing table."
+        )
+
+        self._scheduled = _Children(
+            self._counter(
+                "scheduled_tables", "Routing tables whose moment came, by what became.", "result"
+            ),
+            [("applied",), ("refused",)],
         )
 
     def _money(self) -> None:

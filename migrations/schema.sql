@@ -435,7 +435,13 @@ CREATE TABLE public.routes (
     enabled boolean DEFAULT true NOT NULL,
     hours text DEFAULT ''::text NOT NULL,
     valid_from timestamp with time zone,
-    valid_until timestamp with time zone
+    valid_until timestamp with time zone,
+    daily_quota integer,
+    repeat_limit smallint,
+    weight smallint DEFAULT 0 NOT NULL,
+    CONSTRAINT routes_daily_quota_check CHECK ((daily_quota > 0)),
+    CONSTRAINT routes_repeat_limit_check CHECK (((repeat_limit >= 1) AND (repeat_limit <= 99))),
+    CONSTRAINT routes_weight_check CHECK (((weight >= 0) AND (weight <= 1000)))
 );
 
 CREATE TABLE public.routing_policy (
@@ -443,6 +449,38 @@ CREATE TABLE public.routing_policy (
     revision bigint DEFAULT 1 NOT NULL,
     policy json DEFAULT '{}'::json NOT NULL,
     CONSTRAINT routing_policy_only_row_check CHECK (only_row)
+);
+
+CREATE TABLE public.scheduled_tables (
+    schedule_id uuid NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    state text DEFAULT 'waiting'::text NOT NULL,
+    operator text NOT NULL,
+    origin text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    wanted json NOT NULL,
+    content bytea,
+    claimed_until timestamp with time zone,
+    finished_at timestamp with time zone,
+    outcome json,
+    CONSTRAINT scheduled_tables_check CHECK (((content IS NOT NULL) = (state = 'waiting'::text))),
+    CONSTRAINT scheduled_tables_check1 CHECK (((finished_at IS NULL) = (state = 'waiting'::text))),
+    CONSTRAINT scheduled_tables_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'applied'::text, 'refused'::text, 'cancelled'::text])))
+);
+
+CREATE TABLE public.table_versions (
+    version bigint NOT NULL,
+    revision bigint NOT NULL,
+    kept_at timestamp with time zone DEFAULT now() NOT NULL,
+    act text NOT NULL,
+    operator text NOT NULL,
+    reason text NOT NULL,
+    checksum text NOT NULL,
+    routes integer NOT NULL,
+    added integer NOT NULL,
+    changed integer NOT NULL,
+    removed integer NOT NULL,
+    content bytea NOT NULL
 );
 
 CREATE TABLE public.wallets (
@@ -544,11 +582,14 @@ ALTER TABLE ONLY public.reviews
 ALTER TABLE ONLY public.routes
     ADD CONSTRAINT routes_pkey PRIMARY KEY (route_id);
 
-ALTER TABLE ONLY public.routes
-    ADD CONSTRAINT routes_sku_cluster_dealer_id_key UNIQUE NULLS NOT DISTINCT (sku, cluster, dealer_id);
-
 ALTER TABLE ONLY public.routing_policy
     ADD CONSTRAINT routing_policy_pkey PRIMARY KEY (only_row);
+
+ALTER TABLE ONLY public.scheduled_tables
+    ADD CONSTRAINT scheduled_tables_pkey PRIMARY KEY (schedule_id);
+
+ALTER TABLE ONLY public.table_versions
+    ADD CONSTRAINT table_versions_pkey PRIMARY KEY (version);
 
 ALTER TABLE ONLY public.wallets
     ADD CONSTRAINT wallets_pkey PRIMARY KEY (lane, reseller_id);
@@ -577,6 +618,10 @@ CREATE INDEX orders_of_a_reseller ON public.orders USING btree (reseller_id, ord
 CREATE INDEX ready_at_a_dealer ON public.ready USING btree (dealer_id, lane, order_id);
 
 CREATE INDEX reviews_open ON public.reviews USING btree (opened_at) WHERE (closed_at IS NULL);
+
+CREATE UNIQUE INDEX routes_an_offer_at_a_time ON public.routes USING btree (sku, cluster, dealer_id, valid_from) NULLS NOT DISTINCT;
+
+CREATE INDEX scheduled_tables_due ON public.scheduled_tables USING btree (due_at) WHERE (state = 'waiting'::text);
 
 CREATE INDEX webhook_endpoints_of_a_reseller ON public.webhook_endpoints USING btree (reseller_id);
 
@@ -648,6 +693,10 @@ GRANT SELECT,INSERT,UPDATE ON TABLE public.reviews TO jalur_service;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.routes TO jalur_service;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.routing_policy TO jalur_service;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.scheduled_tables TO jalur_service;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.table_versions TO jalur_service;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.wallets TO jalur_service;
 

@@ -413,6 +413,7 @@ class _Ranker:
         self._price = inquiry.price_rupiah
         self._costs = offer.costs
         self._groups = [snapshot.groups[dealer] for dealer in offer.dealers]
+        self._weights = [snapshot.image.conditions[each].weight for each in offer.conditions]
         self._quality = [
             NOTHING_KNOWN if quality is None else quality[dealer] for dealer in offer.dealers
         ]
@@ -454,7 +455,11 @@ class _Ranker:
     def _deficits(self, passed: Sequence[int]) -> dict[str, int]:
         """By owner group: target share less share, among these candidates, scaled to stay exact."""
         groups = {self._groups[place] for place in passed}
-        weights = {group: self._policy.weights.get(group, 0) for group in groups}
+        weights = dict.fromkeys(groups, 0)
+        for place in passed:
+            weights[self._groups[place]] += self._weights[place]
+        if not any(weights.values()):
+            weights = {group: self._policy.weights.get(group, 0) for group in groups}
         values = {group: self._totals.value_of(group) for group in groups}
         weight, value = sum(weights.values()), sum(values.values())
         return {group: weights[group] * value - values[group] * weight for group in groups}

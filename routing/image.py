@@ -213,7 +213,7 @@ def _condition_fault(condition: Condition) -> RowFault | None:
     if valid_from and valid_until and valid_from >= valid_until:
         return RowFault.BAD_VALIDITY
     limits = (condition.daily_quota, condition.repeat_limit)
-    if any(limit is not None and limit < 1 for limit in limits):
+    if condition.weight < 0 or any(limit is not None and limit < 1 for limit in limits):
         return RowFault.BAD_LIMIT
     return None
 
@@ -229,6 +229,7 @@ def _written(condition: Condition) -> str:
                 condition.valid_until and condition.valid_until.astimezone(UTC).isoformat(),
                 condition.daily_quota,
                 condition.repeat_limit,
+                condition.weight,
             ]
         )
         + "\n"
@@ -236,14 +237,13 @@ def _written(condition: Condition) -> str:
 
 
 def _read_condition(line: bytes) -> Condition:
-    enabled, hours, valid_from, valid_until, daily_quota, repeat_limit = json.loads(line)
+    enabled, hours, valid_from, valid_until, *limits = json.loads(line)
     return Condition(
         enabled,
         tuple(Window(time.fromisoformat(a), time.fromisoformat(b)) for a, b in hours),
         valid_from and datetime.fromisoformat(valid_from),
         valid_until and datetime.fromisoformat(valid_until),
-        daily_quota,
-        repeat_limit,
+        *limits,
     )
 
 

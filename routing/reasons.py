@@ -89,6 +89,6 @@ class RowFault(StrEnum):
     BAD_VALIDITY = "bad-validity"
     """A date without a zone, or an end that is not after the start."""
     BAD_LIMIT = "bad-limit"
-    """A daily quota or a repeat limit below 1."""
+    """A daily quota or a repeat limit below 1, or a negative weight."""
     BAD_TEXT = "bad-text"
     """An id, a SKU or a cluster with a tab or a line break in it."""

@@ -81,6 +81,8 @@ class Condition(NamedTuple):
     """How many orders it takes a day in WIB."""
     repeat_limit: int | None = None
     """How often it sells the product for one number a day in WIB."""
+    weight: int = 0
+    """Its owner group's target share, against the others'; 0 leaves that to `Policy.weights`."""
 
 
 NO_CONDITION = Condition()

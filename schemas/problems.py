@@ -42,6 +42,14 @@ CATALOGUE = {
     "table-changed": "The routing table is not any more the one that the change was made for: "
     "export it again.",
     "would-be-empty": "The change would remove every route, and it was not said that it may.",
+    "large-rise": "A cost would rise by more than the policy allows without a yes; `errors` names "
+    "the first of them.",
+    "table-busy": "Another routing table is being worked on; again in a minute.",
+    "already-over": "What was scheduled was applied, refused or cancelled before.",
+    "no-version": "No routing table was in force before this one.",
+    "no-price-list": "The dealer's protocol has no price list.",
+    "dealer-unreachable": "The dealer did not answer; again later.",
+    "unreadable-price-list": "The dealer's answer holds no price list.",
     "not-in-review": "Nothing about this attempt waits for an operator's decision.",
     "review-closed": "The review was closed by another decision or by the dealer's word.",
     "check-in-flight": "A purchase or a question is on its way to the dealer: decide once it is "

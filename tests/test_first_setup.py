@@ -161,7 +161,7 @@ def test_the_audit_log_has_a_line_for_every_act(outcome: Outcome):
         "regions.put",
         "dealer.added",
         "dealer.added",
-        "routes.imported",
+        "routes.applied",
         "reseller.added",
         "key.added",
         "deposit.booked",

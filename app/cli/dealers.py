@@ -80,11 +80,11 @@ def add_command(
         timeout_seconds,
         connect_timeout_seconds,
     )
-    row = act(lambda pool, by: dealers.add(pool, by, new, _limits(), reason))
+    row = act(lambda pool, by: dealers.add(pool, by, new, dealer_limits(), reason))
     lines = [
         f"{row.dealer_id} is added and gets no orders without routes.",
         f"Its callbacks go to your address and {callback_path(row)}, which is shown this once.",
-        "Next: jalur routes import FILE",
+        "Next: jalur routes apply FILE",
     ]
     tell(documents.dealer(row, with_callback=True), lines, as_json=as_json)
 
@@ -125,7 +125,7 @@ def set_command(
         connect_timeout_seconds,
         renew_callback_token,
     )
-    done = act(lambda pool, by: dealers.change(pool, by, dealer, edit, _limits(), reason))
+    done = act(lambda pool, by: dealers.change(pool, by, dealer, edit, dealer_limits(), reason))
     _tell(done, as_json=as_json, with_callback=renew_callback_token)
 
 
@@ -217,7 +217,8 @@ def _state(row: DealerRow) -> str:
 # ------------------------------------------------------------------ what was typed
 
 
-def _limits() -> DealerLimits:
+def dealer_limits() -> DealerLimits:
+    """What a dealer must fit to be called, by the service's settings."""
     settings = read_settings()
     longest_call_seconds = Lease(settings.lease_seconds).longest_call_seconds
     return DealerLimits(load(), Sealer(settings.require_secret_keys()), longest_call_seconds)

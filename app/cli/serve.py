@@ -160,6 +160,7 @@ def _api(settings: Settings, engine: Engine, metrics: Metrics) -> Api:
         receiver=engine.receiver,
         sealer=engine.sealer,
         metrics=metrics,
+        desk=engine.desk,
         address_policy=engine.settings.address_policy,
         limits=ApiLimits(
             body_bytes=settings.max_body_bytes,

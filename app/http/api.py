@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from app.administration.desk import TableDesk
 from app.http.identity import Authenticator
 from app.lifecycle.accept import Acceptor
 from app.lifecycle.receive import Receiver
@@ -48,6 +49,7 @@ class Api:
     receiver: Receiver
     sealer: Sealer
     metrics: Metrics
+    desk: TableDesk
     address_policy: AddressPolicy = field(default_factory=AddressPolicy)
     limits: ApiLimits = field(default_factory=ApiLimits)
     admin_token: str | None = field(default=None, repr=False)

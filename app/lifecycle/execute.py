@@ -387,7 +387,7 @@ class Executor:
 
     def _count_moves(self, plan: _Plan, now: datetime) -> None:
         for inquiry, left, route in plan.moved:
-            gone = self._router.route_at(inquiry.sku, inquiry.cluster, left)
+            gone = self._router.route_at(inquiry.sku, inquiry.cluster, left, now)
             if gone is not None:
                 self._router.give_back(inquiry, gone, now)
             self._router.take(inquiry, route, now)

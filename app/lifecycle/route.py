@@ -40,6 +40,8 @@ from routing.table import (
 _QUALITY_SECONDS = 1.0
 """How long a look at the dealers' quality serves."""
 
+DEFAULT_LARGEST_RISE_PERCENT = 20
+_LARGEST_RISE = "largest_rise_percent"
 _OVERRIDES = {
     "check_interval_seconds": "min_check_interval_seconds",
     "absent_after_seconds": "absent_after_seconds",
@@ -153,14 +155,20 @@ class Router:
         live = self._live(inquiry.kind, now)
         return standing_offer(self.trade.snapshot, inquiry, dealer_id, live, now)
 
-    def route_at(self, sku: str, cluster: str | None, dealer_id: str) -> Route | None:
-        """The dealer's cheapest route for a product in the table in force, on sale now or not."""
+    def route_at(
+        self, sku: str, cluster: str | None, dealer_id: str, now: datetime
+    ) -> Route | None:
+        """The dealer's route for a product in the table in force; the one valid now, if any is."""
         snapshot = self.trade.snapshot
         offer = snapshot.image.offer(sku, cluster)
+        found: Route | None = None
         for position, dealer in enumerate(() if offer is None else offer.dealers):
             if snapshot.image.dealers[dealer] == dealer_id and offer is not None:
-                return route_of(snapshot, sku, cluster, offer, position)
-        return None
+                route = route_of(snapshot, sku, cluster, offer, position)
+                if _is_valid(route.condition, now):
+                    return route
+                found = found or route
+        return found
 
     def learn(
         self, dealer_id: str, sku: str, before: Outcome | None, after: Outcome | None, at: datetime
@@ -305,14 +313,14 @@ def _dealers(
     access: dict[str, DealerAccess] = {}
     for row in rows:
         try:
-            access[row.dealer_id] = _access(row, limits)
+            access[row.dealer_id] = access_to(row, limits)
         except Exception as error:  # noqa: BLE001 - one dealer's settings leave out that dealer only
             faults.append(f"dealer {row.dealer_id}: {error}")
     return access
 
 
-def _access(row: DealerRow, limits: DealerLimits) -> DealerAccess:
-    """All that calling the dealer needs. Raises ConfigurationError naming every fault."""
+def access_to(row: DealerRow, limits: DealerLimits) -> DealerAccess:
+    """All that calling a dealer needs. Raises ConfigurationError naming every fault."""
     dialect = limits.dialects.get(row.protocol)
     if dialect is None:
         raise ConfigurationError(f"no protocol is called {row.protocol}")
@@ -377,13 +385,40 @@ def _route(row: RouteRow) -> Route:
         row.dealer_id,
         row.dealer_sku,
         row.cost,
-        Condition(row.enabled, read_hours(row.hours), row.valid_from, row.valid_until),
+        Condition(
+            row.enabled,
+            read_hours(row.hours),
+            row.valid_from,
+            row.valid_until,
+            row.daily_quota,
+            row.repeat_limit,
+            row.weight,
+        ),
     )
+
+
+def _is_valid(condition: Condition, now: datetime) -> bool:
+    starts, ends = condition.valid_from, condition.valid_until
+    return (starts is None or starts <= now) and (ends is None or now < ends)
+
+
+def largest_rise_percent(policy: str) -> float:
+    """By how much a cost may rise in one change without a yes, of the stored policy.
+
+    Raises BadTable.
+    """
+    percent = json.loads(policy).get(_LARGEST_RISE, DEFAULT_LARGEST_RISE_PERCENT)
+    if not isinstance(percent, int | float) or not 0 <= percent < math.inf:
+        raise BadTable(f"{_LARGEST_RISE} must be a number from 0 on, not {percent!r}")
+    return float(percent)
 
 
 def _policy(text: str) -> Policy:
     """The policy as it is stored: JSON with the names of `Policy`. Raises ValueError, TypeError."""
+    largest_rise_percent(text)
     stated = json.loads(text)
+    # For changing the table, not for choosing from it.
+    stated.pop(_LARGEST_RISE, None)
     declared = stated.pop("declared_monopolies", [])
     margins = stated.pop("margins", [])
     strategies = stated.pop("strategies", {})

@@ -345,7 +345,7 @@ class _Settlement:
         """Withdraw the waiting next attempt and give its place in the market's shares back."""
         self.dropped.append((order.lane, order.order_id))
         dealer_id = self.waiting[order.order_id]
-        route = self._router.route_at(order.sku, order.cluster, dealer_id)
+        route = self._router.route_at(order.sku, order.cluster, dealer_id, order.now)
         if route is not None:
             market = Market(order.brand, order.cluster)
             self.shares.append((market, dealer_id, route.cost_rupiah or 0, order.now, -1))

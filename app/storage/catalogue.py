@@ -90,23 +90,19 @@ async def put_routes(connection: Connection, routes: Sequence[RouteRow]) -> None
     await connection.execute(
         """
         insert into routes (route_id, sku, cluster, dealer_id, dealer_sku, cost, enabled, hours,
-                            valid_from, valid_until)
+                            valid_from, valid_until, daily_quota, repeat_limit, weight)
         select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[],
                              $6::bigint[], $7::boolean[], $8::text[], $9::timestamptz[],
-                             $10::timestamptz[])
+                             $10::timestamptz[], $11::integer[], $12::smallint[], $13::smallint[])
         on conflict (route_id) do update
         set sku = excluded.sku, cluster = excluded.cluster, dealer_id = excluded.dealer_id,
             dealer_sku = excluded.dealer_sku, cost = excluded.cost, enabled = excluded.enabled,
             hours = excluded.hours, valid_from = excluded.valid_from,
-            valid_until = excluded.valid_until
+            valid_until = excluded.valid_until, daily_quota = excluded.daily_quota,
+            repeat_limit = excluded.repeat_limit, weight = excluded.weight
         """,
         *columns(routes, *RouteRow.__slots__),
     )
-
-
-async def delete_routes(connection: Connection, route_ids: Sequence[str]) -> None:
-    """Delete routes by their ids."""
-    await connection.execute("delete from routes where route_id = any($1::text[])", route_ids)
 
 
 async def put_prefixes(connection: Connection, prefixes: Sequence[tuple[str, str]]) -> None:

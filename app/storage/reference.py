@@ -65,6 +65,12 @@ class RouteRow:
     hours: str
     valid_from: datetime | None
     valid_until: datetime | None
+    daily_quota: int | None = None
+    """Orders a day in WIB; None for no bound."""
+    repeat_limit: int | None = None
+    """Purchases of the product for one number a day in WIB; None for no bound."""
+    weight: int = 0
+    """The share that is aimed at, against the others' weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +105,10 @@ async def load(connection: Connection) -> Reference:
 
 async def read(connection: Connection) -> Reference:
     """Read every reference table as this transaction sees it; of products only those on sale."""
-    policy = await connection.fetchrow("select revision, policy from routing_policy")
-    if policy is None:
-        raise RuntimeError("the routing policy row is missing: run `jalur migrate`")
+    in_force, text = await policy(connection)
     return Reference(
-        policy[0],
-        policy[1],
+        in_force,
+        text,
         await dealers(connection),
         [product for product in await products(connection) if product.enabled],
         await prices(connection),
@@ -112,6 +116,14 @@ async def read(connection: Connection) -> Reference:
         await prefixes(connection),
         await regions(connection),
     )
+
+
+async def policy(connection: Connection) -> tuple[int, str]:
+    """The revision in force and its policy, which is JSON text."""
+    row = await connection.fetchrow("select revision, policy from routing_policy")
+    if row is None:
+        raise RuntimeError("the routing policy row is missing: run `jalur migrate`")
+    return row[0], row[1]
 
 
 async def dealers(connection: Connection) -> list[DealerRow]:
@@ -153,11 +165,24 @@ async def regions(connection: Connection) -> list[tuple[str, str]]:
     return [(row[0], row[1]) for row in rows]
 
 
+async def routes_of(connection: Connection, dealer_id: str) -> list[RouteRow]:
+    """Every route of a dealer."""
+    rows = await connection.fetch(
+        """
+        select route_id, sku, cluster, dealer_id, dealer_sku, cost, enabled, hours, valid_from,
+               valid_until, daily_quota, repeat_limit, weight
+        from routes where dealer_id = $1
+        """,
+        dealer_id,
+    )
+    return [RouteRow(*row) for row in rows]
+
+
 async def _routes(connection: Connection) -> list[RouteRow]:
     rows = await connection.fetch(
         """
         select route_id, sku, cluster, dealer_id, dealer_sku, cost, enabled, hours, valid_from,
-               valid_until
+               valid_until, daily_quota, repeat_limit, weight
         from routes
         """
     )

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 import structlog
 
+from app.administration.desk import TableDesk
 from app.lifecycle.accept import Acceptor
 from app.lifecycle.call import DealerCalls
 from app.lifecycle.deliver import Deliverer, Persistence
@@ -88,7 +89,10 @@ class Engine:
         self.reconciler = Reconciler(
             pool, self.router, self.settler, self.calls, settings.lease, groups
         )
-        self.upkeep = Upkeep(pool, self.router, self.receiver, metrics, random.random)
+        self.desk = TableDesk(
+            settings.database, settings.secret_keys, settings.lease.longest_call_seconds
+        )
+        self.upkeep = Upkeep(pool, self.router, self.receiver, self.desk, metrics, random.random)
         queues = {
             "accept": self.acceptor.batches,
             "settle": self.settler.batches,

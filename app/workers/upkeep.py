@@ -1,21 +1,33 @@
 """Upkeep: what a process does every second, or more seldom, beside its orders.
 
-It takes up a new routing table, applies callbacks left in the inbox, looks whether the database is
-still the one it was, and measures there what operators watch. What reads more than a few rows is
-measured seldom, each process at its own times, and given up when it takes long.
+It takes up a new routing table, applies one whose moment has come, and callbacks left in the inbox;
+it looks whether the database is still the one it was, and measures there what operators watch. What
+reads more than a few rows is measured seldom, each process at its own times, and given up when it
+takes long.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import structlog
 
-from app.errors import JalurError
+from app.administration.desk import BUSY, Errand, TableDesk
+from app.administration.schedules import REFUSED
+from app.errors import Conflict, JalurError
 from app.lifecycle.receive import Receiver
 from app.lifecycle.route import Router
 from app.metrics import Metrics
-from app.storage import attempts, deliveries, installation, ready, reviews, statements
+from app.storage import (
+    attempts,
+    deliveries,
+    installation,
+    ready,
+    reviews,
+    scheduled_tables,
+    statements,
+)
 from app.storage.pool import DATABASE_ERRORS, Pool
 from routing.table import BadTable
 
@@ -24,6 +36,8 @@ log = structlog.get_logger()
 _PERIOD_SECONDS = 1.0
 _STATE_SECONDS = 10.0
 _WALLETS_SECONDS = 60.0
+_SHEET_PATIENCE = timedelta(minutes=10)
+"""After this another process takes on a scheduled table that was claimed and is not done."""
 _LONGEST_SECONDS = 5.0
 """How long a seldom measurement may take, waiting for its connection included."""
 
@@ -38,12 +52,14 @@ class Upkeep:
         pool: Pool,
         router: Router,
         receiver: Receiver,
+        desk: TableDesk,
         metrics: Metrics,
         random_fraction: Callable[[], float],
     ) -> None:
         self._pool = pool
         self._router = router
         self._receiver = receiver
+        self._desk = desk
         self._metrics = metrics
         self._random_fraction = random_fraction
         self._held = False
@@ -61,6 +77,8 @@ class Upkeep:
             duties["inbox"] = self._sweep
         async with asyncio.TaskGroup() as group:
             group.create_task(self._every(_PERIOD_SECONDS, duties))
+            # By itself: a large sheet takes the better part of a minute.
+            group.create_task(self._every(_PERIOD_SECONDS, {"scheduled": self.apply_scheduled}))
             group.create_task(self._seldom(_STATE_SECONDS, "state", self._measure_state))
             group.create_task(self._seldom(_WALLETS_SECONDS, "wallets", self._add_up_wallets))
 
@@ -81,6 +99,42 @@ class Upkeep:
         if await self._router.refresh(self._pool):
             trade = self._router.trade
             log.info("table.taken", version=trade.snapshot.version, faults=list(trade.faults))
+
+    async def apply_scheduled(self) -> None:
+        """Apply a routing table whose moment has come, if no other process is at it."""
+        if self._desk.busy:
+            return
+        async with self._pool.acquire() as connection:
+            schedule_id = await scheduled_tables.claim(connection, _SHEET_PATIENCE)
+        if schedule_id is None:
+            return
+        now = datetime.now(UTC)
+        try:
+            done = await self._desk.run(Errand("apply_due", now, schedule_id=str(schedule_id)))
+        except BaseException as error:
+            async with self._pool.acquire() as connection:
+                await scheduled_tables.release(connection, schedule_id)
+            if isinstance(error, Conflict) and error.code == BUSY:
+                return
+            raise
+        self._tell_scheduled(done)
+
+    def _tell_scheduled(self, done: Mapping[str, Any]) -> None:
+        state = done.get("state")
+        if state is None:
+            return
+        self._metrics.scheduled_table(state)
+        if state == REFUSED:
+            outcome = done["outcome"]
+            log.warning(
+                "schedule.refused",
+                schedule_id=done["id"],
+                code=outcome["code"],
+                reason=outcome["detail"],
+                faults=outcome["errors"],
+            )
+        else:
+            log.info("schedule.applied", schedule_id=done["id"], **done["outcome"])
 
     # -------------------------------------------------------------- going round
 

@@ -7,20 +7,41 @@ import io
 import itertools
 import json
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import asdict, astuple, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
 import pytest
 
 from app.administration.operator import Operator, Scope
-from app.administration.routes import Imported, Wanted, export_routes, import_routes
-from app.errors import Forbidden, NotFound, PreconditionFailed, Problem
+from app.administration.plans import Plan, Sheet, Wanted
+from app.administration.routes import (
+    Applied,
+    apply,
+    diff,
+    export_routes,
+    list_versions,
+    roll_back,
+)
+from app.errors import (
+    Conflict,
+    FieldError,
+    Forbidden,
+    NotFound,
+    PreconditionFailed,
+    Problem,
+    Unprocessable,
+)
+from app.storage import reference
+from app.storage.drafts import Loss, TierEffect
 from app.storage.pool import Pool
-from routing.sheet import COLUMNS
-from tests.shops import ALFA, BRAVO, CHARLIE, SKU, Owner, furnish
+from routing.choose import Inquiry
+from routing.sheet import COLUMNS, Form, SheetRow, sheet_as_json, write_sheet
+from tests.shops import ALFA, BRAVO, CHARLIE, SKU, Owner, engine_on, furnish
 
 ADA = Operator("ada", "console")
+NOW = datetime(2026, 11, 22, 5, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -50,8 +71,16 @@ AS_FURNISHED = [
 ]
 
 
-async def bring(pool: Pool, content: bytes, **wanted: Any) -> Imported:
-    return await import_routes(pool, ADA, content, Wanted(**wanted))
+async def bring(pool: Pool, content: bytes, **wanted: Any) -> Applied:
+    return await apply(pool, ADA, Sheet(content), Wanted(**wanted), NOW)
+
+
+async def look(pool: Pool, content: bytes, **wanted: Any) -> Plan:
+    return await diff(pool, ADA, Sheet(content), Wanted(**wanted), NOW)
+
+
+def counts(outcome: Applied) -> dict[str, int]:
+    return asdict(outcome.plan.counts)
 
 
 async def standing(owner: Owner) -> tuple[int, str, int]:
@@ -86,7 +115,7 @@ async def test_import_adds_changes_and_removes_in_one_revision(owner: Owner, poo
         ),
         reason="new price list",
     )
-    assert imported.difference.counts() == {
+    assert counts(imported) == {
         "added": 1,
         "changed": 1,
         "removed": 1,
@@ -108,7 +137,7 @@ async def test_import_leaves_one_line_with_counts_checksums_and_examples(owner: 
     after = (await export_routes(pool, ADA)).content
     (line,) = await owner.fetch("select * from audit_log")
     assert (line["operator"], line["origin"]) == ("ada", "console")
-    assert (line["action"], line["subject"]) == ("routes.imported", "routes")
+    assert (line["action"], line["subject"]) == ("routes.applied", "routes")
     assert line["reason"] == "new price list"
     told = json.loads(line["after"])
     assert json.loads(line["before"])["checksum"] == hashlib.sha256(before).hexdigest()[:16]
@@ -132,7 +161,7 @@ async def test_export_imported_again_changes_nothing(owner: Owner, pool: Pool):
     before = await standing(owner)
     exported = await export_routes(pool, ADA)
     imported = await bring(pool, exported.content, expected_revision=exported.revision)
-    assert imported.difference.is_empty
+    assert imported.plan.is_empty
     assert imported.revision == exported.revision
     assert await standing(owner) == before
 
@@ -151,18 +180,17 @@ async def test_export_is_sorted_and_stable(owner: Owner, pool: Pool):
     ]
 
 
-async def test_dry_run_tells_the_change_and_makes_none(owner: Owner, pool: Pool):
+async def test_diff_tells_the_change_and_makes_none(owner: Owner, pool: Pool):
     before = await standing(owner)
-    told = await bring(pool, sheet({"dealer": "alfa", "cost": 4900}), dry_run=True)
-    assert (len(told.difference.changed), len(told.difference.removed)) == (1, 2)
-    assert told.checksum_before != told.checksum_after
+    told = await look(pool, sheet({"dealer": "alfa", "cost": 4900}))
+    assert (told.counts.changed, told.counts.removed) == (1, 2)
     assert await standing(owner) == before
 
 
 async def test_one_dealers_part_leaves_the_others_alone(owner: Owner, pool: Pool):
     part = sheet({"dealer": "alfa", "cluster": "jabar", "cost": 4800})
     imported = await bring(pool, part, dealer_id="alfa")
-    assert imported.difference.counts() == {
+    assert counts(imported) == {
         "added": 1,
         "changed": 0,
         "removed": 1,
@@ -197,7 +225,7 @@ async def test_emptying_the_table_must_be_said(owner: Owner, pool: Pool, dealer_
 
 async def test_emptying_what_is_empty_changes_nothing(owner: Owner, pool: Pool):
     await bring(pool, sheet(), allow_empty=True)
-    assert (await bring(pool, sheet())).difference.is_empty
+    assert (await bring(pool, sheet())).plan.is_empty
 
 
 async def test_a_table_that_would_not_compile_is_refused(owner: Owner, pool: Pool):
@@ -214,7 +242,7 @@ async def test_rows_of_a_product_that_is_switched_off_are_kept_and_counted(
 ):
     await owner.execute("update products set enabled = false")
     imported = await bring(pool, sheet({"dealer": "alfa", "cost": 4900}))
-    assert imported.not_sold == 1
+    assert imported.plan.not_sold == 1
     assert await owner.fetchval("select cost from routes") == 4900
 
 
@@ -238,7 +266,7 @@ async def test_importing_needs_its_scope_and_exporting_none(owner: Owner, pool: 
     reader = replace(ADA, scopes=frozenset({Scope.REVIEWS}))
     exported = await export_routes(pool, reader)
     with pytest.raises(Forbidden):
-        await import_routes(pool, reader, exported.content, Wanted())
+        await apply(pool, reader, Sheet(exported.content), Wanted(), NOW)
 
 
 async def test_imports_of_one_moment_are_made_one_after_the_other(owner: Owner, pool: Pool):
@@ -263,7 +291,7 @@ async def test_import_waits_for_a_publisher_and_takes_up_what_it_did(owner: Owne
         importing = asyncio.ensure_future(bring(pool, sheet({"dealer": "alfa", "cost": 4900})))
         await asyncio.sleep(0.5)
         assert not importing.done()
-    assert (await importing).difference.counts()["changed"] == 1
+    assert (await importing).plan.counts.changed == 1
     assert await owner.fetchval("select cost from routes") == 4900
 
 
@@ -282,11 +310,11 @@ async def test_twenty_thousand_routes_are_imported_exported_and_compared(owner: 
         for dealer in ("alfa", "bravo", "charlie")
     ]
     imported = await bring(pool, sheet(*AS_FURNISHED, *rows))
-    assert len(imported.difference.added) == 20_790
+    assert imported.plan.counts.added == 20_790
     exported = await export_routes(pool, ADA)
-    assert (await bring(pool, exported.content)).difference.unchanged == 20_793
+    assert (await bring(pool, exported.content)).plan.counts.unchanged == 20_793
     dearer = exported.content.replace(b",1100,", b",1101,")
-    assert len((await bring(pool, dearer)).difference.changed) == 99
+    assert (await bring(pool, dearer)).plan.counts.changed == 99
     assert len(await owner.fetchval("select after::text from audit_log limit 1")) < 20_000
 
 
@@ -294,5 +322,210 @@ async def test_a_commit_in_doubt_is_repeated_without_a_second_change(owner: Owne
     content = sheet({"dealer": "alfa", "cost": 4900})
     first = await bring(pool, content)
     again = await bring(pool, content)
-    assert (again.revision, again.difference.is_empty) == (first.revision, True)
+    assert (again.revision, again.plan.is_empty) == (first.revision, True)
     assert await owner.fetchval("select count(*) from audit_log") == 1
+
+
+# ------------------------------------------------------------------ prices of several times
+
+MIDNIGHT = "2026-12-01T00:00:00+07:00"
+
+
+async def test_an_offer_may_have_a_price_for_every_time(owner: Owner, pool: Pool):
+    await bring(
+        pool,
+        sheet(
+            {"dealer": "alfa", "cost": 5000, "valid_until": MIDNIGHT},
+            {"dealer": "alfa", "cost": 5400, "valid_from": MIDNIGHT},
+        ),
+    )
+    rows = await owner.fetch("select route_id, cost from routes order by cost")
+    assert [tuple(row) for row in rows] == [("r-alfa", 5000), ("TRI5//alfa/20261130T170000Z", 5400)]
+    exported = await export_routes(pool, ADA)
+    assert (await bring(pool, exported.content)).plan.is_empty
+
+
+async def test_ids_stay_while_prices_come_and_go(owner: Owner, pool: Pool):
+    later = {"dealer": "alfa", "cost": 5400, "valid_from": MIDNIGHT}
+    await bring(pool, sheet({"dealer": "alfa", "cost": 5000, "valid_until": MIDNIGHT}, later))
+    await bring(pool, sheet(later | {"cost": 5300}))
+    await bring(pool, sheet({"dealer": "alfa", "cost": 5200, "valid_until": MIDNIGHT}, later))
+    rows = await owner.fetch("select route_id, cost from routes order by cost")
+    assert [tuple(row) for row in rows] == [
+        ("TRI5//alfa", 5200),
+        ("TRI5//alfa/20261130T170000Z", 5400),
+    ]
+
+
+async def test_the_price_of_the_moment_is_the_one_bought_at(owner: Owner, database_dsn: str):
+    async with engine_on(database_dsn) as engine:
+        rows = sheet(
+            {"dealer": "alfa", "cost": 5000, "valid_until": MIDNIGHT},
+            {"dealer": "alfa", "cost": 5400, "valid_from": MIDNIGHT},
+        )
+        await bring(engine.pool, rows)
+        await engine.router.refresh(engine.pool)
+        midnight = datetime.fromisoformat(MIDNIGHT)
+        for moment, cost in ((NOW, 5000), (midnight, 5400)):
+            decision = engine.router.choose(Inquiry(SKU, "tri", None, 6000), moment)
+            standing = engine.router.route_at(SKU, None, "alfa", moment)
+            assert decision.chosen == standing
+            assert standing is not None
+            assert standing.cost_rupiah == cost
+
+
+# ------------------------------------------------------------------ what it does to margins
+
+
+async def test_diff_tells_what_happens_to_margins(owner: Owner, pool: Pool):
+    await owner.execute("insert into prices values ('gold', $1, 5150)", SKU)
+    told = await look(
+        pool, sheet({"dealer": "bravo", "cost": 5100}, {"dealer": "charlie", "cost": 1})
+    )
+    assert [asdict(each) for each in told.effect.tiers] == [
+        asdict(TierEffect("gold", 1, 0, 4999, 0)),
+        asdict(TierEffect("standard", 1, 0, 4999, 0)),
+    ]
+    dearer = await look(pool, sheet({"dealer": "charlie", "cost": 5200}))
+    assert [(each.margin_falls, each.summed_effect) for each in dearer.effect.tiers] == [
+        (1, -200),
+        (1, -200),
+    ]
+    assert dearer.effect.losses == [Loss("gold", SKU, 5150, 5200)]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [],
+        [{"dealer": "alfa", "cost": 5000, "enabled": "false"}],
+        [{"dealer": "alfa", "cost": 5000, "valid_from": MIDNIGHT}],
+    ],
+)
+async def test_a_product_that_loses_its_last_offer_is_told(
+    owner: Owner, pool: Pool, rows: list[dict[str, object]]
+):
+    told = await look(pool, sheet(*rows), allow_empty=True)
+    assert (told.effect.without_offer, told.effect.first_without_offer) == (1, [SKU])
+
+
+async def test_one_dealers_part_is_weighed_against_the_others(owner: Owner, pool: Pool):
+    told = await look(pool, sheet({"dealer": "alfa", "cost": 9000}), dealer_id="alfa")
+    (tier,) = told.effect.tiers
+    assert (tier.summed_effect, tier.at_loss) == (-100, 0)
+
+
+# ------------------------------------------------------------------ costs that rise by much
+
+
+async def test_a_large_rise_needs_a_yes(owner: Owner, pool: Pool):
+    dear = sheet({"dealer": "alfa", "cost": 6001}, *AS_FURNISHED[1:])
+    problem = await refused(owner, pool, dear)
+    assert (problem.code, problem.status) == ("large-rise", 409)
+    assert problem.errors == (FieldError("r-alfa", "cost 5000 → 6001 rupiah"),)
+    await bring(pool, dear, allow_rises=True)
+    assert await owner.fetchval("select max(cost) from routes") == 6001
+
+
+async def test_the_policy_says_what_a_large_rise_is(owner: Owner, pool: Pool):
+    a_fifth = sheet({"dealer": "alfa", "cost": 6000}, *AS_FURNISHED[1:])
+    assert (await look(pool, a_fifth)).rise_count == 0
+    await owner.execute("update routing_policy set policy = '{\"largest_rise_percent\": 19.9}'")
+    assert (await refused(owner, pool, a_fifth)).code == "large-rise"
+
+
+async def test_a_further_price_of_an_offer_is_no_way_around_it(owner: Owner, pool: Pool):
+    rows = (
+        {"dealer": "alfa", "cost": 5000, "valid_until": MIDNIGHT},
+        {"dealer": "alfa", "cost": 9000, "valid_from": MIDNIGHT},
+    )
+    assert (await refused(owner, pool, sheet(*rows))).code == "large-rise"
+
+
+# ------------------------------------------------------------------ what was in force
+
+
+async def test_every_table_is_kept_and_can_be_gone_back_to(owner: Owner, pool: Pool):
+    first = (await export_routes(pool, ADA)).content
+    await bring(pool, sheet({"dealer": "alfa", "cost": 4900}), reason="new list")
+    second = (await export_routes(pool, ADA)).content
+    await bring(pool, sheet({"dealer": "bravo", "cost": 4800}))
+    kept = await list_versions(pool, ADA)
+    assert [(each.version, each.act, each.reason, each.routes) for each in kept] == [
+        (3, "applied", "", 1),
+        (2, "applied", "new list", 1),
+        (1, "found", "", 3),
+    ]
+    wanted = Wanted(allow_empty=True, reason="a slip")
+    version, _ = await roll_back(pool, ADA, None, wanted, NOW)
+    assert version == 2
+    assert (await export_routes(pool, ADA)).content == second
+    await roll_back(pool, ADA, 1, wanted, NOW)
+    assert (await export_routes(pool, ADA)).content == first
+    line = await owner.fetchrow("select action, reason from audit_log order by audit_id desc")
+    assert tuple(line) == ("routes.rolled_back", "a slip")
+
+
+async def test_going_back_to_what_does_not_fit_any_more_is_refused(owner: Owner, pool: Pool):
+    await bring(pool, sheet({"dealer": "alfa", "cost": 4900}))
+    await owner.execute("delete from dealers where dealer_id = 'charlie'")
+    before = await standing(owner)
+    with pytest.raises(Unprocessable) as met:
+        await roll_back(pool, ADA, 1, Wanted(), NOW)
+    assert [each.field for each in met.value.errors] == ["line 4.dealer"]
+    assert await standing(owner) == before
+
+
+async def test_there_is_nothing_to_go_back_to_at_first(owner: Owner, pool: Pool):
+    with pytest.raises(Conflict, match="no table to go back to"):
+        await roll_back(pool, ADA, None, Wanted(), NOW)
+    with pytest.raises(NotFound):
+        await roll_back(pool, ADA, 7, Wanted(), NOW)
+
+
+async def test_the_newest_thirty_are_kept(owner: Owner, pool: Pool):
+    for cost in range(5001, 5041):
+        await bring(pool, sheet({"dealer": "alfa", "cost": cost}))
+    kept = await list_versions(pool, ADA)
+    assert [each.version for each in kept] == list(range(41, 11, -1))
+
+
+# ------------------------------------------------------------------ forms
+
+
+async def test_an_export_is_what_the_sheets_own_writer_writes(owner: Owner, pool: Pool):
+    await owner.execute(
+        """
+        insert into routes values
+            ('odd', $1, 'jabar', 'alfa', '=cmd|x, "y"; z', 9223372036854775807, false,
+             '22:00-05:00', '2026-01-01 00:00:00.123456+07', '2027-01-01', 7, 3, 12),
+            ('bare', $1, 'Jabar', 'bravo', E'tab\\there ü', null, true, '', null, now(), null, 1, 0)
+        """,
+        SKU,
+    )
+    async with pool.acquire() as connection:
+        rows = (await reference.load(connection)).routes
+    written = write_sheet(SheetRow(*astuple(row)[1:]) for row in rows)
+    assert (await export_routes(pool, ADA)).content == written.encode()
+
+
+async def test_a_sheet_in_json_is_the_same_sheet(owner: Owner, pool: Pool):
+    await bring(pool, sheet({"dealer": "alfa", "cost": 4900, "daily_quota": 9, "weight": 70}))
+    exported = (await export_routes(pool, ADA)).content
+    as_json = "".join(sheet_as_json(exported))
+    (item,) = json.loads(as_json)
+    assert (item["cost"], item["enabled"], item["cluster"], item["weight"]) == (
+        4900,
+        True,
+        None,
+        70,
+    )
+    same = await apply(pool, ADA, Sheet(as_json.encode(), Form.JSON), Wanted(), NOW)
+    assert same.plan.is_empty
+
+
+async def test_a_sheet_without_the_newer_columns_leaves_them_empty(owner: Owner, pool: Pool):
+    old = "sku,cluster,dealer,dealer_sku,cost,enabled,hours,valid_from,valid_until\n"
+    await bring(pool, f"{old}{SKU},,alfa,S5,4900,true,,,\n".encode())
+    row = await owner.fetchrow("select daily_quota, repeat_limit, weight from routes")
+    assert tuple(row) == (None, None, 0)

@@ -13,6 +13,7 @@ import asyncpg
 import httpx
 import orjson
 
+from app.administration.desk import TableDesk
 from app.administration.money import deposit
 from app.http.server import Api, ApiLimits, build_app
 from app.lifecycle.accept import Acceptor
@@ -29,7 +30,7 @@ from app.storage import api_keys, attempts, ready, resellers
 from app.storage.attempts import NewAttempt
 from app.storage.hints import Hints
 from app.storage.lanes import lane_groups
-from app.storage.pool import Connection, Pool
+from app.storage.pool import Connection, Pool, PoolSettings
 from app.storage.resellers import NewReseller
 from app.words import Source, Word
 from dealers.contract import Outcome, ReferenceRules, Report
@@ -174,7 +175,8 @@ async def open_shop(
 ) -> AsyncIterator[Shop]:
     """Stock a shop and run its flushers while the test lasts."""
     owner = await asyncpg.connect(dsn)
-    sealer = Sealer([generate_key()])
+    key = generate_key()
+    sealer = Sealer([key])
     await stock(owner, sealer)
     metrics, hints = Metrics(), Hints(None)
     router = Router(sealer, time.monotonic, 45.0)
@@ -193,6 +195,7 @@ async def open_shop(
         Receiver(pool, router, settler, hints, metrics, GROUPS),
         sealer,
         metrics,
+        TableDesk(PoolSettings(dsn), [key], 45.0),
         AddressPolicy(),
         limits or ApiLimits(),
         "operators-token",

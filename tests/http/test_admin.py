@@ -1,6 +1,7 @@
 """The operators' API: who gets in, how far, and what it says."""
 
 from datetime import UTC, datetime, timedelta, timezone
+from uuid import UUID
 
 import httpx
 import pytest
@@ -51,6 +52,13 @@ ACTS = {
         ("POST", "/dealers/alfa/resume", {"reason": "why"}),
         ("POST", "/dealers/alfa/mute", {"until": SOON.isoformat(), "reason": "why"}),
         ("POST", "/dealers/alfa/unmute", {}),
+    ],
+    Scope.ROUTES: [
+        ("POST", "/routes/diff", []),
+        ("POST", "/routes/apply", []),
+        ("POST", "/routes/rollback", {}),
+        ("POST", f"/routes/scheduled/{UUID(int=1)}/cancel", {}),
+        ("POST", "/dealers/alfa/pull-prices", {}),
     ],
     Scope.OPERATORS: [
         ("POST", "/operators", {"name": "Sari", "scopes": ["read"]}),
@@ -111,7 +119,7 @@ async def test_each_act_needs_its_scope_and_no_other_one_will_do(shop: Shop, sco
 
 async def test_every_act_of_the_api_is_among_those_tried(shop: Shop) -> None:
     paths = (await shop.client().get("/openapi.json")).json()["paths"]
-    mine = ("resellers", "keys", "products", "prices", "dealers", "operators", "hold")
+    mine = ("resellers", "keys", "products", "prices", "dealers", "operators", "hold", "routes")
     documented = [
         path
         for path, operations in paths.items()

@@ -1,5 +1,10 @@
 """The routing table over HTTP: exported, edited, imported; and its choices explained."""
 
+import asyncio
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+
 import httpx
 import pytest
 
@@ -8,6 +13,7 @@ from tests.http.problems import assert_problem
 from tests.http.shop import TELKOMSEL, XL, Customer, Shop
 
 CSV = {"content-type": "text/csv"}
+APPLY = "/admin/v1/routes/apply"
 
 
 @pytest.fixture
@@ -23,7 +29,7 @@ async def export(desk: httpx.AsyncClient) -> httpx.Response:
 
 
 async def put(desk: httpx.AsyncClient, content: bytes, **query: object) -> httpx.Response:
-    return await desk.put("/admin/v1/routes", content=content, headers=CSV, params=dict(query))
+    return await desk.post(APPLY, content=content, headers=CSV, params=dict(query), timeout=60)
 
 
 async def test_export_is_csv_and_its_etag_the_revision(shop: Shop, desk: httpx.AsyncClient):
@@ -34,7 +40,7 @@ async def test_export_is_csv_and_its_etag_the_revision(shop: Shop, desk: httpx.A
     assert answer.headers["etag"] == f'"{revision}"'
     part = await desk.get("/admin/v1/routes", params={"dealer": "alfa"})
     assert part.text.splitlines()[1:] == [
-        ",".join(["TSEL10", "", "alfa", "s10", "10100"]) + ",true,,,"
+        ",".join(["TSEL10", "", "alfa", "s10", "10100"]) + ",true,,,,,,0"
     ]
 
 
@@ -43,8 +49,8 @@ async def test_edited_export_is_the_table_that_orders_use(
 ):
     exported = await export(desk)
     cheaper = exported.content.replace(b"beta,s10,10200", b"beta,s10,9900")
-    answer = await desk.put(
-        "/admin/v1/routes",
+    answer = await desk.post(
+        APPLY,
         content=cheaper,
         headers=CSV | {"if-match": exported.headers["etag"]},
         params={"reason": "beta's new list"},
@@ -58,13 +64,14 @@ async def test_edited_export_is_the_table_that_orders_use(
     line = await shop.owner.fetchrow(
         "select operator, action, reason from audit_log where action <> 'deposit.booked'"
     )
-    assert tuple(line) == ("admin-token", "routes.imported", "beta's new list")
+    assert tuple(line) == ("admin-token", "routes.applied", "beta's new list")
 
 
-async def test_dry_run_over_http_changes_nothing(shop: Shop, desk: httpx.AsyncClient):
+async def test_diff_over_http_changes_nothing(shop: Shop, desk: httpx.AsyncClient):
     exported = await export(desk)
-    told = await put(desk, exported.content.replace(b"10200", b"9900"), dry_run=True)
-    assert (told.json()["dry_run"], told.json()["changed"]) == (True, 1)
+    cheaper = exported.content.replace(b"10200", b"9900")
+    told = await desk.post("/admin/v1/routes/diff", content=cheaper, headers=CSV)
+    assert (told.status_code, told.json()["changed"]) == (200, 1)
     assert (await export(desk)).content == exported.content
 
 
@@ -82,10 +89,10 @@ async def test_etag_of_an_older_table_is_refused(shop: Shop, desk: httpx.AsyncCl
     exported = await export(desk)
     await put(desk, exported.content.replace(b"10200", b"9900"))
     late = CSV | {"if-match": exported.headers["etag"]}
-    answer = await desk.put("/admin/v1/routes", content=exported.content, headers=late)
+    answer = await desk.post(APPLY, content=exported.content, headers=late)
     assert_problem(answer, 412, "table-changed")
     strange = CSV | {"if-match": '"a table"'}
-    answer = await desk.put("/admin/v1/routes", content=exported.content, headers=strange)
+    answer = await desk.post(APPLY, content=exported.content, headers=strange)
     assert_problem(answer, 400, "invalid-request")
 
 
@@ -97,12 +104,11 @@ async def test_emptying_over_http_must_be_said(shop: Shop, desk: httpx.AsyncClie
 
 
 async def test_what_is_no_table_is_refused(shop: Shop, desk: httpx.AsyncClient):
-    json_body = await desk.put("/admin/v1/routes", json={"routes": []})
-    assert_problem(json_body, 415, "unsupported-media-type")
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    strange = await desk.post(APPLY, content=b"sku=1", headers=form)
+    assert_problem(strange, 415, "unsupported-media-type")
     huge = CSV | {"content-length": str(MOST_BYTES + 1)}
-    assert_problem(
-        await desk.put("/admin/v1/routes", content=b"x", headers=huge), 413, "body-too-large"
-    )
+    assert_problem(await desk.post(APPLY, content=b"x", headers=huge), 413, "body-too-large")
     assert_problem(await put(desk, b"", dealer="nobody"), 404, "not-found")
     assert_problem(await put(desk, b"", dealer="a\0b"), 422, "invalid-request")
 
@@ -180,3 +186,103 @@ async def test_question_that_makes_no_order_is_refused(
 async def test_order_that_is_none_cannot_be_explained(shop: Shop, desk: httpx.AsyncClient):
     answer = await explain(desk, order_id="00000000-0000-7000-8000-000000000001")
     assert_problem(answer, 404, "not-found")
+
+
+# ------------------------------------------------------------------ put off, undone, pulled
+
+
+async def test_a_wrong_sheet_is_explained_line_by_line_and_changes_nothing(
+    shop: Shop, desk: httpx.AsyncClient
+):
+    exported = await export(desk)
+    wrong = exported.content.replace(b"10100", b"dear").replace(b"beta", b"zulu") + b"TSEL10,\n"
+    for path in (APPLY, "/admin/v1/routes/diff"):
+        answer = await desk.post(path, content=wrong, headers=CSV)
+        assert_problem(answer, 422, "invalid-table")
+        told = [error["field"] for error in answer.json()["errors"]]
+        assert told == ["line 2.cost", "line 3.dealer", "line 4"]
+    assert (await export(desk)).content == exported.content
+
+
+async def test_a_sheet_may_come_as_json(shop: Shop, desk: httpx.AsyncClient):
+    item = {"sku": "TSEL10", "dealer": "alfa", "dealer_sku": "s10", "cost": 9900, "enabled": True}
+    answer = await desk.post(APPLY, json=[item], params={"dealer": "alfa"})
+    assert (answer.status_code, answer.json()["changed"]) == (200, 1)
+    wrong = await desk.post(APPLY, json=[item, item], params={"dealer": "alfa"})
+    assert_problem(wrong, 422, "invalid-table")
+    assert wrong.json()["errors"][0]["field"] == "line 2"
+
+
+async def test_a_large_rise_needs_a_yes_over_http(shop: Shop, desk: httpx.AsyncClient):
+    dear = (await export(desk)).content.replace(b"10200", b"20200")
+    assert_problem(await put(desk, dear), 409, "large-rise")
+    assert (await put(desk, dear, yes=True)).json()["large_rises"] == 1
+
+
+async def test_a_sheet_put_off_is_listed_and_cancelled(shop: Shop, desk: httpx.AsyncClient):
+    exported = await export(desk)
+    cheaper = exported.content.replace(b"10200", b"9900")
+    at = (datetime.now(UTC) + timedelta(days=2)).replace(microsecond=0)
+    answer = await put(desk, cheaper, at=at.isoformat())
+    assert (answer.status_code, answer.json()["state"]) == (202, "waiting")
+    (waiting,) = (await desk.get("/admin/v1/routes/scheduled")).json()["scheduled"]
+    assert datetime.fromisoformat(waiting["at"]) == at
+    place = f"/admin/v1/routes/scheduled/{waiting['id']}/cancel"
+    assert (await desk.post(place, json={"reason": "not so"})).json()["state"] == "cancelled"
+    assert_problem(await desk.post(place, json={}), 409, "already-over")
+    assert_problem(await put(desk, cheaper, at="2020-01-01T00:00:00Z"), 422, "invalid-request")
+    assert (await export(desk)).content == exported.content
+
+
+async def test_what_was_in_force_is_listed_read_and_gone_back_to(
+    shop: Shop, desk: httpx.AsyncClient
+):
+    before = (await export(desk)).content
+    await put(desk, before.replace(b"10200", b"9900"), reason="beta's new list")
+    versions = (await desk.get("/admin/v1/routes/versions")).json()["versions"]
+    assert [(each["version"], each["act"]) for each in versions] == [(2, "applied"), (1, "found")]
+    assert (await desk.get("/admin/v1/routes/versions/1")).content == before
+    assert_problem(await desk.get("/admin/v1/routes/versions/9"), 404, "not-found")
+    back = await desk.post("/admin/v1/routes/rollback", json={"to": 1, "reason": "a slip"})
+    assert (back.json()["to"], back.json()["version"]) == (1, 3)
+    assert (await export(desk)).content == before
+    assert_problem(
+        await desk.post("/admin/v1/routes/rollback", json={"to": 0}), 422, "invalid-request"
+    )
+
+
+async def test_a_dealer_that_cannot_be_asked_for_its_prices_is_told(
+    shop: Shop, desk: httpx.AsyncClient
+):
+    answer = await desk.post("/admin/v1/dealers/alfa/pull-prices", json={})
+    assert_problem(answer, 503, "dealer-unreachable")
+    answer = await desk.post("/admin/v1/dealers/nobody/pull-prices", json={})
+    assert_problem(answer, 404, "not-found")
+
+
+async def test_a_second_sheet_at_a_time_is_refused(shop: Shop, desk: httpx.AsyncClient):
+    content = (await export(desk)).content
+    answers = await asyncio.gather(put(desk, content), put(desk, content))
+    assert sorted(answer.status_code for answer in answers) == [200, 409]
+    async with shop.api.pool.acquire() as elsewhere:
+        await elsewhere.execute("select pg_advisory_lock($1)", 0x6A616C7572)
+        assert_problem(await put(desk, content), 409, "table-busy")
+        await elsewhere.execute("select pg_advisory_unlock_all()")
+    assert (await put(desk, content)).status_code == 200
+
+
+async def test_a_sheet_that_does_not_come_whole_is_not_applied(shop: Shop, database_dsn: str):
+    """As when the serving process dies while it hands the sheet over."""
+    by = {"name": "ada", "origin": "here", "scopes": ["routes"]}
+    wanted = {"allow_empty": True}
+    errand = {"verb": "apply", "now": "2026-11-22T05:00:00Z", "by": by, "wanted": wanted}
+    header = ",".join(COLUMNS).encode() + b"\n"
+    job = {"dsn": database_dsn, "role": "jalur_service", "secret_keys": [], "length": 4096}
+    given = json.dumps({**job, "errand": {**errand, "form": "csv"}}).encode() + b"\n" + header
+    words = [sys.executable, "-m", "app.administration.desk_job"]
+    child = await asyncio.create_subprocess_exec(
+        *words, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    told, _ = await child.communicate(given)
+    assert "did not come whole" in json.loads(told)["detail"]
+    assert await shop.owner.fetchval("select count(*) from routes") == 2

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ def buying(engine: Engine) -> list[Purchase]:
 
 def routed(engine: Engine, ref_id: str = "A1", **details: Any) -> Submission:
     """A submission that knows its dealer's route."""
-    route = engine.router.route_at(SKU, None, "alfa")
+    route = engine.router.route_at(SKU, None, "alfa", datetime.now(UTC))
     return replace(submission(ref_id, **details), route=route)
 
 

@@ -19,6 +19,7 @@ conditions = st.builds(
     valid_until=st.sampled_from([None, datetime(2026, 1, 2, tzinfo=UTC)]),
     daily_quota=st.sampled_from([None, 7]),
     repeat_limit=st.sampled_from([None, 1]),
+    weight=st.sampled_from([0, 3]),
 )
 rows = st.lists(
     st.builds(

@@ -1,6 +1,8 @@
 """The routing table as a sheet: every fault is told with its line, and what is written is read."""
 
 import codecs
+import json
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -11,12 +13,18 @@ from routing.sheet import (
     COLUMNS,
     MOST_BYTES,
     MOST_FAULTS,
+    REQUIRED_COLUMNS,
     Fault,
+    Form,
     Known,
+    SheetReader,
     SheetRow,
-    read_sheet,
+    route_id_of,
+    sheet_as_json,
     write_sheet,
 )
+from routing.snapshot import compile_table
+from routing.table import Condition, Dealer, Policy, Product, Route, read_hours
 
 KNOWN = Known({"S10", "S20", "=1+2"}, {"jabar", "sumut"}, {"alfa", "bravo"})
 HEADER = ",".join(COLUMNS)
@@ -30,7 +38,27 @@ GOOD = {
     "hours": "06:00-22:00",
     "valid_from": "2026-11-01T00:00:00+07:00",
     "valid_until": "2026-12-01T00:00:00+07:00",
+    "daily_quota": "500",
+    "repeat_limit": "2",
+    "weight": "70",
 }
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A sheet read whole."""
+
+    rows: list[SheetRow]
+    faults: list[Fault]
+    fault_count: int
+
+
+def read_sheet(
+    content: bytes, known: Known, only_dealer: str | None = None, form: Form = Form.CSV
+) -> Reading:
+    reader = SheetReader(content, known, only_dealer, form)
+    rows = list(reader)
+    return Reading(rows, reader.faults, reader.fault_count)
 
 
 def line(**changes: str) -> str:
@@ -64,6 +92,9 @@ def test_a_line_becomes_a_row():
         "06:00-22:00",
         datetime(2026, 10, 31, 17, tzinfo=UTC),
         datetime(2026, 11, 30, 17, tzinfo=UTC),
+        500,
+        2,
+        70,
     )
 
 
@@ -88,6 +119,13 @@ def test_empty_cells_mean_any_cluster_always_and_for_good():
 )
 def test_what_spreadsheets_write_is_the_same_sheet(content: bytes):
     assert read_sheet(content, KNOWN) == read_sheet(sheet(line()), KNOWN)
+
+
+def test_columns_of_later_versions_may_be_left_out():
+    older = ",".join(REQUIRED_COLUMNS)
+    (row,) = read_sheet(sheet(line().rsplit(",", 3)[0], header=older), KNOWN).rows
+    assert row[:9] == read_sheet(sheet(line()), KNOWN).rows[0][:9]
+    assert (row.daily_quota, row.repeat_limit, row.weight) == (None, None, 0)
 
 
 def test_text_that_a_spreadsheet_would_take_for_a_formula_is_plain_text():
@@ -141,12 +179,30 @@ def test_text_that_a_spreadsheet_would_take_for_a_formula_is_plain_text():
         ("valid_from", "0001-01-01T00:00:00+07:00"),
         ("valid_until", "2026-10-01T00:00:00Z"),
         ("valid_until", "1 December"),
+        ("daily_quota", "0"),
+        ("daily_quota", "-5"),
+        ("daily_quota", "1.000"),
+        ("daily_quota", "1" * 11),
+        ("repeat_limit", "0"),
+        ("repeat_limit", "100"),
+        ("repeat_limit", "two"),
+        ("weight", "1001"),
+        ("weight", "-1"),
+        ("weight", "0.5"),
+        ("weight", "007"),
     ],
 )
 def test_a_bad_cell_is_told_by_line_and_column(column: str, cell: str):
     number, found, message = only_fault(sheet(line(dealer="bravo"), line(**{column: cell})))
     assert (number, found) == (3, column)
     assert 20 < len(message) < 300
+
+
+@pytest.mark.parametrize(
+    ("cost", "plain"), [("11.000", "11000"), ("1,234,567", "1234567"), ("11 000", "11000")]
+)
+def test_separators_of_thousands_have_a_sentence_of_their_own(cost: str, plain: str):
+    assert f"write {plain}" in only_fault(sheet(line(cost=cost)))[2]
 
 
 def test_the_largest_cost_is_still_a_cost():
@@ -173,6 +229,51 @@ def test_the_same_offer_twice_names_both_lines():
     number, column, message = only_fault(sheet(line(), line(sku="S20"), line(cost="10200")))
     assert (number, column) == (4, "")
     assert "line 2" in message
+
+
+JANUARY, FEBRUARY = "2027-01-01T00:00:00+07:00", "2027-02-01T00:00:00+07:00"
+
+
+def of(starts: str, ends: str) -> str:
+    return line(valid_from=starts, valid_until=ends)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [("", JANUARY), (JANUARY, FEBRUARY), (FEBRUARY, "")],
+        [(FEBRUARY, ""), ("", JANUARY)],
+        [(JANUARY, FEBRUARY), ("2027-01-31T17:00:00Z", "")],
+    ],
+)
+def test_an_offer_may_have_prices_of_times_that_do_not_overlap(times: list[tuple[str, str]]):
+    reading = read_sheet(sheet(*(of(*each) for each in times)), KNOWN)
+    assert (len(reading.rows), reading.fault_count) == (len(times), 0)
+    assert len({route_id_of(row) for row in reading.rows}) == len(times)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (("", ""), (JANUARY, "")),
+        ((JANUARY, ""), ("", "")),
+        (("", FEBRUARY), (JANUARY, "")),
+        ((JANUARY, FEBRUARY), (JANUARY, FEBRUARY)),
+        ((JANUARY, ""), ("", "2027-01-01T00:00:00.000001+07:00")),
+        ((JANUARY, FEBRUARY), ("2027-01-31T17:30:00+01:00", "")),
+    ],
+)
+def test_prices_whose_times_overlap_name_both_lines(
+    first: tuple[str, str], second: tuple[str, str]
+):
+    number, _, message = only_fault(sheet(line(sku="S20"), of(*first), of(*second)))
+    assert number == 4
+    assert "line 3" in message
+
+
+def test_more_prices_of_an_offer_than_may_be_are_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("routing.sheet.MOST_WINDOWS", 1)
+    assert only_fault(sheet(of("", JANUARY), of(JANUARY, "")))[0] == 3
 
 
 def test_the_same_dealer_may_offer_in_a_cluster_and_in_any():
@@ -268,6 +369,83 @@ def test_more_rows_than_may_be_are_refused(monkeypatch: pytest.MonkeyPatch):
     assert "1 rows" in message
 
 
+# ------------------------------------------------------------------ JSON
+
+
+def read_json(content: str | bytes, only_dealer: str | None = None) -> Reading:
+    given = content.encode() if isinstance(content, str) else content
+    return read_sheet(given, KNOWN, only_dealer, Form.JSON)
+
+
+ITEM = {**GOOD, "cost": 10150, "enabled": True, "daily_quota": 500, "repeat_limit": 2, "weight": 70}
+
+
+def test_an_object_is_the_line_that_it_would_be():
+    bare = {name: ITEM[name] for name in ("sku", "dealer", "dealer_sku", "cost", "enabled")}
+    reading = read_json(json.dumps([ITEM, bare | {"cluster": None}]))
+    assert reading.faults == []
+    whole, short = reading.rows
+    assert whole == read_sheet(sheet(line()), KNOWN).rows[0]
+    assert (short.cluster, short.hours, short.valid_from, short.weight) == (None, "", None, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "column"),
+    [
+        ({"cost": "11.000"}, "cost"),
+        ({"cost": 11000.0}, "cost"),
+        ({"cost": None}, "cost"),
+        ({"cost": True}, "cost"),
+        ({"cost": [11000]}, "cost"),
+        ({"enabled": "yes"}, "enabled"),
+        ({"enabled": 1}, "enabled"),
+        ({"dealer": "nobody"}, "dealer"),
+        ({"sku": {}}, "sku"),
+        ({"margin": 5}, "margin"),
+        ({"valid_from": "2026-11-01"}, "valid_from"),
+        ({"dealer_sku": "a\0b"}, "dealer_sku"),
+    ],
+)
+def test_a_fault_names_the_place_in_the_array(change: dict[str, object], column: str):
+    faults = read_json(json.dumps([ITEM | {"dealer": "bravo"}, ITEM | change])).faults
+    assert [(fault.line, fault.column) for fault in faults] == [(2, column)]
+
+
+def test_the_same_offer_twice_names_both_objects():
+    (fault,) = read_json(json.dumps([ITEM, ITEM | {"sku": "S20"}, ITEM])).faults
+    assert (fault.line, "line 1" in fault.message) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("content", "number"),
+    [
+        ("", 1),
+        ("{}", 1),
+        ("null", 1),
+        ("[", 1),
+        ("[{}", 1),
+        ("[{},]", 2),
+        ("[{} {}]", 1),
+        ("[{}] []", 1),
+        ("[1]", 1),
+        ('[{"sku": "S10"', 1),
+        ("[" * 100_000, 1),
+        ("[" + "1" * 5000 + "]", 1),
+        (b"[\xff]", 1),
+        ("[\0]", 1),
+    ],
+)
+def test_what_is_no_array_of_objects_is_refused(content: str | bytes, number: int):
+    reading = read_json(content)
+    assert reading.rows == []
+    assert reading.faults[-1].line == number
+
+
+def test_an_empty_array_is_a_sheet_without_rows():
+    for content in ("[]", " [ ]\n", "\ufeff[]"):
+        assert read_json(content) == Reading([], [], 0)
+
+
 # ------------------------------------------------------------------ there and back
 
 names = st.text(
@@ -297,6 +475,9 @@ def rows(draw: st.DrawFn) -> SheetRow:
         draw(st.sampled_from(["", "00:15-23:45", "22:00-05:00, 06:00-12:30:15"])),
         starts,
         ends,
+        draw(st.none() | st.integers(1, 10**9)),
+        draw(st.none() | st.integers(1, 99)),
+        draw(st.integers(0, 1000)),
     )
 
 
@@ -316,6 +497,30 @@ def test_what_is_written_is_read_again(table: list[SheetRow]):
     assert reading.faults == []
     assert sorted(reading.rows, key=repr) == sorted([_in_utc(row) for row in table], key=repr)
     assert write_sheet(reading.rows) == written
+    as_json = read_sheet("".join(sheet_as_json(written.encode())).encode(), known, None, Form.JSON)
+    assert as_json.faults == []
+    assert sorted(as_json.rows, key=repr) == sorted(reading.rows, key=repr)
+
+
+@settings(max_examples=200, deadline=None)
+@given(tables)
+def test_every_row_that_is_taken_compiles(table: list[SheetRow]):
+    """Applying a sheet relies on this: of a large one it compiles samples only."""
+    dealers = [Dealer(each, each) for each in sorted({row.dealer_id for row in table})]
+    products = [Product(each, "", "tri", "pulsa", 1) for each in sorted({row.sku for row in table})]
+    routes = [
+        Route(
+            route_id_of(row),
+            row.sku,
+            row.cluster,
+            row.dealer_id,
+            row.dealer_sku,
+            row.cost_rupiah,
+            Condition(row.enabled, read_hours(row.hours), row.valid_from, row.valid_until),
+        )
+        for row in table
+    ]
+    assert compile_table(dealers, products, routes, Policy()).refused == ()
 
 
 def _in_utc(row: SheetRow) -> SheetRow:

@@ -106,6 +106,12 @@ def test_groups_take_turns_until_their_targets_are_met():
     assert [totals.share_basis_points(group) for group in "ABC"] == [5_000, 3_000, 2_000]
 
 
+def test_weights_of_the_table_go_before_those_of_the_policy():
+    policy = strategy("weighted", weights={"B": 9}, minimum_sample_orders=10**9)
+    snapshot = table([offer("a", 10_100, weight=1), offer("b", 10_000)], policy)
+    assert pick(snapshot, market(A=99, B=1)).chosen.dealer_id == "a"
+
+
 def test_a_group_without_a_weight_comes_last():
     policy = strategy("weighted", weights={"B": 1}, minimum_sample_orders=10**9)
     snapshot = table([offer("a", 10_000), offer("b", 10_900)], policy)

@@ -6,12 +6,15 @@ from fastapi import APIRouter, Request, Response
 
 from app.administration import dealers, documents
 from app.administration.dealers import Edit, NewDealer
-from app.http.admin.identity import AnyOperator, DealersOperator
+from app.administration.desk import Errand
+from app.administration.plans import Wanted
+from app.http.admin.identity import AnyOperator, DealersOperator, RoutesOperator
 from app.http.answers import json_answer, list_answer, secret_answer
 from app.http.api import Parts
 from app.http.bodies import read_json, takes
 from app.storage import reference
 from schemas.admin import dealers as shapes
+from schemas.admin.routes import PricesPull, PulledPrices
 from schemas.admin.shapes import Because
 
 routes = APIRouter(prefix="/admin/v1/dealers", tags=["admin"])
@@ -163,3 +166,21 @@ async def unmute_dealer(
     because = await read_json(request, Because, api.limits.body_bytes)
     done = await dealers.unmute(api.pool, by, dealer_id, because.reason)
     return json_answer(documents.dealer(done.dealer))
+
+
+@routes.post(
+    "/{dealer_id}/pull-prices",
+    response_model=None,
+    responses={200: {"model": PulledPrices}},
+    openapi_extra=takes(PricesPull),
+)
+async def pull_prices(dealer_id: str, request: Request, api: Parts, by: RoutesOperator) -> Response:
+    """Set the dealer's own price list against our routes there; `apply` takes it over.
+
+    409 `no-price-list` where its protocol has none, 503 where it does not answer.
+    """
+    meant = await read_json(request, PricesPull, api.limits.body_bytes)
+    wanted = Wanted(dealer_id, allow_rises=meant.yes, reason=meant.reason)
+    now = datetime.now(UTC)
+    errand = Errand("pull", now, by, wanted, dealer_id=dealer_id, apply=meant.apply)
+    return json_answer(await api.desk.run(errand))

@@ -1,0 +1,170 @@
+"""The routing table as operators change it: what a sheet does, what waits, what was in force."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from schemas.admin.shapes import Given, Reason
+
+
+class Rise(BaseModel):
+    """A cost that rises by more than `largest_rise_percent`, in rupiah."""
+
+    route_id: str
+    before: int
+    after: int
+
+
+class TierEffect(BaseModel):
+    """What a sheet does to a tier's margins, by each product's cheapest offer of the day."""
+
+    tier: str
+    margin_rises: int
+    margin_falls: int
+    summed_effect: int
+    """What the best margins change by in all, one order of each product, in rupiah."""
+    at_loss: int
+    """Products whose cheapest offer would cost more than the tier pays."""
+
+
+class Loss(BaseModel):
+    """A product that would be sold at a loss, in rupiah."""
+
+    tier: str
+    sku: str
+    price: int
+    cost: int
+
+
+class Effect(BaseModel):
+    """What a sheet does to margins. Lists hold the first or the worst few."""
+
+    tiers: list[TierEffect]
+    losses: list[Loss]
+    without_offer: int
+    """Products that would lose their last offer."""
+    first_without_offer: list[str]
+
+
+class TablePlan(BaseModel):
+    """What a sheet changes. Lists and `examples` (by `added`, `changed`, `removed`) hold the first
+    few."""
+
+    revision: int
+    added: int
+    changed: int
+    removed: int
+    unchanged: int
+    not_sold: int
+    """Of products that are switched off: kept, and not offered."""
+    large_rises: int
+    largest_rise_percent: float
+    rises: list[Rise]
+    effect: Effect
+    examples: dict[str, list[dict[str, Any]]]
+
+
+class AppliedTable(TablePlan):
+    """What applying a sheet did; `revision` is in force now. A `version` is kept of a change."""
+
+    version: int | None
+    checksum_before: str
+    checksum_after: str
+
+
+class TablePutOff(TablePlan):
+    """A sheet that waits for its moment, and what it would change now."""
+
+    id: str
+    at: datetime
+    state: str
+
+
+class RolledBack(AppliedTable):
+    """What going back did."""
+
+    to: int
+
+
+class PulledPrices(TablePlan):
+    """A dealer's own price list against our routes there; with `version` where it was applied."""
+
+    dealer: str
+    listed: int
+    unknown_count: int
+    missing_count: int
+    unclear_count: int
+    unknown: list[str]
+    """The dealer's names of products that we have no route for."""
+    missing: list[str]
+    """Names in our routes that the list has not."""
+    unclear: list[str]
+    """Listed twice, or without a price above 0: such routes stay as they are."""
+    version: int | None = None
+
+
+class ScheduledTable(BaseModel):
+    """A sheet that waits, or what became of it: `applied`, `refused`, `cancelled`."""
+
+    id: str
+    at: datetime
+    state: str
+    operator: str
+    scheduled_at: datetime
+    dealer: str | None
+    reason: str
+    finished_at: datetime | None
+    outcome: dict[str, Any] | None
+
+
+class ScheduledTables(BaseModel):
+    """The sheets that wait, the next first, then the newest that are over."""
+
+    scheduled: list[ScheduledTable]
+
+
+class CancelledTable(BaseModel):
+    """A sheet that waits no more."""
+
+    id: str
+    state: str
+
+
+class TableVersion(BaseModel):
+    """A table that was in force. `act` is how it came to be."""
+
+    version: int
+    revision: int
+    kept_at: datetime
+    act: str
+    operator: str
+    reason: str
+    checksum: str
+    routes: int
+    added: int
+    changed: int
+    removed: int
+
+
+class TableVersions(BaseModel):
+    """The tables that are kept, the newest first."""
+
+    versions: list[TableVersion]
+
+
+class Rollback(Given):
+    """Go back to a version, else to the one before the newest."""
+
+    to: int | None = Field(default=None, ge=1, lt=2**63)
+    yes: bool = False
+    """Let costs rise by more than `largest_rise_percent`."""
+    reason: Reason = ""
+
+
+class PricesPull(Given):
+    """What to do with the list. Without `apply` nothing is changed."""
+
+    apply: bool = False
+    yes: bool = False
+    reason: Reason = ""

@@ -1,0 +1,106 @@
+"""A dealer's own price list against our routes there, asked of the dealer simulator over HTTP."""
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+
+import asyncpg
+import pytest
+
+from app.administration import price_lists
+from app.administration.plans import Wanted
+from app.administration.price_lists import Pulled
+from app.errors import Conflict, NotFound, PreconditionFailed, Unavailable
+from app.storage.pool import Pool
+from tests.administration.office import BY, LIMITS
+from tests.dealers.simulator.simulators import RunningSimulator, configuration, simulator
+from tests.shops import ALFA, NOBODY, Owner, Seller, furnish
+
+NOW = datetime(2026, 11, 22, 5, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def dealer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSimulator]:
+    config = configuration(NOBODY)
+    config["dealers"][0]["prices"] = {"S5": 5300, "S10": 10_300}
+    with simulator(tmp_path_factory.mktemp("simulator"), config) as running:
+        yield running
+
+
+@pytest.fixture
+async def owner(database_dsn: str, dealer: RunningSimulator) -> AsyncIterator[Owner]:
+    await furnish(
+        database_dsn,
+        [ALFA, Seller("mitra", 5000, protocol="digiflazz", base_url=f"{dealer.url}/mitra")],
+    )
+    connection = await asyncpg.connect(database_dsn)
+    await connection.execute(
+        """
+        insert into regions values ('bandung', 'jabar');
+        insert into routes (route_id, sku, cluster, dealer_id, dealer_sku, cost, enabled)
+            values ('gone', 'TRI5', 'jabar', 'mitra', 'S99', 77, true)
+        """
+    )
+    yield connection
+    await connection.close()
+
+
+async def pull(pool: Pool, dealer_id: str = "mitra") -> Pulled:
+    return await price_lists.pull(pool, BY, dealer_id, LIMITS, NOW)
+
+
+async def test_the_list_decides_costs_and_tells_the_rest(owner: Owner, pool: Pool):
+    await owner.execute("update routes set enabled = false where route_id = 'r-mitra'")
+    pulled = await pull(pool)
+    assert (pulled.listed, pulled.unknown, pulled.missing) == (2, ["S10"], ["S99"])
+    assert await owner.fetchval("select cost from routes where route_id = 'r-mitra'") == 5000
+    applied = await price_lists.apply(pool, BY, pulled, Wanted(reason="today's list"), NOW)
+    assert applied.plan.counts.changed == 1
+    rows = await owner.fetch("select route_id, cost, enabled from routes order by 1")
+    assert [tuple(row) for row in rows] == [
+        ("gone", 77, True),
+        ("r-alfa", 5000, True),
+        ("r-mitra", 5300, True),
+    ]
+    line = await owner.fetchrow("select action, subject, reason from audit_log")
+    assert tuple(line) == ("routes.pulled", "dealer:mitra", "today's list")
+
+
+async def test_a_large_rise_in_the_list_needs_a_yes(owner: Owner, pool: Pool):
+    await owner.execute("update routes set cost = 4000 where route_id = 'r-mitra'")
+    pulled = await pull(pool)
+    with pytest.raises(Conflict, match="rise by more than 20 %"):
+        await price_lists.apply(pool, BY, pulled, Wanted(), NOW)
+    await price_lists.apply(pool, BY, pulled, Wanted(allow_rises=True), NOW)
+    assert await owner.fetchval("select cost from routes where route_id = 'r-mitra'") == 5300
+
+
+async def test_a_price_of_another_time_is_left_alone(owner: Owner, pool: Pool):
+    await owner.execute("update routes set valid_from = '2026-12-01' where route_id = 'r-mitra'")
+    assert b"5300" not in (await pull(pool)).sheet.content
+
+
+async def test_what_was_pulled_does_not_undo_a_change_in_between(owner: Owner, pool: Pool):
+    pulled = await pull(pool)
+    await owner.execute("update routing_policy set revision = revision + 1")
+    with pytest.raises(PreconditionFailed):
+        await price_lists.apply(pool, BY, pulled, Wanted(), NOW)
+
+
+async def test_a_dealer_that_gives_no_list_is_told(owner: Owner, pool: Pool):
+    with pytest.raises(Conflict, match="has no price list") as met:
+        await pull(pool, "alfa")
+    assert met.value.code == "no-price-list"
+    with pytest.raises(NotFound):
+        await pull(pool, "nobody")
+    await owner.execute("update dealers set base_url = $1", f"{NOBODY}/mitra")
+    with pytest.raises(Unavailable) as met:
+        await pull(pool)
+    assert met.value.code == "dealer-unreachable"
+
+
+async def test_an_account_that_the_dealer_refuses_is_told(
+    owner: Owner, pool: Pool, dealer: RunningSimulator
+):
+    await owner.execute("update dealers set base_url = $1", f"{dealer.url}/nobody")
+    with pytest.raises(Unavailable, match="HTTP 404"):
+        await pull(pool)

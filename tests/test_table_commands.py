@@ -1,0 +1,176 @@
+"""The commands that change the routing table, as they are typed."""
+
+import asyncio
+import codecs
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from app.__main__ import cli
+from app.errors import JalurError
+from tests.dealers.simulator.simulators import RunningSimulator, configuration, simulator
+from tests.shops import ALFA, BRAVO, NOBODY, SECRET_KEY, Seller, furnish
+
+HEADER = "sku,cluster,dealer,dealer_sku,cost,enabled,hours,valid_from,valid_until"
+ALFAS, BRAVOS = "TRI5,,alfa,S5,5000,true,,,", "TRI5,,bravo,S5,5100,true,,,"
+
+
+class Terminal:
+    """Somebody at a terminal in a folder with one sheet."""
+
+    def __init__(self, dsn: str, folder: Path) -> None:
+        self._environment = {"DATABASE_URL": dsn, "JALUR_SECRET_KEY": SECRET_KEY}
+        self.file = folder / "routes.csv"
+
+    def write(self, *lines: str, header: str = HEADER) -> str:
+        self.file.write_text("\n".join([header, *lines, ""]))
+        return str(self.file)
+
+    def type(self, *words: str) -> Result:
+        return CliRunner().invoke(cli, words, env=self._environment)
+
+    def ask(self, *words: str, status: int = 0) -> Any:
+        """Run a command with `--json`; its last line."""
+        done = self.type(*words, "--json")
+        assert done.exit_code == status, done.output
+        return json.loads(done.stdout.splitlines()[-1])
+
+    def exported(self) -> str:
+        return self.type("routes", "export").stdout
+
+
+@pytest.fixture
+def terminal(database_dsn: str, tmp_path: Path) -> Terminal:
+    asyncio.run(furnish(database_dsn, [ALFA, BRAVO]))
+    return Terminal(database_dsn, tmp_path)
+
+
+def test_diff_apply_and_rollback_from_a_file(terminal: Terminal):
+    before = terminal.exported()
+    file = terminal.write("TRI5,,alfa,S5,4900,true,,,", BRAVOS)
+    seen = terminal.type("routes", "diff", file)
+    assert "changed: r-alfa: cost 5000 → 4900" in seen.stdout
+    assert "tier standard: the margin of 1 products rises, of 0 falls, +100 rupiah" in seen.stdout
+    told = terminal.ask("routes", "diff", file)
+    assert (told["changed"], told["effect"]["tiers"][0]["summed_effect"]) == (1, 100)
+    assert terminal.exported() == before
+    done = terminal.ask("routes", "apply", file, "--expect-revision", str(told["revision"]))
+    assert (done["revision"], done["version"]) == (told["revision"] + 1, 2)
+    (newest, found) = terminal.ask("routes", "versions")["versions"]
+    assert (newest["checksum"], newest["operator"][:4]) == (done["checksum_after"], "cli:")
+    assert found["checksum"] == done["checksum_before"]
+    assert terminal.type("routes", "export", "--version", "1").stdout == before
+    back = terminal.ask("routes", "rollback", "--to", "1", "--reason", "a slip")
+    assert (back["changed"], terminal.exported()) == (1, before)
+
+
+WRONG: list[tuple[str, list[str], list[str], list[str]]] = [
+    ("a missing column", [HEADER.replace(",cost", "")], [ALFAS], ["line 1.cost: this column is"]),
+    ("a price as text", [HEADER], [ALFAS.replace("5000", "five")], ["line 2.cost: 'five' is no"]),
+    ("an unknown dealer", [HEADER], ["TRI5,,zulu,S,1,true,,,"], ["line 2.dealer: there is no"]),
+    ("a line twice", [HEADER], [ALFAS, BRAVOS, ALFAS], ["line 4: ", "stand in line 2"]),
+    ("thousands", [HEADER], [BRAVOS, ALFAS.replace("5000", "5.000")], ["line 3.cost", "5000"]),
+]
+
+
+@pytest.mark.parametrize("command", ["diff", "apply"])
+@pytest.mark.parametrize(
+    ("header", "lines", "told"), [each[1:] for each in WRONG], ids=[each[0] for each in WRONG]
+)
+def test_what_is_wrong_is_told_line_by_line_and_changes_nothing(
+    terminal: Terminal, command: str, header: list[str], lines: list[str], told: list[str]
+):
+    before = terminal.exported()
+    file = terminal.write(*lines, header=header[0])
+    refused = terminal.type("routes", command, file)
+    assert refused.exit_code == 1
+    for words in told:
+        assert words in refused.stderr
+    as_json = terminal.ask("routes", command, file, status=1)
+    assert (as_json["code"], len(as_json["errors"])) == ("invalid-table", 1)
+    assert terminal.exported() == before
+    assert terminal.ask("routes", "versions") == {"versions": []}
+
+
+def test_a_spreadsheets_byte_order_mark_and_semicolons_are_taken(terminal: Terminal):
+    content = "\r\n".join([HEADER, ALFAS, BRAVOS, ""]).replace(",", ";").encode()
+    terminal.file.write_bytes(codecs.BOM_UTF8 + content)
+    assert terminal.ask("routes", "diff", str(terminal.file))["unchanged"] == 2
+
+
+def test_json_goes_out_and_in(terminal: Terminal, tmp_path: Path):
+    file = tmp_path / "routes.json"
+    terminal.type("routes", "export", str(file))
+    items = json.loads(file.read_text())
+    assert [(each["dealer"], each["cost"]) for each in items] == [("alfa", 5000), ("bravo", 5100)]
+    assert terminal.ask("routes", "diff", str(file))["unchanged"] == 2
+    items[1]["cost"] = "5.100"
+    file.write_text(json.dumps(items))
+    refused = terminal.ask("routes", "apply", str(file), status=1)
+    assert refused["errors"][0]["field"] == "line 2.cost"
+
+
+def test_a_large_rise_is_shown_and_needs_a_yes(terminal: Terminal):
+    file = terminal.write(ALFAS.replace("5000", "6500"), BRAVOS)
+    assert "1 costs rise by more than 20 %" in terminal.type("routes", "diff", file).stdout
+    refused = terminal.type("routes", "apply", file)
+    assert isinstance(refused.exception, JalurError)
+    assert "r-alfa: cost 5000 → 6500 rupiah" in refused.stderr
+    assert terminal.ask("routes", "apply", file, "--yes")["changed"] == 1
+
+
+def test_a_table_is_put_off_shown_and_cancelled(terminal: Terminal):
+    file = terminal.write(ALFAS)
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).strftime("%Y-%m-%dT10:00")
+    waiting = terminal.ask("routes", "apply", file, "--dealer", "alfa", "--at", tomorrow)
+    assert waiting["at"] == f"{tomorrow}:00+07:00"
+    (shown,) = terminal.ask("routes", "scheduled")["scheduled"]
+    assert (shown["id"], shown["state"], shown["dealer"]) == (waiting["id"], "waiting", "alfa")
+    assert f"{tomorrow[:10]} 10:00:00 WIB" in terminal.type("routes", "scheduled").stdout
+    assert terminal.ask("routes", "cancel", waiting["id"])["state"] == "cancelled"
+    (shown,) = terminal.ask("routes", "scheduled")["scheduled"]
+    assert shown["state"] == "cancelled"
+    for moment in ("tomorrow", "2020-01-01"):
+        assert terminal.type("routes", "apply", file, "--at", moment).exception is not None
+
+
+def test_other_refusals_are_the_callers_to_mend(terminal: Terminal):
+    file = terminal.write(ALFAS)
+    for words in (
+        ("routes", "apply", file, "--expect-revision", "99"),
+        ("routes", "apply", file, "--dealer", "nobody"),
+        ("routes", "diff", f"{file}.none"),
+        ("routes", "rollback"),
+        ("routes", "cancel", "x"),
+        ("routes", "export", "--version", "9"),
+        ("prices", "pull", "alfa"),
+    ):
+        assert isinstance(terminal.type(*words).exception, JalurError), words
+
+
+@pytest.fixture
+def simulated(tmp_path: Path) -> Iterator[RunningSimulator]:
+    with simulator(tmp_path, configuration(NOBODY)) as running:
+        yield running
+
+
+def test_a_dealers_own_prices_are_pulled_reviewed_and_applied(
+    database_dsn: str, tmp_path: Path, simulated: RunningSimulator
+):
+    mitra = Seller("mitra", 4500, protocol="digiflazz", base_url=f"{simulated.url}/mitra")
+    asyncio.run(furnish(database_dsn, [ALFA, mitra]))
+    terminal = Terminal(database_dsn, tmp_path)
+    seen = terminal.type("prices", "pull", "mitra", "--file", str(terminal.file))
+    assert "mitra lists 1 products." in seen.stdout
+    assert "changed: r-mitra: cost 4500 → 5000" in seen.stdout
+    assert "TRI5,,mitra,S5,5000,true" in terminal.file.read_text()
+    assert ",4500," in terminal.exported()
+    done = terminal.ask("prices", "pull", "mitra", "--apply")
+    assert (done["dealer"], done["changed"], done["missing"]) == ("mitra", 1, [])
+    assert ",5000," in terminal.exported()
