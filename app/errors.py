@@ -3,6 +3,7 @@
     JalurError
     ├── ConfigurationError            a setting is missing or wrong; the message names it
     ├── DatabaseUnavailable     503   PostgreSQL cannot be reached or used
+    ├── ExchangeLost                  Redis cannot be reached or used; nothing that matters is lost
     ├── Overloaded              503   a bounded queue is full, or rows stay locked
     └── Problem                       a refusal that a caller is told about (RFC 9457)
         ├── BadRequest          400
@@ -36,6 +37,10 @@ class ConfigurationError(JalurError):
 
 class DatabaseUnavailable(JalurError):
     """PostgreSQL cannot be reached, or refuses what the service needs."""
+
+
+class ExchangeLost(JalurError):
+    """Redis cannot be reached, or does not answer in time. Nothing that matters is lost."""
 
 
 class Overloaded(JalurError):

@@ -87,6 +87,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._orders()
         self._markets()
+        self._share_exchange()
         self._http()
         self._dealers()
         self._deliveries()
@@ -147,6 +148,25 @@ class Metrics:
         """What the monopoly rule in force says."""
         self._cap.set(cap_ratio)
         self._sample.set(sample_orders)
+
+    def share_rows(self, direction: str, rows: int) -> None:
+        """So many rows of counts were `published` to other processes, or `taken_in`."""
+        self._share_rows[direction,].inc(rows)
+
+    def shares_counted_anew(self, why: str, seconds: float) -> None:
+        """The shares were counted anew from the database, which took so long."""
+        self._counted_anew[why,].inc()
+        self._counting_anew.set(seconds)
+
+    def shares_corrected(self, difference_ratio: float) -> None:
+        """A regular correction changed a group's share by so much, in the market that it changed
+        most."""
+        self._correction.set(difference_ratio)
+
+    def share_exchange(self, age_seconds: float | None, peers: int) -> None:
+        """The last exchange was so long ago; None without Redis. So many others take part."""
+        self._exchange_age.show([] if age_seconds is None else [((), age_seconds)])
+        self._exchange_peers.show([] if age_seconds is None else [((), peers)])
 
     # ---- the API
 
@@ -328,6 +348,32 @@ class Metrics:
             "market_sample_orders", "Orders in a market's window below which nobody is barred."
         )
 
+    def _share_exchange(self) -> None:
+        self._exchange_age = self._rows(
+            "share_exchange_age_seconds",
+            "Since what this process told the others was last read back; absent without Redis.",
+        )
+        self._exchange_peers = self._rows(
+            "share_exchange_peers", "Other processes that shares are exchanged with."
+        )
+        self._share_rows = _Children(
+            self._counter("share_deltas", "Rows of counts exchanged.", "direction"),
+            [("published",), ("taken_in",)],
+        )
+        self._counted_anew = _Children(
+            self._counter(
+                "share_rebuilds", "Times that shares were counted anew from the database.", "reason"
+            ),
+            [(reason,) for reason in _REBUILD_REASONS],
+        )
+        self._counting_anew = self._gauge(
+            "share_rebuild_duration_seconds", "How long the shares were last counted anew."
+        )
+        self._correction = self._gauge(
+            "share_correction_difference_ratio",
+            "What the last regular correction changed, in the market that it changed most.",
+        )
+
     def _http(self) -> None:
         self._requests = _Children(
             Histogram(
@@ -468,6 +514,7 @@ class Metrics:
 
 
 _MARKET = ("brand", "cluster")
+_REBUILD_REASONS = ("start", "connected", "gap", "silence", "groups", "correction")
 
 
 def _labels(market: Market) -> tuple[str, str]:

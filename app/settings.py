@@ -149,6 +149,10 @@ class Settings(BaseSettings):
     poll_max_seconds: Seconds = 0.2
     """Work is looked for at random within these, besides being woken."""
 
+    share_correction_seconds: Annotated[float, Field(ge=1)] = 300.0
+    """How often market shares are counted anew from the database, about; they are exchanged
+    between processes each second."""
+
     # Webhooks.
     webhook_allow: Networks = ()
     """Networks that are not public but may receive webhooks: for private deployments."""

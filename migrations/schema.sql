@@ -51,6 +51,14 @@ CREATE TYPE public.event_news AS (
 	number bigint
 );
 
+CREATE TYPE public.hour_purchase AS (
+	brand text,
+	cluster text,
+	dealer_id text,
+	cost bigint,
+	orders bigint
+);
+
 CREATE TYPE public.order_candidate AS (
 	place bigint,
 	lane smallint,
@@ -383,6 +391,12 @@ CREATE TABLE public.products (
     CONSTRAINT products_denomination_check CHECK ((denomination > 0))
 );
 
+CREATE TABLE public.purchase_hours (
+    hour timestamp with time zone NOT NULL,
+    counted_at timestamp with time zone NOT NULL,
+    purchases public.hour_purchase[] NOT NULL
+);
+
 CREATE VIEW public.purchases_held AS
  SELECT
    FROM public.installation i
@@ -567,6 +581,9 @@ ALTER TABLE ONLY public.prices
 ALTER TABLE ONLY public.products
     ADD CONSTRAINT products_pkey PRIMARY KEY (sku);
 
+ALTER TABLE ONLY public.purchase_hours
+    ADD CONSTRAINT purchase_hours_pkey PRIMARY KEY (hour);
+
 ALTER TABLE ONLY public.ready
     ADD CONSTRAINT ready_pkey PRIMARY KEY (lane, order_id);
 
@@ -596,6 +613,8 @@ ALTER TABLE ONLY public.wallets
 
 ALTER TABLE ONLY public.webhook_endpoints
     ADD CONSTRAINT webhook_endpoints_pkey PRIMARY KEY (lane, endpoint_id);
+
+CREATE INDEX attempts_closed_late ON public.attempts USING btree (closed_at) WHERE ((closed_at - sent_at) > '00:05:00'::interval);
 
 CREATE INDEX attempts_due ON public.attempts USING btree (due_at) WHERE (due_at IS NOT NULL);
 
@@ -679,6 +698,8 @@ GRANT SELECT,INSERT,UPDATE ON TABLE public.orders TO jalur_service;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.prices TO jalur_service;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.products TO jalur_service;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.purchase_hours TO jalur_service;
 
 GRANT SELECT ON TABLE public.purchases_held TO jalur_service;
 

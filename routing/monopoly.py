@@ -150,6 +150,38 @@ class Shares:
         return list(self._windows)
 
 
+def largest_difference(one: Shares, other: Shares, now: datetime, minimum_orders: int) -> float:
+    """By how much a group's part of a market differs at most, from 0 to 1.
+
+    Only markets count that hold `minimum_orders` in either of the two.
+    """
+    pairs = (
+        (one.totals(market, now), other.totals(market, now))
+        for market in {*one.markets(), *other.markets()}
+    )
+    return max(
+        (
+            _difference(*pair)
+            for pair in pairs
+            if max(totals.orders for totals in pair) >= minimum_orders
+        ),
+        default=0.0,
+    )
+
+
+def _difference(one: MarketTotals, other: MarketTotals) -> float:
+    return max(
+        (abs(_part(one, group) - _part(other, group)) for group in {*one.groups, *other.groups}),
+        default=0.0,
+    )
+
+
+def _part(totals: MarketTotals, owner_group: str) -> float:
+    if totals.value_rupiah <= 0:
+        return 0.0
+    return totals.value_of(owner_group) / totals.value_rupiah
+
+
 class _Window:
     """One market's hourly buckets and their running sums."""
 

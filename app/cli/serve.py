@@ -87,6 +87,8 @@ def engine_settings(settings: Settings) -> EngineSettings:
         BatchLimits(waiting=settings.accept_queue_limit, gap_seconds=0.005),
         settings.grace_seconds,
         (settings.poll_min_seconds, settings.poll_max_seconds),
+        correction_seconds=settings.share_correction_seconds,
+        retry_for_seconds=settings.retry_for_seconds,
     )
 
 

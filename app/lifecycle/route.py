@@ -7,14 +7,16 @@ One `Router` a process holds what was compiled from the newest revision of the r
 import asyncio
 import json
 import math
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from app.errors import ConfigurationError
+from app.lifecycle.tally import Tally
 from app.sealing import Sealer
-from app.storage import attempts, reference
+from app.storage import purchase_hours, reference
 from app.storage.pool import Pool
+from app.storage.purchase_hours import HOUR, Bought, Waiting
 from app.storage.reference import DealerRow, ProductRow, Reference, RouteRow
 from dealers.contract import Account, Capabilities
 from dealers.registry import Dialect, load
@@ -94,6 +96,7 @@ class Router:
         self._breakers: dict[str, Breaker] = {}
         self._trade: Trade | None = None
         self.shares = Shares(Policy().window_days)
+        self.tally = Tally()
         self.quality = QualityBook()
         self._seen_quality: dict[str, tuple[float, tuple[Quality, ...]]] = {}
 
@@ -125,24 +128,49 @@ class Router:
         return True
 
     async def rebuild_shares(self, pool: Pool, now: datetime) -> None:
-        """Count the shares anew from what was bought within the window."""
+        """Count the shares anew: what was bought within the window, what waits to be bought, and
+        what is counted or heard from the moment of that look on."""
         window_days = self.trade.snapshot.policy.window_days
+        # An hour more: the clock of the process that made an order may be ahead of ours.
+        wanted = purchase_hours.hours(now - timedelta(days=window_days), now + HOUR)
         async with pool.acquire() as connection:
-            bought = await attempts.bought_since(connection, now - timedelta(days=window_days))
+            snapshot = connection.transaction(isolation="repeatable_read", readonly=True)
+            with self.tally.meanwhile() as meanwhile:
+                async with snapshot:
+                    bought = await purchase_hours.bought(connection, wanted)
+                    waiting = await purchase_hours.waiting(connection)
+                # Off the event loop: a large shop has tens of thousands of rows.
+                shares = Shares(window_days)
+                await asyncio.to_thread(shares.load, self._counted(bought, waiting))
+                for row in meanwhile.rows():
+                    shares.add(*row)
+                self.shares = shares
+
+    def _counted(self, bought: Iterable[Bought], waiting: Iterable[Waiting]) -> Iterator[ShareRow]:
+        yield from self._bought(bought)
+        yield from self._waiting(waiting)
+
+    def _bought(self, rows: Iterable[Bought]) -> Iterator[ShareRow]:
         dealers = self.trade.snapshot.dealers
-        shares = Shares(window_days)
-        shares.load(
-            ShareRow(
-                Market(row.brand, row.cluster),
-                dealers[row.dealer_id].owner_group,
-                row.value,
-                row.orders,
-                row.hour,
-            )
-            for row in bought
-            if row.dealer_id in dealers
-        )
-        self.shares = shares
+        for row in rows:
+            if row.dealer_id in dealers:
+                market, group = Market(row.brand, row.cluster), dealers[row.dealer_id].owner_group
+                yield ShareRow(market, group, row.cost, row.orders, row.hour)
+
+    def _waiting(self, rows: Iterable[Waiting]) -> Iterator[ShareRow]:
+        dealers = self.trade.snapshot.dealers
+        for row in rows:
+            route = self.route_at(row.sku, row.cluster, row.dealer_id)
+            if route is not None:
+                market, group = Market(row.brand, row.cluster), dealers[row.dealer_id].owner_group
+                cost_rupiah = (route.cost_rupiah or 0) * row.orders
+                yield ShareRow(market, group, cost_rupiah, row.orders, row.hour)
+
+    def hear(self, rows: Iterable[ShareRow]) -> None:
+        """Count what another process counted."""
+        for row in rows:
+            self.shares.add(*row)
+            self.tally.hear(row)
 
     def choose(self, inquiry: Inquiry, now: datetime) -> Decision:
         """Choose a route. Changes nothing: `take` counts what is chosen for good."""
@@ -223,7 +251,9 @@ class Router:
         """Count a purchase sent at `at`: `orders` is -1 where it failed, 1 where it stands."""
         dealer = self.trade.snapshot.dealers.get(dealer_id)
         if dealer is not None:
-            self.shares.add(market, dealer.owner_group, cost_rupiah * orders, orders, at)
+            row = ShareRow(market, dealer.owner_group, cost_rupiah * orders, orders, at)
+            self.shares.add(*row)
+            self.tally.count(row)
 
     def breaker(self, dealer_id: str) -> Breaker:
         """The dealer's breaker."""

@@ -286,33 +286,6 @@ async def find_reference(
     return Referred(*row) if row else None
 
 
-@dataclass(frozen=True, slots=True)
-class Bought:
-    """What was bought, or is on its way, in one market from one dealer in one hour. Rupiah."""
-
-    brand: str
-    cluster: str | None
-    dealer_id: str
-    hour: datetime
-    value: int
-    orders: int
-
-
-async def bought_since(connection: Connection, since: datetime) -> list[Bought]:
-    """Purchases by market, dealer and hour, failures left out: the shares are rebuilt from it."""
-    rows = await connection.fetch(
-        """
-        select o.brand, o.cluster, a.dealer_id, date_trunc('hour', a.sent_at) as hour,
-               sum(a.cost)::bigint, count(*)
-        from attempts a join orders o using (lane, order_id)
-        where a.sent_at >= $1 and a.state not in ('rejected', 'failed')
-        group by 1, 2, 3, 4
-        """,
-        since,
-    )
-    return [Bought(*row) for row in rows]
-
-
 async def oldest_unresolved_seconds(connection: Connection) -> float:
     """The age of the oldest attempt that is still in flight or to be asked about; 0 without one."""
     return await connection.fetchval(

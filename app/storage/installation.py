@@ -42,6 +42,13 @@ async def read(connection: Connection) -> Installation:
     return Installation(*row)
 
 
+async def name(connection: Connection) -> str:
+    """What tells this database from others that may use the same Redis."""
+    return await connection.fetchval(
+        "select system_identifier || ':' || current_database() from installation"
+    )
+
+
 async def resume(connection: Connection) -> bool:
     """End the hold. Returns whether there was one."""
     return (

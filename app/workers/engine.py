@@ -33,12 +33,14 @@ from app.storage.lanes import lane_groups
 from app.storage.pool import Pool, PoolSettings, open_pool
 from app.workers.gauges import Gauges
 from app.workers.loop import Loop, Rhythm
+from app.workers.share_exchange import ExchangeSettings, ShareExchange, Why
 from app.workers.upkeep import Upkeep
 
 log = structlog.get_logger()
 
 _EXPIRY_SECONDS = 0.1
 _CLOSING_SECONDS = 10.0
+_SHARES_SECONDS = 25.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ class EngineSettings:
     poll_seconds: tuple[float, float] = (0.05, 0.2)
     most_checks: int = 64
     most_purchases: int = 1024
+    correction_seconds: float = 300.0
+    retry_for_seconds: float = 600.0
 
 
 class Engine:
@@ -93,12 +97,23 @@ class Engine:
             settings.database, settings.secret_keys, settings.lease.longest_call_seconds
         )
         self.upkeep = Upkeep(pool, self.router, self.receiver, self.desk, metrics, random.random)
+        self.exchange = ShareExchange(
+            pool,
+            self.router,
+            metrics,
+            ExchangeSettings(
+                settings.redis_url, settings.correction_seconds, settings.retry_for_seconds
+            ),
+            random.random,
+        )
         queues = {
             "accept": self.acceptor.batches,
             "settle": self.settler.batches,
             "deliver": self.deliverer.results,
         }
-        self.gauges = Gauges(pool, self.router, self.calls, self.hints, queues, metrics)
+        self.gauges = Gauges(
+            pool, self.router, self.calls, self.hints, self.exchange, queues, metrics
+        )
 
     async def run(
         self, stop: asyncio.Event, *, work: bool, serve: Callable[[], Awaitable[None]] | None
@@ -115,6 +130,7 @@ class Engine:
             hints = group.create_task(self.hints.run())
             upkeep = group.create_task(self.upkeep.run(inbox=work))
             gauges = group.create_task(self.gauges.run())
+            exchange = group.create_task(self.exchange.run())
             async with asyncio.TaskGroup() as acting:
                 if work:
                     acting.create_task(self._give_up_expired(stop))
@@ -126,8 +142,10 @@ class Engine:
             upkeep.cancel()
             gauges.cancel()
             hints.cancel()
+            exchange.cancel()
             for flusher in flushers:
                 flusher.close()
+        await self.exchange.take_leave()
 
     async def close(self) -> None:
         """Close every connection."""
@@ -229,11 +247,21 @@ async def start_engine(settings: EngineSettings, metrics: Metrics) -> Engine:
     try:
         await engine.upkeep.look_at_installation()
         await engine.upkeep.take_up_table()
-        await engine.router.rebuild_shares(pool, datetime.now(UTC))
+        await _count_shares(engine.exchange)
     except BaseException:
         await engine.close()
         raise
     return engine
+
+
+async def _count_shares(exchange: ShareExchange) -> None:
+    """Count the shares, or start without them when that takes long: orders come first."""
+    try:
+        async with asyncio.timeout(_SHARES_SECONDS):
+            await exchange.count_anew(Why.START)
+    except TimeoutError:
+        log.warning("shares.not_counted", why=Why.START, reason="it takes long")
+        exchange.doubt(Why.START)
 
 
 async def _serve_until_done(serve: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:

@@ -13,6 +13,7 @@ from app.lifecycle.route import Router
 from app.metrics import Metrics
 from app.storage.hints import Hints
 from app.storage.pool import Pool
+from app.workers.share_exchange import ShareExchange
 from routing.monopoly import WHOLE_BASIS_POINTS
 
 _BEAT_SECONDS = 0.1
@@ -28,6 +29,7 @@ class Gauges:
         router: Router,
         calls: DealerCalls,
         hints: Hints,
+        exchange: ShareExchange,
         queues: Mapping[str, Sized],
         metrics: Metrics,
     ) -> None:
@@ -35,6 +37,7 @@ class Gauges:
         self._router = router
         self._calls = calls
         self._hints = hints
+        self._exchange = exchange
         self._queues = queues
         self._metrics = metrics
 
@@ -57,6 +60,7 @@ class Gauges:
         metrics.waiting({kind: len(queue) for kind, queue in self._queues.items()})
         metrics.connections(pool.get_size(), pool.get_idle_size(), pool.get_max_size())
         metrics.redis_up(self._hints.connected if self._hints.configured else None)
+        metrics.share_exchange(self._exchange.age_seconds, self._exchange.peers)
         metrics.log_lines_lost(logs.lines_lost())
         if self._router.loaded:
             self._look_at_dealers()

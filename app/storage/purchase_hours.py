@@ -1,0 +1,211 @@
+"""What was bought, by the hour: market shares are counted anew from it.
+
+purchase_hours(hour, counted_at, purchases)
+    unique (hour)
+
+The hour is that of the order's id, so that an hour's attempts are a range of the primary key in
+each lane. It is written once nothing more can be sent in it, and again when one of its attempts
+was closed late; until then its attempts are read themselves.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from app.storage.pool import Connection
+
+HOUR = timedelta(hours=1)
+LATE = timedelta(minutes=5)
+"""A purchase closed later than this after it was sent is in the index `attempts_closed_late`."""
+UNCOMMITTED = timedelta(minutes=5)
+"""Longer than any transaction: what it wrote with an older time may be seen only after it."""
+_FETCHED_AT_ONCE = 1_000
+_TIME_BITS = 80
+"""How far a UUIDv7's milliseconds are shifted."""
+
+
+class Hour(NamedTuple):
+    """An hour, and the ids of its orders: from `first_id` up to, without it, `end_id`."""
+
+    hour: datetime
+    first_id: UUID
+    end_id: UUID
+
+
+class Bought(NamedTuple):
+    """What was bought, or is on its way, in one market from one dealer in one hour. Rupiah."""
+
+    brand: str
+    cluster: str | None
+    dealer_id: str
+    hour: datetime
+    cost: int
+    orders: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Orders for a product that wait for their purchase from a dealer."""
+
+    sku: str
+    brand: str
+    cluster: str | None
+    dealer_id: str
+    hour: datetime
+    orders: int
+
+
+def hours(first: datetime, last: datetime) -> list[Hour]:
+    """The hours from that of `first` to that of `last`."""
+    start = first.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    count = (last - start) // HOUR + 1
+    each = [start + HOUR * number for number in range(count)]
+    return [Hour(hour, _first_id(hour), _first_id(hour + HOUR)) for hour in each]
+
+
+def _first_id(moment: datetime) -> UUID:
+    return UUID(int=int(moment.timestamp() * 1000) << _TIME_BITS)
+
+
+async def bought(connection: Connection, wanted: Sequence[Hour]) -> list[Bought]:
+    """Purchases by market, dealer and hour, those in flight included, failures left out.
+
+    Needs a transaction. They are fetched little by little, so that the event loop stays free.
+    """
+    cursor = await connection.cursor(
+        """
+        with counted as materialized (
+            select w.hour, w.first_id, w.end_id, p.counted_at
+            from unnest($1::timestamptz[], $2::uuid[], $3::uuid[]) w (hour, first_id, end_id)
+            left join purchase_hours p on p.hour = w.hour
+        ), late as materialized (
+            select order_id, closed_at from attempts
+            where closed_at - sent_at > interval '5 minutes'
+              and closed_at >= (select min(counted_at) from counted) - $4::interval
+        ), open as materialized (
+            select c.* from counted c
+            where c.counted_at is null or exists (
+                select from late l
+                where l.closed_at >= c.counted_at - $4::interval
+                  and l.order_id >= c.first_id and l.order_id < c.end_id
+            )
+        )
+        select p.brand, p.cluster, p.dealer_id, h.hour, p.cost, p.orders
+        from counted c
+        join purchase_hours h on h.hour = c.hour
+        cross join lateral unnest(h.purchases) p
+        where not exists (select from open where open.hour = c.hour)
+        union all
+        select b.brand, b.cluster, b.dealer_id, w.hour, b.cost, b.orders
+        from open w cross join lateral (
+            select o.brand, o.cluster, a.dealer_id, sum(a.cost)::bigint as cost,
+                   count(*) as orders
+            from generate_series(0, 63) l (lane)
+            join attempts a on a.lane = l.lane
+                and a.order_id >= w.first_id and a.order_id < w.end_id
+            join orders o on o.lane = a.lane and o.order_id = a.order_id
+            where a.state not in ('rejected', 'failed')
+            group by o.brand, o.cluster, a.dealer_id
+        ) b
+        """,
+        *_columns(wanted),
+        UNCOMMITTED,
+    )
+    rows: list[Bought] = []
+    while fetched := await cursor.fetch(_FETCHED_AT_ONCE):
+        rows += [Bought(*row) for row in fetched]
+    return rows
+
+
+async def waiting(connection: Connection) -> list[Waiting]:
+    """Accepted orders whose next purchase is not claimed yet."""
+    rows = await connection.fetch(
+        """
+        select o.sku, o.brand, o.cluster, r.dealer_id, date_trunc('hour', o.created_at), count(*)
+        from ready r join orders o on o.lane = r.lane and o.order_id = r.order_id
+        group by 1, 2, 3, 4, 5
+        """
+    )
+    return [Waiting(*row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """The hours to be written, at the database's time of the look; the other ones are right."""
+
+    due: list[Hour]
+    seen_at: datetime
+
+
+async def review(connection: Connection, wanted: Sequence[Hour]) -> Review:
+    """Which of these hours, all of them over, are not written yet or were changed since."""
+    seen_at = await connection.fetchval("select now()")
+    rows = await connection.fetch(
+        """
+        with counted as materialized (
+            select w.hour, w.first_id, w.end_id, p.counted_at
+            from unnest($1::timestamptz[], $2::uuid[], $3::uuid[]) w (hour, first_id, end_id)
+            left join purchase_hours p on p.hour = w.hour
+        ), late as materialized (
+            select order_id, closed_at from attempts
+            where closed_at - sent_at > interval '5 minutes'
+              and closed_at >= (select min(counted_at) from counted) - $4::interval
+        )
+        select c.hour, c.first_id, c.end_id from counted c
+        where c.counted_at is null or exists (
+            select from late l
+            where l.closed_at >= c.counted_at - $4::interval
+              and l.order_id >= c.first_id and l.order_id < c.end_id
+        )
+        order by c.hour
+        """,
+        *_columns(wanted),
+        UNCOMMITTED,
+    )
+    return Review([Hour(*row) for row in rows], seen_at)
+
+
+async def write(connection: Connection, hour: Hour) -> None:
+    """Add an hour's purchases up and write them, unless somebody did so later."""
+    await connection.execute(
+        """
+        insert into purchase_hours (hour, counted_at, purchases)
+        select $1, now(), coalesce(array_agg(b.purchase), '{}')
+        from (
+            select row(o.brand, o.cluster, a.dealer_id, sum(a.cost), count(*))::hour_purchase
+                   as purchase
+            from generate_series(0, 63) l (lane)
+            join attempts a on a.lane = l.lane and a.order_id >= $2 and a.order_id < $3
+            join orders o on o.lane = a.lane and o.order_id = a.order_id
+            where a.state not in ('rejected', 'failed')
+            group by o.brand, o.cluster, a.dealer_id
+        ) b
+        on conflict (hour) do update
+        set counted_at = excluded.counted_at, purchases = excluded.purchases
+        where purchase_hours.counted_at < excluded.counted_at
+        """,
+        *hour,
+    )
+
+
+async def vouch(connection: Connection, wanted: Sequence[Hour], seen_at: datetime) -> None:
+    """These hours were right at `seen_at`: later looks need not go back further."""
+    await connection.execute(
+        """
+        update purchase_hours p set counted_at = $2
+        from (
+            select hour from purchase_hours
+            where hour = any($1::timestamptz[]) and counted_at < $2
+            for update skip locked
+        ) o
+        where p.hour = o.hour
+        """,
+        [each.hour for each in wanted],
+        seen_at,
+    )
+
+
+def _columns(wanted: Sequence[Hour]) -> list[list[object]]:
+    return [list(column) for column in zip(*wanted, strict=True)]
