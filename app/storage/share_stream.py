@@ -120,7 +120,7 @@ def _write(news: News) -> bytes:
         {
             "sender": news.sender,
             "number": news.number,
-            "read": news.read,
+            "read": [*news.read],
             "asks": news.asks,
             "leaves": news.leaves,
             "rows": [

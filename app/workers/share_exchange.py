@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -100,6 +100,7 @@ class ShareExchange:
         # Doubts.
         self._doubt: Why | None = None
         self._doubted = asyncio.Event()
+        self._busy_seconds = 0.0
         self._groups: tuple[int, dict[str, str]] | None = None
         router.tally.told = settings.redis_url is not None
 
@@ -130,7 +131,8 @@ class ShareExchange:
         await self._hear_out(why)
         before, started = self._router.shares, time.monotonic()
         await self._router.rebuild_shares(self._pool, datetime.now(UTC))
-        self._metrics.shares_counted_anew(why, time.monotonic() - started)
+        self._busy_seconds = time.monotonic() - started
+        self._metrics.shares_counted_anew(why, self._busy_seconds)
         if why is Why.CORRECTION:
             minimum = self._router.trade.snapshot.policy.minimum_sample_orders
             now = datetime.now(UTC)
@@ -150,13 +152,13 @@ class ShareExchange:
 
     def doubt(self, why: Why) -> None:
         """Have the shares counted anew soon."""
-        self._doubt = self._doubt or why
+        if self._doubt is None or why is Why.CONNECTED:
+            self._doubt = why
         self._doubted.set()
 
     async def _settle_doubts(self) -> None:
         while True:
             why = await self._next_doubt()
-            started = time.monotonic()
             try:
                 await self.count_anew(why)
             except (*DATABASE_ERRORS, JalurError) as error:
@@ -169,9 +171,8 @@ class ShareExchange:
                 self._metrics.duty_failed("shares")
                 log.exception("shares.not_counted", why=why)
                 self.doubt(why)
-            took = time.monotonic() - started
             # Varied, so that processes with the same doubt do not all ask at once.
-            await asyncio.sleep(max(0.5 + self._random_fraction(), took * _REST))
+            await asyncio.sleep(max(0.5 + self._random_fraction(), self._busy_seconds * _REST))
 
     async def _next_doubt(self) -> Why:
         varied = 0.75 + 0.5 * self._random_fraction()
@@ -240,10 +241,10 @@ class ShareExchange:
         stream = self._stream
         if stream is None:
             return
+        self._hearing_out = True
         if why is Why.CONNECTED:
             # Others may be connecting too; within the period each that is there has spoken.
             await asyncio.sleep(_PERIOD_SECONDS * 1.2)
-        self._hearing_out = True
         try:
             asked_at = await self._tell(stream, asks=True)
             await self._wait_for_answers(asked_at)
@@ -280,10 +281,10 @@ class ShareExchange:
             try:
                 async with open_stream(redis_url, await self._name()) as stream:
                     await self._exchange(stream)
-            except* (ExchangeLost, *DATABASE_ERRORS) as errors:
+            except (ExchangeLost, *DATABASE_ERRORS) as error:
                 if self._stream is not None:
-                    log.warning("shares.exchange_lost", reason=str(errors.exceptions[0]))
-            except* Exception:
+                    log.warning("shares.exchange_lost", reason=str(error))
+            except Exception:
                 self._metrics.duty_failed("exchange")
                 log.exception("shares.exchange_failed")
             self._stream = None
@@ -299,10 +300,9 @@ class ShareExchange:
             # What was dropped may have been counted by others from the database: leave a gap.
             self._number = 1
         self._stream = stream
+        self._hearing_out = True
         self.doubt(Why.CONNECTED)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._tell_regularly(stream))
-            group.create_task(self._listen(stream))
+        await _until_one_fails(self._tell_regularly(stream), self._listen(stream))
 
     async def _tell_regularly(self, stream: ShareStream) -> None:
         while True:
@@ -388,3 +388,19 @@ class ShareExchange:
         self._numbers.pop(sender, None)
         self._spoke_at.pop(sender, None)
         self._heard_up_to.pop(sender, None)
+
+
+async def _until_one_fails(*activities: Coroutine[None, None, None]) -> None:
+    """Run activities that do not end by themselves, until one fails, and raise its error.
+
+    Not a task group: one that fails while its task is cancelled keeps the cancellation to itself.
+    """
+    tasks = [asyncio.create_task(each) for each in activities]
+    try:
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in ended:
+        task.result()

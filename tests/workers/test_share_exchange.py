@@ -1,0 +1,268 @@
+"""The exchange of shares: processes agree within moments, and with the database in the end."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from app.embedded.valkey import RunningValkey, start_valkey
+from app.lifecycle.route import Router
+from app.metrics import Metrics
+from app.sealing import Sealer
+from app.storage import installation
+from app.storage.pool import Pool
+from app.storage.share_stream import News, Position, open_stream
+from app.workers.share_exchange import ExchangeSettings, ShareExchange
+from routing.monopoly import GroupTotal, Market, ShareRow
+from tests.shops import ALFA, BRAVO, SECRET_KEY, furnish
+from tests.test_metrics import samples
+
+TRI = Market("tri", None)
+DAY_SECONDS = 86_400.0
+
+
+@dataclass
+class Party:
+    """One process's part in the exchange, and its shares."""
+
+    router: Router
+    exchange: ShareExchange
+    metrics: Metrics
+
+    def buys(self, dealer_id: str, cost: int, *, orders: int = 1, hours_ago: int = 0) -> None:
+        at = datetime.now(UTC) - timedelta(hours=hours_ago)
+        self.router.count(TRI, dealer_id, cost, at, orders=orders)
+
+    @property
+    def shares(self) -> dict[str, GroupTotal]:
+        return dict(self.router.shares.totals(TRI, datetime.now(UTC)).groups)
+
+    def rebuilds(self, reason: str) -> float:
+        return samples(self.metrics, "jalur_share_rebuilds_total")[reason,]
+
+
+@asynccontextmanager
+async def party(
+    pool: Pool, redis_url: str | None, correction_seconds: float = DAY_SECONDS
+) -> AsyncIterator[Party]:
+    router = Router(Sealer([SECRET_KEY]), time.monotonic, 45)
+    await router.refresh(pool)
+    settings = ExchangeSettings(redis_url, correction_seconds)
+    metrics = Metrics()
+    exchange = ShareExchange(pool, router, metrics, settings, random.random)
+    running = asyncio.ensure_future(exchange.run())
+    try:
+        yield Party(router, exchange, metrics)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+@asynccontextmanager
+async def parties(pool: Pool, redis_url: str, count: int) -> AsyncIterator[list[Party]]:
+    """So many processes that know each other and have nothing to doubt."""
+    async with AsyncExitStack() as stack:
+        entered = [await stack.enter_async_context(party(pool, redis_url)) for _ in range(count)]
+        await becomes(lambda: all(each.exchange.peers == count - 1 for each in entered))
+        await becomes(lambda: all(each.rebuilds("connected") for each in entered))
+        yield entered
+
+
+async def becomes(holds: Callable[[], object], seconds: float = 30) -> None:
+    async with asyncio.timeout(seconds):
+        while not holds():
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def shop(database_dsn: str, pool: Pool) -> Pool:
+    await furnish(database_dsn, [ALFA, BRAVO])
+    return pool
+
+
+@pytest.fixture
+async def stream_name(shop: Pool) -> str:
+    async with shop.acquire() as connection:
+        return await installation.name(connection)
+
+
+def news(sender: str, number: int, value: int) -> News:
+    row = ShareRow(TRI, "alfa", value, 1, datetime.now(UTC))
+    return News(sender, number, Position(), asks=False, leaves=False, rows=[row])
+
+
+async def test_what_one_counts_all_count_once(shop: Pool, valkey: RunningValkey):
+    async with parties(shop, valkey.url, 3) as (one, two, three):
+        one.buys("alfa", 5000)
+        two.buys("alfa", 5000)
+        two.buys("bravo", 5100, hours_ago=2)
+        expected = {"alfa": GroupTotal(10_000, 2), "bravo": GroupTotal(5100, 1)}
+        await becomes(lambda: one.shares == two.shares == three.shares == expected)
+
+
+async def test_failure_settled_elsewhere_is_taken_back_everywhere(
+    shop: Pool, valkey: RunningValkey
+):
+    async with parties(shop, valkey.url, 2) as (one, two):
+        one.buys("alfa", 5000)
+        await becomes(lambda: two.shares)
+        two.buys("alfa", 5000, orders=-1)
+        await becomes(lambda: not one.shares and not two.shares)
+
+
+async def test_message_that_comes_twice_counts_once(
+    shop: Pool, valkey: RunningValkey, stream_name: str
+):
+    async with (
+        parties(shop, valkey.url, 1) as (one,),
+        open_stream(valkey.url, stream_name) as other,
+    ):
+        for number in (1, 1, 2, 1, 2):
+            await other.append(news("other", number, 1000))
+        await becomes(lambda: one.shares == {"alfa": GroupTotal(2000, 2)})
+        await asyncio.sleep(0.2)
+        assert one.shares == {"alfa": GroupTotal(2000, 2)}
+        assert one.rebuilds("gap") == 0
+
+
+async def test_number_left_out_has_the_shares_counted_anew(
+    shop: Pool, valkey: RunningValkey, stream_name: str
+):
+    async with (
+        parties(shop, valkey.url, 1) as (one,),
+        open_stream(valkey.url, stream_name) as other,
+    ):
+        await other.append(news("other", 1, 1000))
+        await becomes(lambda: one.shares)
+        await other.append(news("other", 3, 1000))
+        await becomes(lambda: one.rebuilds("gap"))
+        assert one.shares == {}, "the database says that nothing was bought"
+
+
+async def test_message_that_cannot_be_read_has_the_shares_counted_anew(
+    shop: Pool, valkey: RunningValkey, stream_name: str
+):
+    async with parties(shop, valkey.url, 1) as (one,), Redis.from_url(valkey.url) as redis:
+        await redis.xadd(f"jalur:shares:1:{stream_name}", {"news": "{"})
+        await becomes(lambda: one.rebuilds("gap"))
+        assert one.exchange.age_seconds is not None
+
+
+async def test_process_that_was_killed_leaves_nothing_miscounted(
+    shop: Pool, valkey: RunningValkey, stream_name: str
+):
+    async with (
+        parties(shop, valkey.url, 1) as (one,),
+        open_stream(valkey.url, stream_name) as other,
+    ):
+        await other.append(news("other", 1, 1000))
+        await becomes(lambda: one.exchange.peers == 1)
+        await becomes(lambda: one.rebuilds("silence"))
+        assert (one.exchange.peers, one.shares) == (0, {})
+
+
+async def test_process_that_takes_its_leave_tells_its_last_counts_and_is_not_missed(
+    shop: Pool, valkey: RunningValkey
+):
+    async with parties(shop, valkey.url, 1) as (one,):
+        async with party(shop, valkey.url) as other:
+            await becomes(lambda: one.exchange.peers == other.exchange.peers == 1)
+            await becomes(lambda: other.rebuilds("connected"))
+        other.buys("alfa", 5000)
+        await other.exchange.take_leave()
+        await becomes(lambda: one.shares == {"alfa": GroupTotal(5000, 1)})
+        assert (one.exchange.peers, one.rebuilds("silence")) == (0, 0)
+
+
+async def test_tally_too_large_to_be_told_has_the_others_count_anew(
+    shop: Pool, valkey: RunningValkey
+):
+    async with parties(shop, valkey.url, 2) as (one, two):
+        now = datetime.now(UTC)
+        for number in range(10_001):
+            one.router.count(Market(f"brand{number}", None), "alfa", 1, now, orders=1)
+        await becomes(lambda: two.rebuilds("gap"))
+        assert one.rebuilds("gap") == 0
+
+
+async def test_many_rows_are_told_in_several_messages(shop: Pool, valkey: RunningValkey):
+    async with parties(shop, valkey.url, 2) as (one, two):
+        now = datetime.now(UTC)
+        for number in range(1_200):
+            one.router.count(Market(f"brand{number}", None), "alfa", 1, now, orders=1)
+        await becomes(lambda: len(two.router.shares.markets()) == 1_200)
+        assert two.rebuilds("gap") == 0
+
+
+async def test_flushed_stream_loses_nothing_for_long(shop: Pool, valkey: RunningValkey):
+    async with parties(shop, valkey.url, 2) as (one, two), Redis.from_url(valkey.url) as redis:
+        for _ in range(30):
+            one.buys("alfa", 1000)
+            two.buys("bravo", 1000)
+            await redis.flushall()
+            await asyncio.sleep(0.02)
+        one.buys("alfa", 1000)
+        # Nothing was bought for the database; whoever missed something finds that out there.
+        await becomes(
+            lambda: all(
+                each.rebuilds("gap") or each.shares.get("alfa") == GroupTotal(31_000, 31)
+                for each in (one, two)
+            )
+        )
+
+
+async def test_redis_started_again_has_everybody_count_anew_and_go_on(shop: Pool, server_dir: Path):
+    folder = server_dir / "own-valkey"
+    first = start_valkey(folder)
+    async with parties(shop, first.url, 2) as (one, two):
+        first.stop()
+        one.buys("alfa", 5000)
+        await asyncio.sleep(0.5)
+        with start_valkey(folder, port=first.port):
+            await becomes(lambda: one.rebuilds("connected") > 1 and two.rebuilds("connected") > 1)
+            await becomes(lambda: one.exchange.peers == two.exchange.peers == 1)
+            calm = {**one.shares}
+            one.buys("bravo", 5100)
+            await becomes(lambda: two.shares.get("bravo") == GroupTotal(5100, 1))
+            assert calm in ({}, {"alfa": GroupTotal(5000, 1)})
+
+
+async def test_counting_never_waits_for_a_redis_that_is_silent(shop: Pool):
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, party(shop, f"redis://127.0.0.1:{port}/0", 1.0) as one:
+        one.buys("alfa", 5000)
+        assert one.shares == {"alfa": GroupTotal(5000, 1)}
+        await becomes(lambda: one.rebuilds("correction"))
+
+
+async def test_without_redis_the_corrections_remain(shop: Pool):
+    async with party(shop, None, 1.0) as one:
+        one.buys("alfa", 5000)
+        await becomes(lambda: one.rebuilds("correction"))
+        assert one.shares == {}
+        assert one.exchange.age_seconds is None
+        assert samples(one.metrics, "jalur_share_correction_difference_ratio") == {(): 0}
+
+
+async def test_changed_owner_groups_have_the_shares_counted_anew(shop: Pool):
+    async with party(shop, None) as one:
+        await asyncio.sleep(0)
+        async with shop.acquire() as connection:
+            await connection.execute(
+                "update dealers set owner_group = 'new' where dealer_id = 'alfa'"
+            )
+            await connection.execute("update routing_policy set revision = revision + 1")
+        await one.router.refresh(shop)
+        await becomes(lambda: one.rebuilds("groups"))
