@@ -21,7 +21,7 @@ from app.storage.pool import Pool
 from app.storage.share_stream import News, Position, open_stream
 from app.workers.share_exchange import ExchangeSettings, ShareExchange
 from routing.monopoly import GroupTotal, Market, ShareRow
-from tests.shops import ALFA, BRAVO, SECRET_KEY, furnish
+from tests.shops import ALFA, BRAVO, SECRET_KEY, furnish, until
 from tests.test_metrics import samples
 
 TRI = Market("tri", None)
@@ -76,9 +76,11 @@ async def parties(pool: Pool, redis_url: str, count: int) -> AsyncIterator[list[
 
 
 async def becomes(holds: Callable[[], object], seconds: float = 30) -> None:
-    async with asyncio.timeout(seconds):
-        while not holds():
-            await asyncio.sleep(0.02)
+    async def asked() -> object:
+        await asyncio.sleep(0.02)
+        return holds()
+
+    await until(asked, seconds)
 
 
 @pytest.fixture
