@@ -5,7 +5,8 @@ purchase_hours(hour, counted_at, purchases)
 
 The hour is that of the order's id, so that an hour's attempts are a range of the primary key in
 each lane. It is written once nothing more can be sent in it, and again when one of its attempts
-was closed late; until then its attempts are read themselves.
+was closed late; until then its attempts are read themselves. Attempts and orders are looked up one
+by one (0014), so that no plan made on a young table reads a grown one whole.
 """
 
 from collections.abc import Sequence
@@ -103,10 +104,17 @@ async def bought(connection: Connection, wanted: Sequence[Hour]) -> list[Bought]
             select o.brand, o.cluster, a.dealer_id, sum(a.cost)::bigint as cost,
                    count(*) as orders
             from generate_series(0, 63) l (lane)
-            join attempts a on a.lane = l.lane
-                and a.order_id >= w.first_id and a.order_id < w.end_id
-            join orders o on o.lane = a.lane and o.order_id = a.order_id
-            where a.state not in ('rejected', 'failed')
+            cross join lateral (
+                select lane, order_id, dealer_id, cost from attempts
+                where lane = l.lane and order_id >= w.first_id and order_id < w.end_id
+                  and state not in ('rejected', 'failed')
+                offset 0
+            ) a
+            cross join lateral (
+                select brand, cluster from orders
+                where lane = a.lane and order_id = a.order_id
+                offset 0
+            ) o
             group by o.brand, o.cluster, a.dealer_id
         ) b
         """,
@@ -177,9 +185,17 @@ async def write(connection: Connection, hour: Hour) -> None:
             select row(o.brand, o.cluster, a.dealer_id, sum(a.cost), count(*))::hour_purchase
                    as purchase
             from generate_series(0, 63) l (lane)
-            join attempts a on a.lane = l.lane and a.order_id >= $2 and a.order_id < $3
-            join orders o on o.lane = a.lane and o.order_id = a.order_id
-            where a.state not in ('rejected', 'failed')
+            cross join lateral (
+                select lane, order_id, dealer_id, cost from attempts
+                where lane = l.lane and order_id >= $2 and order_id < $3
+                  and state not in ('rejected', 'failed')
+                offset 0
+            ) a
+            cross join lateral (
+                select brand, cluster from orders
+                where lane = a.lane and order_id = a.order_id
+                offset 0
+            ) o
             group by o.brand, o.cluster, a.dealer_id
         ) b
         on conflict (hour) do update

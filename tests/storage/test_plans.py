@@ -24,6 +24,7 @@ from app.storage import (
     events,
     ledger,
     orders,
+    purchase_hours,
     ready,
     reviews,
 )
@@ -107,6 +108,14 @@ class Recorder:
     async def fetchval(self, query: str, *values: Any) -> None:
         self.statements.append((query, values))
 
+    async def cursor(self, query: str, *values: Any) -> "Recorder":
+        self.statements.append((query, values))
+        self.fetch = self._fetch_none
+        return self
+
+    async def _fetch_none(self, _: Any) -> list[Any]:
+        return []
+
     async def execute(self, query: str, *values: Any) -> str:
         self.statements.append((query, values))
         return f"UPDATE {len(KEYS)}"
@@ -142,6 +151,7 @@ CANDIDATES = [
     Candidate(submission(lane=lane, reseller_id=each).order, "d1", intent(lane, each))
     for lane, each in KEYS
 ]
+WEEK = purchase_hours.hours(NOON - timedelta(days=7), NOON)
 MOVEMENTS = [ledger.movement(key, postings.capture(6000), order_id=key[1]) for key in KEYS]
 NEWS = [News(lane, each, each, "order.succeeded", each, 2, "{}") for lane, each in KEYS]
 ERRANDS = [Errand(lane, each, each, each, None) for lane, each in KEYS]
@@ -174,6 +184,9 @@ HOT: dict[str, Run] = {
     "tries are recorded": lambda c: deliveries.record(c, TRIES),
     "callbacks that wait are found": lambda c: callbacks.waiting(c, LANES, 1.0, 100),
     "callbacks are concluded": lambda c: callbacks.conclude(c, CALLBACK, "applied"),
+    "purchases of a week are read": lambda c: purchase_hours.bought(c, WEEK),
+    "hours to be written are found": lambda c: purchase_hours.review(c, WEEK),
+    "an hour is written": lambda c: purchase_hours.write(c, WEEK[0]),
     "events are read by cursor": lambda c: events.of_reseller(c, 1, CLAIM, 5, 100),
 }
 
