@@ -269,7 +269,16 @@ def _little_endian(numbers: "array[int]") -> bytes:
 class Image:
     """A compiled table, read where it lies. Never changes."""
 
-    __slots__ = ("_candidates", "_ends", "_index", "_texts", "checksum", "conditions", "dealers")
+    __slots__ = (
+        "_candidates",
+        "_ends",
+        "_index",
+        "_texts",
+        "checksum",
+        "conditions",
+        "dealers",
+        "has_quotas",
+    )
 
     def __init__(self, content: bytes) -> None:
         """Read a compiled table. Raises `BadTable` for bytes that are none.
@@ -281,6 +290,7 @@ class Image:
         self.dealers: tuple[str, ...] = tuple(head["dealers"])
         lines = bytes(parts["conditions"]).splitlines()
         self.conditions = (NO_CONDITION, *(_read_condition(line) for line in lines))
+        self.has_quotas = any(each.daily_quota is not None for each in self.conditions)
         self._candidates = parts["candidates"]
         self._ends = _numbers(parts["ends"], "Q")
         self._texts = parts["texts"]

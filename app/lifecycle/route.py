@@ -7,9 +7,10 @@ One `Router` a process holds what was compiled from the newest revision of the r
 import asyncio
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from app.errors import ConfigurationError
 from app.lifecycle.tally import Tally
@@ -28,6 +29,7 @@ from routing.quality import Outcome, Quality, QualityBook
 from routing.reasons import Reason
 from routing.snapshot import Snapshot, compile_table
 from routing.table import (
+    WIB,
     BadTable,
     Condition,
     Dealer,
@@ -97,6 +99,9 @@ class Router:
         self._trade: Trade | None = None
         self.shares = Shares(Policy().window_days)
         self.tally = Tally()
+        self._sold: Counter[str] = Counter()
+        self._sold_day = date.min
+        """Orders by route on one day in WIB, kept where the table in force states a quota."""
         self.quality = QualityBook()
         self._seen_quality: dict[str, tuple[float, tuple[Quality, ...]]] = {}
 
@@ -160,7 +165,7 @@ class Router:
     def _waiting(self, rows: Iterable[Waiting]) -> Iterator[ShareRow]:
         dealers = self.trade.snapshot.dealers
         for row in rows:
-            route = self.route_at(row.sku, row.cluster, row.dealer_id)
+            route = self.route_at(row.sku, row.cluster, row.dealer_id, row.hour)
             if route is not None:
                 market, group = Market(row.brand, row.cluster), dealers[row.dealer_id].owner_group
                 cost_rupiah = (route.cost_rupiah or 0) * row.orders
@@ -220,7 +225,27 @@ class Router:
         standing = snapshot.lasting if self._all_closed() else None
         if standing is None:
             standing = snapshot.standing(self.is_up, now)
-        return Live(standing, self._quality(kind, now))
+        return Live(standing, self._quality(kind, now), sold_today=self._sold_today(now))
+
+    def count_sale(self, route_id: str, at: datetime, orders: int) -> None:
+        """Count an order that a route took at `at`, or with -1 one that failed there."""
+        if self.trade.snapshot.image.has_quotas and _day_of(at) == self._sold_day:
+            self._sold[route_id] += orders
+
+    def _sold_today(self, now: datetime) -> Mapping[str, int]:
+        if self.trade.snapshot.image.has_quotas and _day_of(now) != self._sold_day:
+            self._sold_day = _day_of(now)
+            self._sold.clear()
+        return self._sold
+
+    async def rebuild_sales(self, pool: Pool, now: datetime) -> None:
+        """Count today's orders of the routes with a quota anew, where there are any."""
+        if not self.trade.snapshot.image.has_quotas:
+            return
+        midnight = now.astimezone(WIB).replace(hour=0, minute=0, second=0, microsecond=0)
+        async with pool.acquire() as connection:
+            sold = await purchase_hours.sold_under_quota(connection, midnight)
+        self._sold, self._sold_day = Counter(sold), _day_of(now)
 
     def _all_closed(self) -> bool:
         return all(breaker.is_closed for breaker in self._breakers.values())
@@ -239,11 +264,13 @@ class Router:
         """Count a chosen purchase in its market's shares, before it is sent."""
         market = Market(inquiry.brand, inquiry.cluster)
         self.count(market, route.dealer_id, route.cost_rupiah or 0, at, orders=1)
+        self.count_sale(route.route_id, at, 1)
 
     def give_back(self, inquiry: Inquiry, route: Route, at: datetime) -> None:
         """Uncount a purchase that was not made."""
         market = Market(inquiry.brand, inquiry.cluster)
         self.count(market, route.dealer_id, route.cost_rupiah or 0, at, orders=-1)
+        self.count_sale(route.route_id, at, -1)
 
     def count(
         self, market: Market, dealer_id: str, cost_rupiah: int, at: datetime, *, orders: int
@@ -276,6 +303,10 @@ class Router:
             else BreakerState.CLOSED
             for dealer_id in self.trade.dealers
         }
+
+
+def _day_of(moment: datetime) -> date:
+    return moment.astimezone(WIB).date()
 
 
 # ------------------------------------------------------------------ compiling a revision

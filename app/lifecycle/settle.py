@@ -231,6 +231,8 @@ class Settler:
             self._hints.tell(topics)
         for market, dealer_id, cost, at, count in settlement.shares:
             self._router.count(market, dealer_id, cost, at, orders=count)
+        for sale in settlement.sales:
+            self._router.count_sale(*sale)
         for lesson in settlement.lessons:
             self._router.learn(*lesson)
         self._metrics.batch("settle", len(settlement.attempt_changes))
@@ -282,6 +284,7 @@ class _Settlement:
         """Deliveries that this process makes at once, claimed as they are written."""
         self.to_check: list[UUID] = []
         self.shares: list[tuple[Market, str, int, datetime, int]] = []
+        self.sales: list[tuple[str, datetime, int]] = []
         self.lessons: list[tuple[str, str, Quality | None, Quality | None, datetime]] = []
         self.outcomes: list[tuple[str, str, str]] = []
         self.told: list[tuple[str, dict[str, object]]] = []
@@ -349,6 +352,7 @@ class _Settlement:
         if route is not None:
             market = Market(order.brand, order.cluster)
             self.shares.append((market, dealer_id, route.cost_rupiah or 0, order.now, -1))
+            self.sales.append((route.route_id, order.now, -1))
 
     def _capabilities(self, dealer_id: str) -> Capabilities:
         access = self._router.trade.dealers.get(dealer_id)
@@ -552,6 +556,7 @@ class _Settlement:
             market = Market(order.brand, order.cluster)
             sign = -1 if after else 1
             self.shares.append((market, attempt.dealer_id, attempt.cost, attempt.sent_at, sign))
+            self.sales.append((attempt.route_id, attempt.sent_at, sign))
 
     # -------------------------------------------------------------- writing
 

@@ -127,6 +127,26 @@ async def bought(connection: Connection, wanted: Sequence[Hour]) -> list[Bought]
     return rows
 
 
+async def sold_under_quota(connection: Connection, since: datetime) -> dict[str, int]:
+    """Orders since a moment by route, failures left out, of the routes that have a quota."""
+    rows = await connection.fetch(
+        """
+        select a.route_id, count(*)
+        from generate_series(0, 63) l (lane)
+        cross join lateral (
+            select route_id from attempts
+            where lane = l.lane and order_id >= $1 and state not in ('rejected', 'failed')
+            offset 0
+        ) a
+        join routes r on r.route_id = a.route_id
+        where r.daily_quota is not null
+        group by a.route_id
+        """,
+        _first_id(since),
+    )
+    return {row[0]: row[1] for row in rows}
+
+
 async def waiting(connection: Connection) -> list[Waiting]:
     """Accepted orders whose next purchase is not claimed yet."""
     rows = await connection.fetch(

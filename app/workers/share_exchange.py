@@ -131,6 +131,7 @@ class ShareExchange:
         await self._hear_out(why)
         before, started = self._router.shares, time.monotonic()
         await self._router.rebuild_shares(self._pool, datetime.now(UTC))
+        await self._router.rebuild_sales(self._pool, datetime.now(UTC))
         self._busy_seconds = time.monotonic() - started
         self._metrics.shares_counted_anew(why, self._busy_seconds)
         if why is Why.CORRECTION:
