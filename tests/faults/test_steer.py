@@ -49,13 +49,13 @@ def with_costs_of(dealer_id: str, cost: str, table: str) -> str:
     return written.getvalue()
 
 
-async def test_imported_table_is_what_a_running_service_buys_by(shop: Shop, tmp_path: Path):
+async def test_applied_table_is_what_a_running_service_buys_by(shop: Shop, tmp_path: Path):
     shop.start()
     await shop.until_ready()
     exported = jalur(shop, "routes", "export")
     sheet = tmp_path / "routes.csv"
     sheet.write_text(with_costs_of("cadangan", "4000", exported.stdout))
-    done = told(jalur(shop, "routes", "import", str(sheet), "--reason", "a gift", "--json"))
+    done = told(jalur(shop, "routes", "apply", str(sheet), "--reason", "a gift", "--json"))
     assert (done["added"], done["removed"]) == (0, 0)
     number = iter(range(100, 200))
 
@@ -74,7 +74,7 @@ async def test_imported_table_is_what_a_running_service_buys_by(shop: Shop, tmp_
     explained = told(jalur(shop, "routes", "explain", "S10", "--json"))
     assert (explained["dealer"], explained["cheapest_cost"]) == ("cadangan", 4000)
     sheet.write_text(with_costs_of("cadangan", "4.000", exported.stdout))
-    refused = jalur(shop, "routes", "import", str(sheet))
+    refused = jalur(shop, "routes", "apply", str(sheet))
     assert refused.returncode == 2
     assert "line 2.cost: '4.000' is no cost" in refused.stderr
     stays = jalur(shop, "routes", "export").stdout
@@ -122,7 +122,7 @@ async def test_commands_tell_what_they_need(shop: Shop, tmp_path: Path):
         (["routes", "explain", "S10", "--reseller", "Toko"], "--reseller goes with --order"),
         (["routes", "explain", "--order", "INV-1"], "a reseller's reference needs --reseller"),
         (["routes", "explain", "--order", "INV-1", "--reseller", "Toko"], "no reseller"),
-        (["routes", "import", str(tmp_path / "none.csv")], "No such file or directory"),
+        (["routes", "apply", str(tmp_path / "none.csv")], "No such file or directory"),
         (["disputes", "close", unknown, "1", "--resolution", "x", "--reason", "y"], "no dispute"),
     ):
         failed = await asyncio.to_thread(jalur, shop, *arguments)
