@@ -75,8 +75,8 @@ async def test_applied_table_is_what_a_running_service_buys_by(shop: Shop, tmp_p
     assert (explained["dealer"], explained["cheapest_cost"]) == ("cadangan", 4000)
     sheet.write_text(with_costs_of("cadangan", "4.000", exported.stdout))
     refused = jalur(shop, "routes", "apply", str(sheet))
-    assert refused.returncode == 2
-    assert "line 2.cost: '4.000' is no cost" in refused.stderr
+    assert refused.returncode == 1
+    assert "line 2.cost: '4.000' holds separators of thousands: write 4000" in refused.stderr
     stays = jalur(shop, "routes", "export").stdout
     assert stays == with_costs_of("cadangan", "4000", stays) != exported.stdout
 
