@@ -12,14 +12,14 @@ URL = "http://dealer.test/topup"
 SECRET = "p1n4"
 
 
-def refusal_of(request: Request) -> TransportFailure:
-    with pytest.raises(TransportFailure) as caught:
+def is_refused(request: Request) -> bool:
+    """Whether it cannot be sent; the refusal tells no secret."""
+    try:
         encode_request(request)
-    assert caught.value.kind is FailureKind.UNSENDABLE
-    assert caught.value.nothing_sent
-    assert SECRET not in str(caught.value)
-    assert caught.value.__cause__ is None
-    return caught.value
+    except TransportFailure as failure:
+        plain = SECRET not in str(failure) and failure.__cause__ is None
+        return failure.kind is FailureKind.UNSENDABLE and failure.nothing_sent and plain
+    return False
 
 
 def first_line_of(url: str) -> bytes:
@@ -28,9 +28,9 @@ def first_line_of(url: str) -> bytes:
 
 @pytest.mark.parametrize("end", ["\r\n", "\n", "\r", "\0", "\x0b", "\x7f", "\x85", "\u2028", "é"])
 def test_no_value_ends_its_header(end: str):
-    refusal_of(Request("POST", URL, {"X-Ref": f"{SECRET}{end}X-Evil: 1"}))
-    refusal_of(Request("POST", URL, {f"X-{SECRET}{end}X-Evil": "1"}))
-    refusal_of(Request(f"POST{end}", URL, {"X-Ref": SECRET}))
+    assert is_refused(Request("POST", URL, {"X-Ref": f"{SECRET}{end}X-Evil: 1"}))
+    assert is_refused(Request("POST", URL, {f"X-{SECRET}{end}X-Evil": "1"}))
+    assert is_refused(Request(f"POST{end}", URL, {"X-Ref": SECRET}))
 
 
 @pytest.mark.parametrize("end", ["\r\n", "\n", "\r", "\0", "\t", "\x7f"])
@@ -38,19 +38,19 @@ def test_no_value_ends_its_header(end: str):
     "place", ["http://dealer{}.test/", "http://dealer.test/a{}b", URL + "?a={}b"]
 )
 def test_no_control_character_passes_in_an_address(end: str, place: str):
-    refusal_of(Request("POST", place.format(end) + SECRET))
+    assert is_refused(Request("POST", place.format(end) + SECRET))
 
 
 @pytest.mark.parametrize(
     "name", ["Content-Length", "transfer-encoding", "HOST", "Connection", "Upgrade", "Expect", "TE"]
 )
 def test_what_frames_a_message_is_nobody_elses_to_set(name: str):
-    refusal_of(Request("POST", URL, {name: SECRET}))
+    assert is_refused(Request("POST", URL, {name: SECRET}))
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a:b", "(a)"])
 def test_a_headers_name_is_a_token(name: str):
-    refusal_of(Request("POST", URL, {name: SECRET}))
+    assert is_refused(Request("POST", URL, {name: SECRET}))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_headers_name_is_a_token(name: str):
     ],
 )
 def test_an_address_of_another_kind_is_refused(url: str):
-    refusal_of(Request("GET", url))
+    assert is_refused(Request("GET", url))
 
 
 @pytest.mark.parametrize(
