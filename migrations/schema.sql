@@ -209,6 +209,23 @@ CREATE TABLE public.callbacks (
     CONSTRAINT callbacks_verdict_check CHECK ((verdict = ANY (ARRAY['waiting'::text, 'applied'::text, 'check'::text, 'unmatched'::text, 'review'::text])))
 );
 
+CREATE UNLOGGED TABLE public.compiled_goods (
+    goods_revision bigint NOT NULL,
+    compiled_at timestamp with time zone DEFAULT now() NOT NULL,
+    routes_length bigint NOT NULL,
+    routes_checksum text NOT NULL,
+    prices_length bigint NOT NULL,
+    prices_checksum text NOT NULL,
+    report json NOT NULL
+);
+
+CREATE UNLOGGED TABLE public.compiled_pieces (
+    goods_revision bigint NOT NULL,
+    number integer NOT NULL,
+    content bytea NOT NULL
+);
+ALTER TABLE ONLY public.compiled_pieces ALTER COLUMN content SET STORAGE EXTERNAL;
+
 CREATE VIEW public.database_identity AS
  SELECT (system_identifier)::text AS system_identifier,
     ((('x'::text || "left"(pg_walfile_name(pg_current_wal_insert_lsn()), 8)))::bit(32))::integer AS timeline
@@ -462,6 +479,7 @@ CREATE TABLE public.routing_policy (
     only_row boolean DEFAULT true NOT NULL,
     revision bigint DEFAULT 1 NOT NULL,
     policy json DEFAULT '{}'::json NOT NULL,
+    goods_revision bigint DEFAULT 1 NOT NULL,
     CONSTRAINT routing_policy_only_row_check CHECK (only_row)
 );
 
@@ -544,6 +562,12 @@ ALTER TABLE ONLY public.brand_prefixes
 
 ALTER TABLE ONLY public.callbacks
     ADD CONSTRAINT callbacks_pkey PRIMARY KEY (lane, dealer_id, identity);
+
+ALTER TABLE ONLY public.compiled_goods
+    ADD CONSTRAINT compiled_goods_pkey PRIMARY KEY (goods_revision);
+
+ALTER TABLE ONLY public.compiled_pieces
+    ADD CONSTRAINT compiled_pieces_pkey PRIMARY KEY (goods_revision, number);
 
 ALTER TABLE ONLY public.dealers
     ADD CONSTRAINT dealers_pkey PRIMARY KEY (dealer_id);
@@ -650,6 +674,9 @@ CREATE TRIGGER identity_changed AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON 
 
 CREATE TRIGGER identity_changed AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON public.resellers FOR EACH STATEMENT EXECUTE FUNCTION public.raise_identity_revision();
 
+ALTER TABLE ONLY public.compiled_pieces
+    ADD CONSTRAINT compiled_pieces_goods_revision_fkey FOREIGN KEY (goods_revision) REFERENCES public.compiled_goods(goods_revision) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.prices
     ADD CONSTRAINT prices_sku_fkey FOREIGN KEY (sku) REFERENCES public.products(sku);
 
@@ -672,6 +699,10 @@ GRANT SELECT,INSERT ON TABLE public.audit_log TO jalur_service;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.brand_prefixes TO jalur_service;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.callbacks TO jalur_service;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.compiled_goods TO jalur_service;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.compiled_pieces TO jalur_service;
 
 GRANT SELECT ON TABLE public.database_identity TO jalur_service;
 

@@ -4,9 +4,8 @@ A large table as objects would cost a process gigabytes and seconds, and each ta
 Here a pick finds its product by one look into a dictionary and unpacks the few candidates there
 are. The same rows in any order give the same bytes, so their checksum names the table.
 
-Layout, little-endian, each part at a multiple of eight:
+The parts of the block (`routing/blocks.py`), whose head has the dealers' ids:
 
-    head        a line to know it by, then JSON in a line: the dealers' ids, the parts' lengths
     conditions  JSON lines, numbered from 1; 0 is none
     keys        sku, or sku TAB cluster, a line each, sorted
     offers      u32 each key: where its candidates begin in `candidates`
@@ -16,27 +15,33 @@ Layout, little-endian, each part at a multiple of eight:
     texts       route id TAB dealer's sku, one behind the other
 """
 
-import hashlib
 import json
 import struct
-import sys
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from functools import cache
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
+from routing.blocks import (
+    Content,
+    checksum_of,
+    read_block,
+    read_index,
+    read_numbers,
+    write_block,
+    written_lines,
+    written_numbers,
+)
 from routing.reasons import RowFault
 from routing.table import NO_CONDITION, BadTable, Condition, Route, Window
 
 _MAGIC = b"jalur routes 1\n"
-_ALIGNMENT = 8
 _COUNT = struct.Struct("<HH")
 _MOST_CANDIDATES = 0xFFFF
-_KEYS_A_STEP = 10_000
 _SEPARATORS = frozenset("\t\n")
 
 
@@ -125,18 +130,13 @@ class _Compiler:
     def finish(self) -> bytes:
         parts = {
             "conditions": "".join(_written(each) for each in self._conditions).encode(),
-            "keys": "\n".join(self._keys).encode(),
-            "offers": _little_endian(self._offers),
+            "keys": written_lines(self._keys),
+            "offers": written_numbers(self._offers),
             "candidates": bytes(self._candidates),
-            "ends": _little_endian(self._ends),
+            "ends": written_numbers(self._ends),
             "texts": "".join(self._texts).encode(),
         }
-        head = {
-            "dealers": list(self._dealers),
-            "lengths": {name: len(part) for name, part in parts.items()},
-        }
-        line = _padded(_MAGIC + json.dumps(head, separators=(",", ":")).encode() + b"\n")
-        return line + b"".join(_padded(part) for part in parts.values())
+        return write_block(_MAGIC, {"dealers": list(self._dealers)}, parts)
 
     def _entry(self, route: Route) -> "_Entry | RowFault":
         if route.route_id in self._route_ids:
@@ -252,17 +252,6 @@ def _columns(count: int) -> struct.Struct:
     return struct.Struct(f"<{count}q{count}I{count}I{count}H")
 
 
-def _padded(part: bytes) -> bytes:
-    return part + b"\0" * (-len(part) % _ALIGNMENT)
-
-
-def _little_endian(numbers: "array[int]") -> bytes:
-    if sys.byteorder == "big":
-        numbers = array(numbers.typecode, numbers)
-        numbers.byteswap()
-    return numbers.tobytes()
-
-
 # ------------------------------------------------------------------ reading
 
 
@@ -280,21 +269,18 @@ class Image:
         "has_quotas",
     )
 
-    def __init__(self, content: bytes) -> None:
-        """Read a compiled table. Raises `BadTable` for bytes that are none.
-
-        It takes many small steps, so that another thread's event loop goes on meanwhile.
-        """
-        head, parts = _parts(content)
-        self.checksum = hashlib.sha256(content).hexdigest()
+    def __init__(self, content: Content, expected_checksum: str | None = None) -> None:
+        """Read a table. Raises `BadTable` for bytes that are none, or not those expected."""
+        self.checksum = checksum_of(content, expected_checksum)
+        head, parts = read_block(_MAGIC, content)
         self.dealers: tuple[str, ...] = tuple(head["dealers"])
         lines = bytes(parts["conditions"]).splitlines()
         self.conditions = (NO_CONDITION, *(_read_condition(line) for line in lines))
         self.has_quotas = any(each.daily_quota is not None for each in self.conditions)
         self._candidates = parts["candidates"]
-        self._ends = _numbers(parts["ends"], "Q")
+        self._ends = read_numbers(parts["ends"], "Q")
         self._texts = parts["texts"]
-        self._index = _index(bytes(parts["keys"]), _numbers(parts["offers"], "I"))
+        self._index = read_index(parts["keys"], read_numbers(parts["offers"], "I"))
 
     def __len__(self) -> int:
         """How many routes there are."""
@@ -330,42 +316,6 @@ class Image:
         )
         return route_id, dealer_sku
 
-
-def _parts(content: bytes) -> tuple[dict[str, Any], dict[str, memoryview]]:
-    try:
-        end = content.index(b"\n", len(_MAGIC)) + 1
-        head = json.loads(content[len(_MAGIC) : end])
-        lengths: Mapping[str, int] = head["lengths"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadTable("these bytes are no compiled table") from error
-    if not content.startswith(_MAGIC):
-        raise BadTable("these bytes are no compiled table of this version")
-    parts: dict[str, memoryview] = {}
-    view, place = memoryview(content), _aligned(end)
-    for name, length in lengths.items():
-        parts[name] = view[place : place + length]
-        place = _aligned(place + length)
-    if place != len(content):
-        raise BadTable("the compiled table is cut")
-    return head, parts
-
-
-def _aligned(place: int) -> int:
-    return place + -place % _ALIGNMENT
-
-
-def _numbers(part: memoryview, typecode: Literal["I", "Q"]) -> Sequence[int]:
-    if sys.byteorder == "little":
-        return part.cast(typecode)
-    numbers = array(typecode, bytes(part))
-    numbers.byteswap()
-    return numbers
-
-
-def _index(keys: bytes, offers: Sequence[int]) -> dict[str, int]:
-    index: dict[str, int] = {}
-    lines = keys.split(b"\n") if keys else []
-    for begin in range(0, len(lines), _KEYS_A_STEP):
-        step = slice(begin, begin + _KEYS_A_STEP)
-        index.update(zip(map(bytes.decode, lines[step]), offers[step], strict=True))
-    return index
+    def keys(self) -> Iterator[str]:
+        """Every SKU, and SKU TAB cluster, that has candidates of its own."""
+        return iter(self._index)

@@ -13,6 +13,8 @@ class Reason(StrEnum):
     """The route is switched off."""
     DEALER_DISABLED = "dealer-disabled"
     """The dealer is switched off."""
+    DEALER_UNUSABLE = "dealer-unusable"
+    """The dealer cannot be called as it is configured."""
     DRAINED = "drained"
     """The dealer gets no new orders while its open ones finish."""
     MUTED = "muted"

@@ -115,6 +115,8 @@ def _by_id(dealers: Iterable[Dealer]) -> dict[str, Dealer]:
 def _standing(dealer: Dealer) -> Reason | None:
     if not dealer.enabled:
         return Reason.DEALER_DISABLED
+    if not dealer.usable:
+        return Reason.DEALER_UNUSABLE
     return Reason.DRAINED if dealer.drained else None
 
 

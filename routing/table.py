@@ -30,6 +30,8 @@ class Dealer:
     drained: bool = False
     muted_until: datetime | None = None
     """Aware; no orders before this moment."""
+    usable: bool = True
+    """Whether it can be called as it is configured."""
 
 
 class Product(NamedTuple):

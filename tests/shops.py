@@ -24,8 +24,8 @@ from app.lifecycle.accept import Submission
 from app.lifecycle.deliver import Deliverer
 from app.lifecycle.execute import Purchase
 from app.lifecycle.reconcile import Check
-from app.lifecycle.route import credentials_context
 from app.lifecycle.settle import Settled
+from app.lifecycle.trade import credentials_context
 from app.metrics import Metrics
 from app.outbound.addresses import AddressPolicy
 from app.sealing import Sealer
@@ -37,6 +37,7 @@ from app.storage.resellers import NewReseller
 from app.words import Source, Word
 from app.workers.engine import Engine, EngineSettings, start_engine
 from dealers.contract import Fault, Outcome, Report
+from tests.publishing import PUBLISH
 
 SECRET_KEY = "c2VjcmV0LWtleS1vZi0zMi1ieXRlcy1mb3ItdGVzdHM="
 SKU = "TRI5"
@@ -99,7 +100,7 @@ async def furnish(dsn: str, sellers: Sequence[Seller]) -> None:
         await connection.execute("insert into prices values ('standard', $1, $2)", SKU, PRICE)
         for seller in sellers:
             await _add_seller(connection, seller)
-        await connection.execute("update routing_policy set revision = revision + 1")
+        await connection.execute(PUBLISH)
     finally:
         await connection.close()
 

@@ -59,7 +59,8 @@ async def put_products(
         brands = {brand for _, brand in await reference.prefixes(connection)}
         _require_known(products, lambda row: row.brand, brands, "brand", checks)
         checks.done()
-        before = {row.sku: row for row in await reference.products(connection)}
+        skus = [each.row.sku for each in products]
+        before = {row.sku: row for row in await reference.products_of(connection, skus)}
         wanted = {
             each.row.sku: replace(
                 each.row, enabled=each.row.sku not in before or before[each.row.sku].enabled
@@ -68,7 +69,8 @@ async def put_products(
         }
         news = _news(before, wanted)
         await catalogue.put_products(connection, list(news.values()))
-        await _publish(connection, by, "products.put", before, news, _product, reason)
+        if await _tell(connection, by, "products.put", before, news, _product, reason):
+            await catalogue.publish_goods(connection)
     return Tally(len(products), len(news))
 
 
@@ -87,7 +89,7 @@ async def set_on_sale(
     checks.done()
     async with acting(pool) as connection:
         await catalogue.lock(connection)
-        before = {row.sku: row for row in await reference.products(connection)}
+        before = {row.sku: row for row in await reference.products_of(connection, [sku])}
         if sku not in before:
             raise NotFound(
                 "not-found", f"There is no product {sku}; `jalur products list` has all."
@@ -95,7 +97,8 @@ async def set_on_sale(
         news = _news(before, {sku: replace(before[sku], enabled=on_sale)})
         await catalogue.put_products(connection, list(news.values()))
         action = "product.enabled" if on_sale else "product.disabled"
-        await _publish(connection, by, action, before, news, _product, reason, f"product:{sku}")
+        if await _tell(connection, by, action, before, news, _product, reason, f"product:{sku}"):
+            await catalogue.publish_goods(connection)
     return bool(news)
 
 
@@ -114,13 +117,15 @@ async def put_prices(
     checks.done()
     async with acting(pool) as connection:
         await catalogue.lock(connection)
-        skus = {row.sku for row in await reference.products(connection)}
-        _require_known(prices, lambda row: row.sku, skus, "sku", checks)
+        skus = {each.row.sku for each in prices}
+        known = {row.sku for row in await reference.products_of(connection, skus)}
+        _require_known(prices, lambda row: row.sku, known, "sku", checks)
         checks.done()
-        before = {_price_key(row): row for row in await reference.prices(connection)}
+        before = {_price_key(row): row for row in await reference.prices_of(connection, skus)}
         news = _news(before, {_price_key(each.row): each.row for each in prices})
         await catalogue.put_prices(connection, list(news.values()))
-        await _publish(connection, by, "prices.put", before, news, _price, reason)
+        if await _tell(connection, by, "prices.put", before, news, _price, reason):
+            await catalogue.publish_goods(connection)
     return Tally(len(prices), len(news))
 
 
@@ -186,9 +191,10 @@ async def _put_pairs(
         before = {row[0]: row for row in await table.read(connection)}
         news = _news(before, {each.row[0]: each.row for each in pairs})
         await table.put(connection, list(news.values()))
-        await _publish(
+        if await _tell(
             connection, by, table.action, before, news, lambda row: {table.column: row[1]}, reason
-        )
+        ):
+            await catalogue.publish(connection)
     return Tally(len(pairs), len(news))
 
 
@@ -259,7 +265,7 @@ def _news(before: Mapping[str, Row], wanted: Mapping[str, Row]) -> dict[str, Row
     return {key: row for key, row in wanted.items() if before.get(key) != row}
 
 
-async def _publish(
+async def _tell(
     connection: Connection,
     by: Operator,
     action: str,
@@ -268,10 +274,10 @@ async def _publish(
     document: Callable[[Row], Document],
     reason: str,
     subject: str = "catalogue",
-) -> None:
-    """Record what is new and have every process take it up; nothing, where nothing is."""
+) -> bool:
+    """Record what is new. Returns whether anything is, so that it is to be published."""
     if not news:
-        return
+        return False
     await by.record(
         connection,
         action,
@@ -280,7 +286,7 @@ async def _publish(
         after={key: document(row) for key, row in news.items()},
         reason=reason,
     )
-    await catalogue.publish(connection)
+    return True
 
 
 def _price_key(row: PriceRow) -> str:

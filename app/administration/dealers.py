@@ -5,7 +5,6 @@ leave it so is refused, with what lacks. Whatever is done to a dealer, checks of
 and its callbacks go on.
 """
 
-import asyncio
 import json
 import re
 import secrets
@@ -17,18 +16,12 @@ from urllib.parse import urlsplit
 from app.administration.acting import acting
 from app.administration.checks import Checks
 from app.administration.operator import Operator, Scope
-from app.errors import Conflict, NotFound, Unprocessable
-from app.lifecycle.route import (
-    DealerLimits,
-    compile_trade,
-    credentials_context,
-    open_credentials,
-)
+from app.errors import ConfigurationError, Conflict, NotFound, Unprocessable
+from app.lifecycle.trade import DealerLimits, access_to, credentials_context, open_credentials
 from app.sealing import CannotOpen, Sealer
 from app.storage import catalogue, reference
 from app.storage.pool import Connection, Pool
 from app.storage.reference import DealerRow
-from routing.table import BadTable
 
 DEFAULT_CONCURRENCY = 32
 DEFAULT_TIMEOUT_SECONDS = 30.0
@@ -121,8 +114,8 @@ async def add(
         if any(each.dealer_id == new.dealer_id for each in rows):
             raise Conflict("dealer-exists", f"There is a dealer {new.dealer_id} already.")
         _require_the_shops_key(rows, limits.sealer)
+        _require_usable(row, limits)
         await catalogue.put_dealers(connection, [row])
-        await _require_usable(connection, row.dealer_id, limits)
         after = {**_document(row), "credentials": sorted(credentials)}
         await by.record(connection, "dealer.added", _subject(row), after=after, reason=reason)
         await catalogue.publish(connection)
@@ -145,8 +138,8 @@ async def change(
             return Changed(before, changed=False)
         if after.credentials_sealed != before.credentials_sealed and not edit.replace_credentials:
             _require_the_shops_key(rows, limits.sealer)
+        _require_usable(after, limits)
         await catalogue.put_dealers(connection, [after])
-        await _require_usable(connection, dealer_id, limits)
         await _record(connection, by, "dealer.changed", before, after, reason)
         await catalogue.publish(connection)
     return Changed(after, changed=True)
@@ -338,22 +331,16 @@ def _opens(row: DealerRow, sealer: Sealer) -> bool:
     return True
 
 
-async def _require_usable(connection: Connection, dealer_id: str, limits: DealerLimits) -> None:
-    """Compile the table as it would be. Raises Unprocessable where that fails or drops the dealer.
-
-    A dealer's row decides over itself and its routes only, so no other one can be dropped by it.
-    """
-    rows = await reference.read(connection)
+def _require_usable(row: DealerRow, limits: DealerLimits) -> None:
+    """Raise Unprocessable where the dealer could not be called."""
     try:
-        trade = await asyncio.to_thread(compile_trade, rows, limits)
-    except BadTable as error:
-        raise Unprocessable("dealer-refused", f"The table could not be compiled: {error}") from None
-    if dealer_id in trade.left_out:
-        faults = [fault for fault in trade.faults if fault.startswith(f"dealer {dealer_id}: ")]
+        access_to(row, limits)
+    except (CannotOpen, ConfigurationError) as fault:
         known = ", ".join(sorted(limits.dialects))
         raise Unprocessable(
-            "dealer-refused", f"{' '.join(faults)}. Nothing was changed; protocols are {known}."
-        )
+            "dealer-refused",
+            f"dealer {row.dealer_id}: {fault}. Nothing was changed; protocols are {known}.",
+        ) from None
 
 
 # ------------------------------------------------------------------ the record

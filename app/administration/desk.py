@@ -6,10 +6,7 @@ works on it at a lower priority, and what comes back is small. One sheet at a ti
 refused at once, whichever process it comes to.
 """
 
-import asyncio
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -18,11 +15,12 @@ from typing import Any, cast
 from app import errors
 from app.administration.operator import Operator
 from app.administration.plans import Wanted
+from app.children import run_child
 from app.errors import Conflict, DatabaseUnavailable, FieldError, JalurError, Problem
 from app.storage.pool import PoolSettings
 from routing.sheet import Form
 
-_JOB = [sys.executable, "-P", "-m", "app.administration.desk_job"]
+_JOB = "app.administration.desk_job"
 BUSY = "table-busy"
 
 
@@ -84,33 +82,7 @@ class TableDesk:
         # The length tells a sheet that came whole from one whose sender died on the way.
         job = {**self._means, "errand": asdict(errand), "length": sum(map(len, sheet))}
         first = json.dumps(job, default=_plain).encode() + b"\n"
-        child = await asyncio.to_thread(_start)
-        try:
-            told = await asyncio.to_thread(_converse, child, [first, *sheet])
-        finally:
-            child.kill()
-        return _outcome(told, child.returncode)
-
-
-def _start() -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(  # noqa: S603 - this program itself
-        _JOB, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-
-
-def _converse(child: "subprocess.Popen[bytes]", pieces: Sequence[bytes]) -> bytes:
-    """Hand everything over, piece by piece, and wait for the answer. In a thread."""
-    with child:
-        if child.stdin is None or child.stdout is None:
-            raise RuntimeError("the child was started without pipes")
-        try:
-            for piece in pieces:
-                child.stdin.write(piece)
-            child.stdin.close()
-        except BrokenPipeError:
-            # It ended before it had read all; why, stands in its answer, if it gave one.
-            pass
-        return child.stdout.read()
+        return _outcome(*await run_child(_JOB, [first, *sheet]))
 
 
 def _outcome(told: bytes, status: int | None) -> dict[str, Any]:

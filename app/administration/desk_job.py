@@ -19,7 +19,7 @@ from app.administration import price_lists, routes, schedules
 from app.administration.operator import Operator, Scope
 from app.administration.plans import Sheet, Wanted
 from app.errors import Conflict, DatabaseUnavailable, JalurError, Problem
-from app.lifecycle.route import DealerLimits
+from app.lifecycle.trade import DealerLimits
 from app.sealing import Sealer
 from app.storage import drafts
 from app.storage.pool import DATABASE_ERRORS, Pool, PoolSettings, open_pool

@@ -8,12 +8,13 @@ from uuid import UUID
 from app.administration import resellers
 from app.administration.operator import Operator, Scope
 from app.errors import FieldError, NotFound, Unprocessable
-from app.lifecycle.route import Router, Trade
+from app.lifecycle.route import Router
+from app.lifecycle.trade import Trade
 from app.storage import order_references, orders
 from app.storage.pool import Pool
-from app.storage.reference import ProductRow
 from routing.choose import Decision, Inquiry, Verdict
 from routing.numbering import InvalidNumber, normalise
+from routing.table import Product
 
 STANDARD_TIER = "standard"
 
@@ -100,10 +101,10 @@ async def find_order(pool: Pool, by: Operator, reseller: str, ref_id: str) -> UU
 
 
 def _inquiry(trade: Trade, asked: Question) -> Inquiry:
-    product = trade.products.get(asked.sku)
+    product = trade.price_book.product(asked.sku)
     if product is None:
         raise _wrong("unknown-sku", "sku", "There is no such product, or it is switched off.")
-    price = trade.prices.get((asked.tier, asked.sku))
+    price = trade.price_book.price(asked.tier, asked.sku)
     if price is None:
         raise _wrong("invalid-request", "tier", "The product has no price for this tier.")
     if asked.number is not None:
@@ -119,7 +120,7 @@ def _inquiry(trade: Trade, asked: Question) -> Inquiry:
     )
 
 
-def _check_brand(trade: Trade, product: ProductRow, number: str) -> None:
+def _check_brand(trade: Trade, product: Product, number: str) -> None:
     try:
         brand = trade.brands.brand_of(normalise(number))
     except InvalidNumber as fault:

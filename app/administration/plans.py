@@ -8,7 +8,7 @@ this is for commands and for child processes (`desk.py`), not for a process that
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -23,11 +23,11 @@ from app.errors import (
     Problem,
     Unprocessable,
 )
-from app.lifecycle.route import compile_snapshot, largest_rise_percent
+from app.lifecycle.trade import compile_snapshot, largest_rise_percent
 from app.storage import drafts, reference
 from app.storage.drafts import Counts, Loss, Rise, TierEffect
 from app.storage.pool import DISCONNECTED, LOCKED, RETRIABLE, Connection, Pool
-from app.storage.reference import DealerRow, ProductRow, Reference, RouteRow
+from app.storage.reference import DealerRow, RouteRow
 from routing.sheet import Fault, Form, Known, SheetReader, route_id_of
 from routing.table import BadTable
 
@@ -335,10 +335,9 @@ async def _compile(connection: Connection, standing: _Standing) -> None:
     routes = await drafts.samples(connection, _MOST_SAMPLES)
     skus = {row.sku for row in routes}
     # Routes of products that are switched off are kept for the day when they are not.
-    sold = [replace(each, enabled=True) for each in await _products(connection, skus)]
-    rows = Reference(standing.revision, standing.policy, standing.dealers, sold, [], routes, [], [])
+    sold = await reference.products_of(connection, skus)
     try:
-        snapshot = compile_snapshot(rows, {row.dealer_id for row in standing.dealers})
+        snapshot = compile_snapshot(standing.dealers, sold, routes, standing.policy)
     except BadTable as error:
         raise Unprocessable(
             "invalid-table", f"The table would not compile: {error}. The one in force stays."
@@ -350,10 +349,6 @@ async def _compile(connection: Connection, standing: _Standing) -> None:
             f"The table would leave out routes such as {first.route_id}: {first.fault}. The one in "
             "force stays.",
         )
-
-
-async def _products(connection: Connection, skus: set[str]) -> list[ProductRow]:
-    return [row for row in await reference.products(connection) if row.sku in skus]
 
 
 async def _weigh(connection: Connection, dealer_id: str | None, now: datetime) -> Effect:

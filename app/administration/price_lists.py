@@ -15,7 +15,7 @@ from app.administration.plans import Progress, Sheet, Wanted, unwatched
 from app.administration.routes import Act, Applied
 from app.administration.routes import apply as apply_sheet
 from app.errors import ConfigurationError, Conflict, Unavailable
-from app.lifecycle.route import DealerAccess, DealerLimits, access_to
+from app.lifecycle.trade import DealerAccess, DealerLimits, access_to
 from app.outbound.client import OutboundClient, TransportFailure
 from app.sealing import CannotOpen
 from app.storage import reference

@@ -248,7 +248,7 @@ async def _write(
     await _keep_what_stood(connection, by, planned.revision, before)
     await drafts.write(connection)
     after = await _copy(connection)
-    revision = await catalogue.publish(connection)
+    revision = await catalogue.publish_goods(connection)
     version = await table_versions.keep(
         connection,
         NewVersion(

@@ -22,7 +22,7 @@ from app.administration.operator import Operator
 from app.cli.terminal import Json, Reason, act, look, read_file, tell
 from app.errors import ConfigurationError
 from app.lifecycle.execute import Lease
-from app.lifecycle.route import DealerLimits
+from app.lifecycle.trade import DealerLimits
 from app.sealing import Sealer
 from app.settings import read_settings
 from app.storage import reference

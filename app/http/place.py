@@ -30,7 +30,7 @@ from app.http.answers import json_answer
 from app.http.api import Api
 from app.http.order_answers import order_answer
 from app.lifecycle.accept import Accepted, OutOfFunds, ReferenceTaken, Replayed, Submission
-from app.lifecycle.route import Trade
+from app.lifecycle.trade import Trade
 from app.storage import order_references, order_views
 from app.storage.api_keys import KeyHolder
 from app.storage.orders import NewOrder
@@ -162,8 +162,8 @@ def _pick(api: Api, caller: KeyHolder, wanted: Wanted, number: str, now: datetim
 
 
 def _inquiry(trade: Trade, tier: str, wanted: Wanted, number: str) -> Inquiry:
-    product = trade.products.get(wanted.sku)
-    price = trade.prices.get((tier, wanted.sku))
+    product = trade.price_book.product(wanted.sku)
+    price = trade.price_book.price(tier, wanted.sku)
     if product is None or price is None:
         raise _wrong("unknown-sku", "sku", "There is no such product for you.")
     brand = trade.brands.brand_of(number)

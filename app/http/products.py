@@ -1,6 +1,7 @@
 """What a reseller can order, at its own prices, out of the table in force."""
 
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -9,8 +10,8 @@ from app.errors import FieldError, Unprocessable
 from app.http.answers import list_answer
 from app.http.api import Api, Caller, Parts
 from app.http.pages import Cursor, Limit, cut, read_text, text_cursor
-from app.storage.reference import ProductRow
 from routing.choose import Inquiry
+from routing.table import Product
 from schemas.products import ProductList
 
 routes = APIRouter(prefix="/v1/products", tags=["products"])
@@ -33,28 +34,18 @@ async def list_products(
         wrong = FieldError("region", "There is no such region.")
         raise Unprocessable("unknown-region", wrong.message, errors=[wrong])
     after = (read_text(_KIND, cursor) or b"").decode(errors="replace")
-    skus = sorted(
-        sku for sku in trade.products if sku > after and (caller.tier, sku) in trade.prices
-    )
-    page, has_more = cut(skus, limit)
-    now = datetime.now(UTC)
+    book, now = trade.price_book, datetime.now(UTC)
+    page, has_more = cut(list(islice(book.on_sale(caller.tier, after), limit + 1)), limit)
     data = [
-        _document(
-            api,
-            trade.products[sku],
-            trade.prices[caller.tier, sku],
-            tier=caller.tier,
-            cluster=cluster,
-            now=now,
-        )
-        for sku in page
+        _document(api, product, price, tier=caller.tier, cluster=cluster, now=now)
+        for product, price in page
     ]
-    next_cursor = text_cursor(_KIND, page[-1].encode()) if has_more else None
+    next_cursor = text_cursor(_KIND, page[-1][0].sku.encode()) if has_more else None
     return list_answer(data, next_cursor, has_more=has_more)
 
 
 def _document(
-    api: Api, product: ProductRow, price: int, *, tier: str, cluster: str | None, now: datetime
+    api: Api, product: Product, price: int, *, tier: str, cluster: str | None, now: datetime
 ) -> dict[str, object]:
     inquiry = Inquiry(product.sku, product.brand, cluster, price, tier=tier, kind=product.kind)
     decision = api.router.choose(inquiry, now)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from app.lifecycle.route import DealerAccess
+from app.lifecycle.trade import DealerAccess
 from app.metrics import Metrics
 from app.outbound.client import OutboundClient, TransportFailure
 from dealers.contract import Answer, Outcome, Report, Request

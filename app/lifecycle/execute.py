@@ -19,8 +19,9 @@ from uuid_utils.compat import uuid7
 from app.errors import DatabaseUnavailable, Overloaded
 from app.lifecycle.call import DealerCalls, Kind, boottime_seconds
 from app.lifecycle.handover import Handover
-from app.lifecycle.route import DealerAccess, Router
+from app.lifecycle.route import Router
 from app.lifecycle.settle import Settler, Withdrawal
+from app.lifecycle.trade import DealerAccess
 from app.references import dealer_reference
 from app.storage import attempts, ready
 from app.storage.attempts import NewAttempt

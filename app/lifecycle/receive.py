@@ -14,8 +14,9 @@ import structlog
 from uuid_utils.compat import uuid7
 
 from app.errors import DatabaseUnavailable, Forbidden, NotFound, Overloaded, Unavailable
-from app.lifecycle.route import DealerAccess, Router
+from app.lifecycle.route import Router
 from app.lifecycle.settle import Settler
+from app.lifecycle.trade import DealerAccess
 from app.metrics import Metrics
 from app.references import lane_of_reference
 from app.storage import attempts, callbacks, reviews

@@ -14,8 +14,9 @@ from uuid_utils.compat import uuid7
 from app.errors import DatabaseUnavailable, Overloaded
 from app.lifecycle.call import DealerCalls, Kind, boottime_seconds
 from app.lifecycle.execute import Lease
-from app.lifecycle.route import DealerAccess, Router
+from app.lifecycle.route import Router
 from app.lifecycle.settle import Settler, too_old_to_resend
+from app.lifecycle.trade import DealerAccess
 from app.storage import attempts
 from app.storage.attempts import DueAttempt
 from app.storage.pool import DATABASE_ERRORS, Pool

@@ -5,81 +5,28 @@ One `Router` a process holds what was compiled from the newest revision of the r
 """
 
 import asyncio
-import json
-import math
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 
 from app.errors import ConfigurationError
+from app.lifecycle.goods import MOST_ROWS_HERE, newer_goods
 from app.lifecycle.tally import Tally
+from app.lifecycle.trade import DealerLimits, Trade, make_trade
 from app.sealing import Sealer
 from app.storage import purchase_hours, reference
 from app.storage.pool import Pool
 from app.storage.purchase_hours import HOUR, Bought, Waiting
-from app.storage.reference import DealerRow, ProductRow, Reference, RouteRow
-from dealers.contract import Account, Capabilities
-from dealers.registry import Dialect, load
+from dealers.registry import load
 from routing.choose import Decision, Inquiry, Live, choose, route_of, standing_offer
 from routing.health import Breaker, BreakerRules, BreakerState
 from routing.monopoly import Market, ShareRow, Shares
-from routing.numbering import BrandTable
 from routing.quality import Outcome, Quality, QualityBook
 from routing.reasons import Reason
-from routing.snapshot import Snapshot, compile_table
-from routing.table import (
-    WIB,
-    BadTable,
-    Condition,
-    Dealer,
-    Policy,
-    Product,
-    QualityRules,
-    Route,
-    Strategy,
-    read_hours,
-)
+from routing.table import WIB, Condition, Policy, Route
 
 _QUALITY_SECONDS = 1.0
 """How long a look at the dealers' quality serves."""
-
-DEFAULT_LARGEST_RISE_PERCENT = 20
-_LARGEST_RISE = "largest_rise_percent"
-_OVERRIDES = {
-    "check_interval_seconds": "min_check_interval_seconds",
-    "absent_after_seconds": "absent_after_seconds",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class DealerAccess:
-    """All that calling a dealer needs: its row, our account there, its protocol."""
-
-    row: DealerRow
-    account: Account
-    dialect: Dialect
-    capabilities: Capabilities
-    """The protocol's own, with what this dealer's options state otherwise."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trade:
-    """Everything compiled from one revision of the reference tables."""
-
-    revision: int
-    snapshot: Snapshot
-    brands: BrandTable
-    clusters: Mapping[str, str]
-    """Region to cluster."""
-    products: Mapping[str, ProductRow]
-    prices: Mapping[tuple[str, str], int]
-    """(tier, SKU) to rupiah."""
-    dealers: Mapping[str, DealerAccess]
-    left_out: frozenset[str]
-    """Dealers that cannot be called as they are configured; their orders go elsewhere."""
-    faults: tuple[str, ...]
-    """Dealers and routes that were left out, a sentence each."""
 
 
 class Router:
@@ -97,6 +44,8 @@ class Router:
         self._breaker_rules = breaker_rules or BreakerRules()
         self._breakers: dict[str, Breaker] = {}
         self._trade: Trade | None = None
+        self.goods_wanted = 0
+        """The goods' newest revision when last looked; those in force may be older for a while."""
         self.shares = Shares(Policy().window_days)
         self.tally = Tally()
         self._sold: Counter[str] = Counter()
@@ -117,18 +66,23 @@ class Router:
         """Whether there is a table in force."""
         return self._trade is not None
 
-    async def refresh(self, pool: Pool) -> bool:
-        """Take up a newer revision, if there is one. Returns whether there was.
+    async def refresh(self, pool: Pool, most_rows: int = MOST_ROWS_HERE) -> bool:
+        """Take up newer terms and newer goods, if there are any. Returns whether there were.
 
-        The compiling runs off the event loop. A revision that cannot be compiled raises BadTable
-        and the one in force stays.
+        Goods of at most `most_rows` rows are compiled here, in a thread; larger ones are taken once
+        they were compiled, and those in force serve until then. What cannot be compiled raises
+        BadTable, and what is in force stays.
         """
+        held = self._trade
         async with pool.acquire() as connection:
-            revision = await reference.revision(connection)
-            if self._trade is not None and revision == self._trade.revision:
+            seen = await reference.revisions(connection)
+            self.goods_wanted = seen.goods
+            newer = await newer_goods(connection, held and held.goods, seen.goods, most_rows)
+            goods = newer or (held and held.goods)
+            if goods is None or (newer is None and held and held.revision == seen.revision):
                 return False
-            rows = await reference.load(connection)
-        self._trade = await asyncio.to_thread(compile_trade, rows, self.limits)
+            terms = await reference.terms(connection)
+        self._trade = await asyncio.to_thread(make_trade, terms, goods, self.limits)
         self._seen_quality.clear()  # it goes by the dealers' numbers in the table
         return True
 
@@ -207,7 +161,7 @@ class Router:
         self, dealer_id: str, sku: str, before: Outcome | None, after: Outcome | None, at: datetime
     ) -> None:
         """What became of an attempt sent at `at`, and what it was counted as until now."""
-        product = self.trade.products.get(sku)
+        product = self.trade.price_book.product(sku)
         if product is None or before is after:
             return
         if before is not None:
@@ -217,7 +171,7 @@ class Router:
 
     def kind_of(self, sku: str) -> str:
         """A product's kind; empty for one that is off sale."""
-        product = self.trade.products.get(sku)
+        product = self.trade.price_book.product(sku)
         return "" if product is None else product.kind
 
     def _live(self, kind: str, now: datetime) -> Live:
@@ -309,183 +263,6 @@ def _day_of(moment: datetime) -> date:
     return moment.astimezone(WIB).date()
 
 
-# ------------------------------------------------------------------ compiling a revision
-
-
-@dataclass(frozen=True, slots=True)
-class DealerLimits:
-    """What a dealer must fit to be called at all."""
-
-    dialects: Mapping[str, Dialect]
-    sealer: Sealer
-    longest_call_seconds: float
-
-
-def compile_trade(rows: Reference, limits: DealerLimits) -> Trade:
-    """Compile reference rows. Raises BadTable for rows that contradict each other.
-
-    A dealer that cannot be called is left out with its faults; the others stay.
-    """
-    faults: list[str] = []
-    access = _dealers(rows.dealers, limits, faults)
-    snapshot = compile_snapshot(rows, access)
-    try:
-        brands = BrandTable(rows.prefixes)
-    except ValueError as error:
-        raise BadTable(str(error)) from error
-    faults += [f"route {each.route_id}: {each.fault}" for each in snapshot.refused]
-    return Trade(
-        rows.revision,
-        snapshot,
-        brands,
-        dict(rows.regions),
-        {row.sku: row for row in rows.products},
-        {(row.tier, row.sku): row.price for row in rows.prices},
-        access,
-        frozenset(row.dealer_id for row in rows.dealers if row.dealer_id not in access),
-        tuple(faults),
-    )
-
-
-def compile_snapshot(rows: Reference, dealers: Container[str]) -> Snapshot:
-    """Compile the routing table; dealers that are not among `dealers` are left out.
-
-    Raises BadTable.
-    """
-    try:
-        return compile_table(
-            [_dealer(row) for row in rows.dealers if row.dealer_id in dealers],
-            [
-                Product(row.sku, row.name, row.brand, row.kind, row.denomination)
-                for row in rows.products
-            ],
-            [_route(row) for row in rows.routes],
-            _policy(rows.policy),
-        )
-    except BadTable:
-        raise
-    except (TypeError, ValueError, AttributeError) as error:
-        raise BadTable(f"{type(error).__name__}: {error}") from error
-
-
-def _dealers(
-    rows: list[DealerRow], limits: DealerLimits, faults: list[str]
-) -> dict[str, DealerAccess]:
-    access: dict[str, DealerAccess] = {}
-    for row in rows:
-        try:
-            access[row.dealer_id] = access_to(row, limits)
-        except Exception as error:  # noqa: BLE001 - one dealer's settings leave out that dealer only
-            faults.append(f"dealer {row.dealer_id}: {error}")
-    return access
-
-
-def access_to(row: DealerRow, limits: DealerLimits) -> DealerAccess:
-    """All that calling a dealer needs. Raises ConfigurationError naming every fault."""
-    dialect = limits.dialects.get(row.protocol)
-    if dialect is None:
-        raise ConfigurationError(f"no protocol is called {row.protocol}")
-    account = _account(row, limits.sealer)
-    faults = dialect.validate(account)
-    seconds = row.timeout_seconds + row.connect_timeout_seconds
-    if seconds > limits.longest_call_seconds:
-        faults.append(
-            f"its time-outs add up to {seconds:g} s; at most "
-            f"{limits.longest_call_seconds:g} s, half of "
-            "the lease, keep two processes from buying the same order"
-        )
-    if faults:
-        raise ConfigurationError("; ".join(faults))
-    return DealerAccess(row, account, dialect, _capabilities(dialect, account))
-
-
-def credentials_context(dealer_id: str) -> bytes:
-    """What a dealer's sealed credentials are bound to."""
-    return b"dealer-credentials:" + dealer_id.encode()
-
-
-def open_credentials(row: DealerRow, sealer: Sealer) -> dict[str, str]:
-    """Our account at a dealer, by name. Raises CannotOpen."""
-    return json.loads(sealer.open(row.credentials_sealed, credentials_context(row.dealer_id)))
-
-
-def _account(row: DealerRow, sealer: Sealer) -> Account:
-    credentials = open_credentials(row, sealer)
-    options = {str(name): str(value) for name, value in json.loads(row.options).items()}
-    return Account(row.dealer_id, row.base_url, credentials, options)
-
-
-def _capabilities(dialect: Dialect, account: Account) -> Capabilities:
-    stated = {
-        field: _seconds(option, account.options[option])
-        for option, field in _OVERRIDES.items()
-        if option in account.options
-    }
-    return replace(dialect.capabilities, **stated) if stated else dialect.capabilities
-
-
-def _seconds(option: str, text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise ConfigurationError(f"option {option} must be a number of seconds, not {text}")
-    return seconds
-
-
-def _dealer(row: DealerRow) -> Dealer:
-    return Dealer(row.dealer_id, row.owner_group, row.enabled, row.drained, row.muted_until)
-
-
-def _route(row: RouteRow) -> Route:
-    return Route(
-        row.route_id,
-        row.sku,
-        row.cluster,
-        row.dealer_id,
-        row.dealer_sku,
-        row.cost,
-        Condition(
-            row.enabled,
-            read_hours(row.hours),
-            row.valid_from,
-            row.valid_until,
-            row.daily_quota,
-            row.repeat_limit,
-            row.weight,
-        ),
-    )
-
-
 def _is_valid(condition: Condition, now: datetime) -> bool:
     starts, ends = condition.valid_from, condition.valid_until
     return (starts is None or starts <= now) and (ends is None or now < ends)
-
-
-def largest_rise_percent(policy: str) -> float:
-    """By how much a cost may rise in one change without a yes, of the stored policy.
-
-    Raises BadTable.
-    """
-    percent = json.loads(policy).get(_LARGEST_RISE, DEFAULT_LARGEST_RISE_PERCENT)
-    if not isinstance(percent, int | float) or not 0 <= percent < math.inf:
-        raise BadTable(f"{_LARGEST_RISE} must be a number from 0 on, not {percent!r}")
-    return float(percent)
-
-
-def _policy(text: str) -> Policy:
-    """The policy as it is stored: JSON with the names of `Policy`. Raises ValueError, TypeError."""
-    largest_rise_percent(text)
-    stated = json.loads(text)
-    # For changing the table, not for choosing from it.
-    stated.pop(_LARGEST_RISE, None)
-    declared = stated.pop("declared_monopolies", [])
-    margins = stated.pop("margins", [])
-    strategies = stated.pop("strategies", {})
-    return Policy(
-        **stated | {"quality": QualityRules(**stated.pop("quality", {}))},
-        declared_monopolies=frozenset((brand, area, group) for brand, area, group in declared),
-        margins={(tier, kind): rupiah for tier, kind, rupiah in margins},
-        strategies={kind: Strategy(name) for kind, name in strategies.items()},
-    )

@@ -1,7 +1,7 @@
 """The reference tables, written: dealers, products, prices, routes, prefixes, regions.
 
-Every function replaces rows of the same key. `publish` ends a change: it raises the revision, and
-each process takes up the new table. Call it in the same transaction.
+Every function replaces rows of the same key. `publish` or `publish_goods` ends a change: it raises
+the revision, and each process takes the change up. Call it in the same transaction.
 """
 
 from collections.abc import Sequence
@@ -17,9 +17,19 @@ async def lock(connection: Connection) -> None:
 
 
 async def publish(connection: Connection) -> int:
-    """Make the changes of this transaction the new revision. Returns its number."""
+    """Make this transaction's changes of the terms the new revision. Returns its number."""
     return await connection.fetchval(
         "update routing_policy set revision = revision + 1 returning revision"
+    )
+
+
+async def publish_goods(connection: Connection) -> int:
+    """As `publish`, after changes of products, prices or routes: they are compiled anew."""
+    return await connection.fetchval(
+        """
+        update routing_policy set revision = revision + 1, goods_revision = revision + 1
+        returning revision
+        """
     )
 
 

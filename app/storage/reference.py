@@ -1,13 +1,26 @@
-"""The reference tables, read whole: dealers, products, prices, routes, prefixes, regions, policy.
+"""The reference tables, read: the terms (dealers, prefixes, regions, policy) and the goods.
 
-They are small and the same everywhere; every change of them raises `routing_policy.revision`, and
-each process then reads them again. Their rows are written by `app/storage/catalogue.py`.
+Every change of them raises `routing_policy.revision`, and each process takes it up. The terms are
+small and read whole. The goods, which are products, prices and routes, may be a million rows: a
+change of theirs raises `goods_revision` too, and they are compiled once for all processes
+(`app/storage/compiled_goods.py`). The rows are written by `app/storage/catalogue.py`.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from app.storage.pool import Connection
+
+_ROWS_A_STEP = 20_000
+_PRODUCTS = "select sku, name, brand, kind, denomination, enabled from products"
+_PRICES = "select tier, sku, price from prices"
+_ROUTES = """
+    select route_id, sku, cluster, dealer_id, dealer_sku, cost, enabled, hours, valid_from,
+           valid_until, daily_quota, repeat_limit, weight
+    from routes
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +87,44 @@ class RouteRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
-    """All reference rows of one revision. `policy` is JSON text."""
+class Terms:
+    """What is traded on, of one revision. `policy` is JSON text."""
 
     revision: int
     policy: str
     dealers: list[DealerRow]
-    products: list[ProductRow]
-    prices: list[PriceRow]
-    routes: list[RouteRow]
     prefixes: list[tuple[str, str]]
     regions: list[tuple[str, str]]
 
 
+@dataclass(frozen=True, slots=True)
+class GoodsRows:
+    """What is bought and sold, of one `goods_revision`; of products only those on sale."""
+
+    revision: int
+    products: list[ProductRow]
+    prices: list[PriceRow]
+    routes: list[RouteRow]
+
+
+class Revisions(NamedTuple):
+    """The numbers that changes raise: every one, and those of the goods."""
+
+    revision: int
+    goods: int
+
+
 async def revision(connection: Connection) -> int:
     """The number that every change of the reference tables raises."""
-    return await connection.fetchval("select revision from routing_policy")
+    return (await revisions(connection)).revision
+
+
+async def revisions(connection: Connection) -> Revisions:
+    """The revision in force, and the one that last changed the goods."""
+    row = await connection.fetchrow("select revision, goods_revision from routing_policy")
+    if row is None:
+        raise RuntimeError("the routing policy row is missing: run `jalur migrate`")
+    return Revisions(*row)
 
 
 async def skus(connection: Connection) -> frozenset[str]:
@@ -97,25 +132,49 @@ async def skus(connection: Connection) -> frozenset[str]:
     return frozenset(row[0] for row in await connection.fetch("select sku from products"))
 
 
-async def load(connection: Connection) -> Reference:
-    """Read every reference table in one consistent snapshot."""
+async def terms(connection: Connection) -> Terms:
+    """Read the terms in one consistent snapshot."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        return await read(connection)
+        in_force, text = await policy(connection)
+        return Terms(
+            in_force,
+            text,
+            await dealers(connection),
+            await prefixes(connection),
+            await regions(connection),
+        )
 
 
-async def read(connection: Connection) -> Reference:
-    """Read every reference table as this transaction sees it; of products only those on sale."""
-    in_force, text = await policy(connection)
-    return Reference(
-        in_force,
-        text,
-        await dealers(connection),
-        [product for product in await products(connection) if product.enabled],
-        await prices(connection),
-        await _routes(connection),
-        await prefixes(connection),
-        await regions(connection),
+async def goods_fit_in(connection: Connection, most_rows: int) -> bool:
+    """Whether there are at most so many routes, products and prices in all."""
+    counted = await connection.fetchval(
+        """
+        select count(*) from (
+            (select from routes limit $1) union all (select from products limit $1)
+            union all (select from prices limit $1)
+        ) as rows
+        """,
+        most_rows + 1,
     )
+    return counted <= most_rows
+
+
+async def goods(connection: Connection) -> GoodsRows:
+    """Read the goods in one consistent snapshot, some at a time."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        # Whole tables are read faster as they lie than along an index.
+        await connection.execute("set local enable_seqscan = on")
+        return GoodsRows(
+            (await revisions(connection)).goods,
+            [
+                ProductRow(*row)
+                async for row in connection.cursor(
+                    _PRODUCTS + " where enabled", prefetch=_ROWS_A_STEP
+                )
+            ],
+            [PriceRow(*row) async for row in connection.cursor(_PRICES, prefetch=_ROWS_A_STEP)],
+            [RouteRow(*row) async for row in connection.cursor(_ROUTES, prefetch=_ROWS_A_STEP)],
+        )
 
 
 async def policy(connection: Connection) -> tuple[int, str]:
@@ -141,16 +200,36 @@ async def dealers(connection: Connection) -> list[DealerRow]:
 
 async def products(connection: Connection) -> list[ProductRow]:
     """Every product by SKU, those off sale too."""
-    rows = await connection.fetch(
-        "select sku, name, brand, kind, denomination, enabled from products order by sku"
-    )
+    return [ProductRow(*row) for row in await connection.fetch(_PRODUCTS + " order by sku")]
+
+
+async def products_of(connection: Connection, skus: Collection[str]) -> list[ProductRow]:
+    """The products of these SKUs, those off sale too, in no order."""
+    rows = await connection.fetch(_PRODUCTS + " where sku = any($1)", list(skus))
     return [ProductRow(*row) for row in rows]
+
+
+async def products_after(connection: Connection, sku: str, most: int) -> list[ProductRow]:
+    """The products behind a SKU, by SKU, those off sale too."""
+    query = _PRODUCTS + " where sku > $1 order by sku limit $2"
+    return [ProductRow(*row) for row in await connection.fetch(query, sku, most)]
 
 
 async def prices(connection: Connection) -> list[PriceRow]:
     """Every price, by tier and SKU."""
-    rows = await connection.fetch("select tier, sku, price from prices order by tier, sku")
-    return [PriceRow(*row) for row in rows]
+    return [PriceRow(*row) for row in await connection.fetch(_PRICES + " order by tier, sku")]
+
+
+async def prices_of(connection: Connection, skus: Collection[str]) -> list[PriceRow]:
+    """What every tier pays for the products of these SKUs, in no order."""
+    query = _PRICES + " where sku = any($1)"
+    return [PriceRow(*row) for row in await connection.fetch(query, list(skus))]
+
+
+async def prices_after(connection: Connection, tier: str, sku: str, most: int) -> list[PriceRow]:
+    """The prices behind one of a tier for a SKU, by tier and SKU."""
+    query = _PRICES + " where (tier, sku) > ($1, $2) order by tier, sku limit $3"
+    return [PriceRow(*row) for row in await connection.fetch(query, tier, sku, most)]
 
 
 async def prefixes(connection: Connection) -> list[tuple[str, str]]:
@@ -167,23 +246,5 @@ async def regions(connection: Connection) -> list[tuple[str, str]]:
 
 async def routes_of(connection: Connection, dealer_id: str) -> list[RouteRow]:
     """Every route of a dealer."""
-    rows = await connection.fetch(
-        """
-        select route_id, sku, cluster, dealer_id, dealer_sku, cost, enabled, hours, valid_from,
-               valid_until, daily_quota, repeat_limit, weight
-        from routes where dealer_id = $1
-        """,
-        dealer_id,
-    )
-    return [RouteRow(*row) for row in rows]
-
-
-async def _routes(connection: Connection) -> list[RouteRow]:
-    rows = await connection.fetch(
-        """
-        select route_id, sku, cluster, dealer_id, dealer_sku, cost, enabled, hours, valid_from,
-               valid_until, daily_quota, repeat_limit, weight
-        from routes
-        """
-    )
+    rows = await connection.fetch(_ROUTES + " where dealer_id = $1", dealer_id)
     return [RouteRow(*row) for row in rows]

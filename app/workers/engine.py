@@ -31,6 +31,7 @@ from app.storage.deliveries import DueDelivery
 from app.storage.hints import Hints, Topic
 from app.storage.lanes import lane_groups
 from app.storage.pool import Pool, PoolSettings, open_pool
+from app.workers.compiler import Compiler
 from app.workers.gauges import Gauges
 from app.workers.loop import Loop, Rhythm
 from app.workers.share_exchange import ExchangeSettings, ShareExchange, Why
@@ -41,6 +42,7 @@ log = structlog.get_logger()
 _EXPIRY_SECONDS = 0.1
 _CLOSING_SECONDS = 10.0
 _SHARES_SECONDS = 25.0
+_COMPILING_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,10 @@ class Engine:
         self.desk = TableDesk(
             settings.database, settings.secret_keys, settings.lease.longest_call_seconds
         )
-        self.upkeep = Upkeep(pool, self.router, self.receiver, self.desk, metrics, random.random)
+        compiler = Compiler(pool, settings.database, time.monotonic)
+        self.upkeep = Upkeep(
+            pool, self.router, self.receiver, self.desk, compiler, metrics, random.random
+        )
         self.exchange = ShareExchange(
             pool,
             self.router,
@@ -246,12 +251,25 @@ async def start_engine(settings: EngineSettings, metrics: Metrics) -> Engine:
     engine = Engine(settings, pool, metrics)
     try:
         await engine.upkeep.look_at_installation()
-        await engine.upkeep.take_up_table()
+        await _take_up_table(engine)
         await _count_shares(engine.exchange)
     except BaseException:
         await engine.close()
         raise
     return engine
+
+
+async def _take_up_table(engine: Engine) -> None:
+    """Take up the table in force; where it is large and was never compiled, once that is done."""
+    await engine.upkeep.take_up_table()
+    if not engine.router.loaded:
+        log.info("goods.compiling", next="nothing: a large table takes half a minute, once")
+    while not engine.router.loaded:
+        await engine.upkeep.compile_goods()
+        await engine.upkeep.take_up_table()
+        if not engine.router.loaded:
+            # Another process compiles them.
+            await asyncio.sleep(_COMPILING_SECONDS)
 
 
 async def _count_shares(exchange: ShareExchange) -> None:

@@ -29,6 +29,7 @@ from app.storage import (
     statements,
 )
 from app.storage.pool import DATABASE_ERRORS, Pool
+from app.workers.compiler import Compiler
 from routing.table import BadTable
 
 log = structlog.get_logger()
@@ -53,6 +54,7 @@ class Upkeep:
         router: Router,
         receiver: Receiver,
         desk: TableDesk,
+        compiler: Compiler,
         metrics: Metrics,
         random_fraction: Callable[[], float],
     ) -> None:
@@ -60,6 +62,7 @@ class Upkeep:
         self._router = router
         self._receiver = receiver
         self._desk = desk
+        self._compiler = compiler
         self._metrics = metrics
         self._random_fraction = random_fraction
         self._held = False
@@ -79,6 +82,7 @@ class Upkeep:
             group.create_task(self._every(_PERIOD_SECONDS, duties))
             # By itself: a large sheet takes the better part of a minute.
             group.create_task(self._every(_PERIOD_SECONDS, {"scheduled": self.apply_scheduled}))
+            group.create_task(self._every(_PERIOD_SECONDS, {"compile": self.compile_goods}))
             group.create_task(self._seldom(_STATE_SECONDS, "state", self._measure_state))
             group.create_task(self._seldom(_WALLETS_SECONDS, "wallets", self._add_up_wallets))
 
@@ -98,7 +102,19 @@ class Upkeep:
         """Take up a newer routing table, and say what had to be left out of it."""
         if await self._router.refresh(self._pool):
             trade = self._router.trade
-            log.info("table.taken", version=trade.snapshot.version, faults=list(trade.faults))
+            log.info(
+                "table.taken",
+                version=trade.snapshot.version,
+                revision=trade.revision,
+                faults=list(trade.faults),
+                **trade.goods.report.document(),
+            )
+
+    async def compile_goods(self) -> None:
+        """Compile goods that are too large for any process to compile beside its orders."""
+        done = await self._compiler.keep_up()
+        if done is not None:
+            log.info("goods.compiled", **done)
 
     async def apply_scheduled(self) -> None:
         """Apply a routing table whose moment has come, if no other process is at it."""

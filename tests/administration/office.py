@@ -6,7 +6,7 @@ from typing import Any
 from app.administration.dealers import NewDealer
 from app.administration.operator import Operator, Scope
 from app.administration.sheets import Placed
-from app.lifecycle.route import DealerLimits
+from app.lifecycle.trade import DealerLimits
 from app.sealing import Sealer
 from app.storage import audit, reference
 from app.storage.audit import Act

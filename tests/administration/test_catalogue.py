@@ -1,6 +1,7 @@
 """The catalogue: lists put in place whole, published once, told once."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import pytest
 
@@ -15,9 +16,28 @@ from routing.numbering import INDONESIAN_PREFIXES
 from tests.administration.office import BY, TRI5, TRI10, acts, only, price, revision
 
 
-async def read(pool: Pool) -> reference.Reference:
+class Stands(NamedTuple):
+    """What the reference tables hold."""
+
+    revision: int
+    goods_revision: int
+    products: list[ProductRow]
+    prices: list[PriceRow]
+    prefixes: list[tuple[str, str]]
+    regions: list[tuple[str, str]]
+
+
+async def read(pool: Pool) -> Stands:
     async with pool.acquire() as connection:
-        return await reference.load(connection)
+        terms, goods = await reference.terms(connection), await reference.goods(connection)
+    return Stands(
+        terms.revision,
+        goods.revision,
+        sorted(goods.products, key=lambda row: row.sku),
+        sorted(goods.prices, key=lambda row: (row.tier, row.sku)),
+        terms.prefixes,
+        terms.regions,
+    )
 
 
 async def test_an_empty_database_knows_the_indonesian_numbers(pool: Pool):

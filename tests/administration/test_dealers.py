@@ -10,7 +10,8 @@ from app.administration import dealers
 from app.administration.dealers import Edit, callback_path
 from app.administration.operator import Scope
 from app.errors import Conflict, Forbidden, NotFound, Unprocessable
-from app.lifecycle.route import DealerLimits, Router, open_credentials
+from app.lifecycle.route import Router
+from app.lifecycle.trade import DealerLimits, open_credentials
 from app.sealing import Sealer, generate_key
 from app.storage.pool import Pool
 from app.storage.reference import DealerRow

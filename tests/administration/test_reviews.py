@@ -27,6 +27,7 @@ from app.storage import statements
 from app.words import Said, Source
 from dealers.contract import Fault
 from dealers.contract import Outcome as Heard
+from tests.publishing import PUBLISH
 from tests.shops import (
     ALFA,
     BRAVO,
@@ -177,7 +178,7 @@ async def test_line_tells_what_really_became_of_the_order(shop: Shop):
     """No dealer is left, so the failure that asks for another ends the order."""
     purchase = await in_review(shop)
     await shop.execute("update routes set enabled = false")
-    await shop.execute("update routing_policy set revision = revision + 1")
+    await shop.execute(PUBLISH)
     await shop.engine.upkeep.take_up_table()
     await decide(shop, purchase, Said.FAILED)
     (line,) = await lines(shop)

@@ -19,8 +19,9 @@ from app.http.server import Api, ApiLimits, build_app
 from app.lifecycle.accept import Acceptor
 from app.lifecycle.deliver import Deliverer, Persistence
 from app.lifecycle.receive import Receiver
-from app.lifecycle.route import Router, credentials_context
+from app.lifecycle.route import Router
 from app.lifecycle.settle import Patience, Settler
+from app.lifecycle.trade import credentials_context
 from app.metrics import Metrics
 from app.outbound.addresses import AddressPolicy
 from app.outbound.endpoints import EndpointClients
@@ -34,6 +35,7 @@ from app.storage.pool import Connection, Pool, PoolSettings
 from app.storage.resellers import NewReseller
 from app.words import Source, Word
 from dealers.contract import Outcome, ReferenceRules, Report
+from tests.publishing import PUBLISH
 from tests.shops import OPERATOR
 
 TELKOMSEL = "081234567800"
@@ -166,7 +168,7 @@ async def stock(owner: Connection, sealer: Sealer) -> None:
             dealer_id,
             cost,
         )
-    await owner.execute("update routing_policy set revision = revision + 1")
+    await owner.execute(PUBLISH)
 
 
 @asynccontextmanager

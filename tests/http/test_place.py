@@ -12,6 +12,7 @@ from app.storage.pool import Pool
 from routing.monopoly import Market
 from tests.http.problems import assert_problem
 from tests.http.shop import TELKOMSEL, XL, Customer, Shop, open_shop
+from tests.publishing import PUBLISH
 
 GOOD = {"ref_id": "r-1", "sku": "TSEL10", "customer_number": TELKOMSEL}
 
@@ -117,7 +118,7 @@ async def test_a_replay_is_answered_whatever_became_of_the_table(
     shop: Shop, customer: Customer, change: str
 ) -> None:
     placed = await customer.order(region="surabaya")
-    await shop.owner.execute(f"{change}; update routing_policy set revision = revision + 1")
+    await shop.owner.execute(f"{change}; {PUBLISH}")
     await shop.api.router.refresh(shop.api.pool)
     again = await customer.order(region="surabaya")
     assert (again.status_code, again.json()["id"]) == (200, placed.json()["id"])

@@ -20,6 +20,7 @@ from dealers.contract import Outcome
 from tests.lifecycle.counters import Asked, Reply, always, asked, counter, cut, forever
 from tests.outbound.peers import Peer
 from tests.proxies import dropping_proxy
+from tests.publishing import PUBLISH
 from tests.shops import (
     ALFA,
     BRAVO,
@@ -254,7 +255,7 @@ async def test_order_of_a_dealer_that_is_down_goes_to_another(shop: Shop):
 async def test_order_waits_a_little_where_no_dealer_may_serve_now(shop: Shop):
     await shop.order()
     await shop.execute("update dealers set drained = true")
-    await shop.execute("update routing_policy set revision = revision + 1")
+    await shop.execute(PUBLISH)
     await shop.engine.router.refresh(shop.engine.pool)
     assert await shop.claim() == []
     assert await shop.value("select not_before > now() from ready")
@@ -273,7 +274,7 @@ async def test_expired_order_is_given_up_unsent(shop: Shop):
 async def test_order_of_a_dealer_left_out_of_the_table_goes_to_another(shop: Shop):
     await shop.order()
     await shop.execute("update dealers set protocol = 'gone' where dealer_id = 'alfa'")
-    await shop.execute("update routing_policy set revision = revision + 1")
+    await shop.execute(PUBLISH)
     await shop.engine.router.refresh(shop.engine.pool)
     await shop.claim()
     assert await shop.waiting() == [(1, "bravo")]

@@ -7,6 +7,7 @@ import asyncpg
 from app.workers.engine import Engine
 from routing.choose import Inquiry
 from routing.reasons import Reason
+from tests.publishing import PUBLISH
 from tests.shops import ALFA, BRAVO, PRICE, SKU, Shop, engine_on, enrol, furnish
 
 INQUIRY = Inquiry(SKU, "tri", None, PRICE)
@@ -16,7 +17,7 @@ async def furnish_with_a_quota_of_one(dsn: str) -> None:
     await furnish(dsn, [ALFA, BRAVO])
     connection = await asyncpg.connect(dsn)
     await connection.execute("update routes set daily_quota = 1 where dealer_id = 'alfa'")
-    await connection.execute("update routing_policy set revision = revision + 1")
+    await connection.execute(PUBLISH)
     await connection.close()
 
 

@@ -15,6 +15,7 @@ from app.words import Source
 from dealers.contract import Fault, Outcome
 from tests.lifecycle.counters import Asked, Reply, always, asked, counter, cut
 from tests.outbound.peers import Peer
+from tests.publishing import PUBLISH
 from tests.shops import (
     ALFA,
     BRAVO,
@@ -196,7 +197,7 @@ async def test_dealer_that_is_gone_leaves_its_purchases_to_people(shop: Shop):
     purchase = await lost(shop)
     await shop.execute("update attempts set sent_at = now() - interval '1 day'")
     await shop.execute("update dealers set protocol = 'gone' where dealer_id = 'alfa'")
-    await shop.execute("update routing_policy set revision = revision + 1")
+    await shop.execute(PUBLISH)
     await shop.engine.router.refresh(shop.engine.pool)
     await ask(shop)
     assert await shop.states(purchase.order_id) == ["unknown"]
@@ -235,7 +236,7 @@ async def test_check_keeps_the_first_price_limit_when_prices_change(database_dsn
     async with shop_at(database_dsn, pending, DELTA) as (shop, alfa):
         await send(shop.engine, await shop.bought())
         await shop.execute("update routes set cost = 5900, dealer_sku = 'OTHER'")
-        await shop.execute("update routing_policy set revision = revision + 1")
+        await shop.execute(PUBLISH)
         await shop.engine.router.refresh(shop.engine.pool)
         await ask(shop)
         first, second = asked(alfa)

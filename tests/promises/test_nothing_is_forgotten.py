@@ -12,6 +12,7 @@ from app.words import Attempt, AttemptState, Order, OrderStatus, Source, Terms, 
 from dealers.contract import Capabilities, Outcome, Recovery, Report
 from routing.choose import Inquiry
 from routing.monopoly import Market
+from tests.publishing import PUBLISH
 from tests.shops import PRICE, SKU, Owner, Seller, Shop, engine_on, enrol, furnish, send, submission
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -32,7 +33,7 @@ async def test_order_waiting_at_a_dealer_that_is_not_configured_any_more_goes_el
 ) -> None:
     await shop.order()
     await owner.execute("update dealers set protocol = 'vanished' where dealer_id = 'alfa'")
-    await owner.execute("update routing_policy set revision = revision + 1")
+    await owner.execute(PUBLISH)
     await shop.engine.router.refresh(shop.engine.pool)
     claimed = [purchase for _ in range(3) for purchase in await shop.claim()]
     assert [purchase.access.row.dealer_id for purchase in claimed] == ["bravo"]

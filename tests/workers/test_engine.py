@@ -17,6 +17,7 @@ from app.workers.engine import EngineSettings, start_engine
 from tests.lifecycle.counters import Asked, Reply, always, asked, counter
 from tests.lifecycle.test_deliver import read, receiver
 from tests.outbound.peers import Peer
+from tests.publishing import PUBLISH
 from tests.shops import (
     ALFA,
     LOOPBACK,
@@ -128,7 +129,7 @@ async def test_stopping_hands_a_purchase_over_that_takes_too_long(database_dsn: 
 async def test_new_table_is_taken_up_without_a_restart(database_dsn: str):
     async with working(database_dsn, always(Asked.sukses)) as (shop, _):
         await shop.execute("update routes set cost = 5500")
-        await shop.execute("update routing_policy set revision = revision + 1")
+        await shop.execute(PUBLISH)
         await until(partial(_taken_up, shop, 3))
         await shop.order()
         await becomes(shop, "select count(*) = 1 from attempts")

@@ -21,6 +21,7 @@ from app.storage.pool import Pool
 from app.storage.share_stream import News, Position, open_stream
 from app.workers.share_exchange import ExchangeSettings, ShareExchange
 from routing.monopoly import GroupTotal, Market, ShareRow
+from tests.publishing import PUBLISH
 from tests.shops import ALFA, BRAVO, SECRET_KEY, furnish, until
 from tests.test_metrics import samples
 
@@ -266,6 +267,6 @@ async def test_changed_owner_groups_have_the_shares_counted_anew(shop: Pool):
             await connection.execute(
                 "update dealers set owner_group = 'new' where dealer_id = 'alfa'"
             )
-            await connection.execute("update routing_policy set revision = revision + 1")
+            await connection.execute(PUBLISH)
         await one.router.refresh(shop)
         await becomes(lambda: one.rebuilds("groups"))

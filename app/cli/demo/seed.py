@@ -11,7 +11,7 @@ from uuid import UUID
 
 from app.administration.money import deposit
 from app.administration.operator import Operator
-from app.lifecycle.route import credentials_context
+from app.lifecycle.trade import credentials_context
 from app.sealing import Sealer
 from app.storage import api_keys, catalogue, resellers
 from app.storage.api_keys import GeneratedKey
@@ -150,7 +150,7 @@ async def seed_catalogue(
             ],
         )
         await catalogue.put_routes(connection, _routes(shop))
-        await catalogue.publish(connection)
+        await catalogue.publish_goods(connection)
 
 
 def _dealer_row(

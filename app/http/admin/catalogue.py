@@ -56,9 +56,10 @@ async def list_products(
     api: Parts, by: AnyOperator, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
     """All products by SKU, those off sale too."""
+    after = _after("catalogue", cursor)
     async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
-        rows = await reference.products(connection)
-    return _page("catalogue", rows, lambda row: row.sku, CatalogueProduct, cursor, limit)
+        rows = await reference.products_after(connection, after, limit + 1)
+    return _page("catalogue", rows, lambda row: row.sku, CatalogueProduct, limit)
 
 
 @routes.post(
@@ -110,29 +111,24 @@ async def list_prices(
     api: Parts, by: AnyOperator, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
     """All prices, by tier and SKU."""
+    tier, _, sku = _after("prices", cursor).partition(" ")
     async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
-        rows = await reference.prices(connection)
-    return _page("prices", rows, lambda row: f"{row.tier} {row.sku}", Price, cursor, limit)
+        rows = await reference.prices_after(connection, tier, sku, limit + 1)
+    return _page("prices", rows, lambda row: f"{row.tier} {row.sku}", Price, limit)
 
 
 def _tally(tally: Tally) -> Response:
     return json_answer(PutLines.of(tally))
 
 
+def _after(kind: str, cursor: str | None) -> str:
+    """The key that a page begins behind. No key has a NUL, and PostgreSQL takes none."""
+    return (read_text(kind, cursor) or b"").decode(errors="replace").replace("\0", "")
+
+
 def _page(
-    kind: str,
-    rows: Sequence[Row],
-    key: Callable[[Row], str],
-    shown: type[Shown],
-    cursor: str | None,
-    limit: int,
+    kind: str, rows: Sequence[Row], key: Callable[[Row], str], shown: type[Shown], limit: int
 ) -> Response:
-    """A page of a table that is small enough to be read whole."""
-    after = read_text(kind, cursor)
-    behind = sorted(
-        (row for row in rows if after is None or key(row).encode() > after),
-        key=lambda row: key(row).encode(),
-    )
-    page, has_more = cut(behind, limit)
+    page, has_more = cut(rows, limit)
     next_cursor = text_cursor(kind, key(page[-1]).encode()) if has_more else None
     return list_answer([shown.of(row) for row in page], next_cursor, has_more=has_more)

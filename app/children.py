@@ -1,0 +1,44 @@
+"""Processes of this program that do one thing beside a serving one: started, fed, listened to."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Sequence
+
+
+async def run_child(module: str, pieces: Sequence[bytes]) -> tuple[bytes, int | None]:
+    """Run a module as a process, with `pieces` as its input. Returns what it printed, its status.
+
+    Without the event loop's own processes, which fork a large process slowly. Cancelled, it kills
+    the child.
+    """
+    child = await asyncio.to_thread(_start, module)
+    try:
+        told = await asyncio.to_thread(_converse, child, pieces)
+    finally:
+        child.kill()
+    return told, child.returncode
+
+
+def _start(module: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(  # noqa: S603 - this program itself
+        [sys.executable, "-P", "-m", module],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def _converse(child: "subprocess.Popen[bytes]", pieces: Sequence[bytes]) -> bytes:
+    """Hand everything over, piece by piece, and wait for the answer. In a thread."""
+    with child:
+        if child.stdin is None or child.stdout is None:
+            raise RuntimeError("the child was started without pipes")
+        try:
+            for piece in pieces:
+                child.stdin.write(piece)
+            child.stdin.close()
+        except BrokenPipeError:
+            # It ended before it had read all; why, stands in its answer, if it gave one.
+            pass
+        return child.stdout.read()

@@ -1,0 +1,179 @@
+"""The goods: dealers' routes and the price book, compiled from one revision of their tables.
+
+Small goods are compiled by each process for itself. Large ones, which take seconds of a processor,
+are compiled by a process of its own for all (`app/workers/compile_job.py`) and kept in PostgreSQL,
+from where each process takes them.
+"""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+from app.storage import compiled_goods, reference
+from app.storage.compiled_goods import Header
+from app.storage.pool import Connection
+from app.storage.reference import GoodsRows, ProductRow, RouteRow
+from routing.blocks import Content
+from routing.compare import Changes, product_changes, route_changes
+from routing.image import Image, compile_routes
+from routing.price_book import Price, PriceBook, compile_prices
+from routing.table import NO_CONDITION, BadTable, Condition, Product, Route, read_hours
+
+_Row = TypeVar("_Row")
+
+MOST_ROWS_HERE = 2_000
+"""Goods with more rows are not compiled beside orders: this many take some 20 ms of a thread."""
+_MOST_REFUSED_TOLD = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was compiled, and how it differs from the goods that were compiled before."""
+
+    routes: int
+    route_changes: Changes
+    products: int
+    product_changes: Changes
+    refused: Mapping[str, int]
+    """Routes that were left out, by why."""
+    first_refused: Mapping[str, str]
+    """The first few of them, by route, with why."""
+
+    def document(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    def faults(self) -> list[str]:
+        """A sentence for each route left out; for all that are not named here, one together."""
+        told = [f"route {route_id}: {fault}" for route_id, fault in self.first_refused.items()]
+        more = sum(self.refused.values()) - len(told)
+        return [*told, f"{more} more routes"] if more else told
+
+
+@dataclass(frozen=True, slots=True)
+class Goods:
+    """Compiled goods as they are used. `revision` is that of their tables."""
+
+    revision: int
+    image: Image
+    price_book: PriceBook
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Compiled goods as they are kept."""
+
+    routes: Content
+    prices: Content
+
+
+# ------------------------------------------------------------------ taking
+
+
+async def newer_goods(
+    connection: Connection, held: Goods | None, wanted: int, most_rows: int
+) -> Goods | None:
+    """Goods newer than those held: of the revision wanted, or else the newest there are.
+
+    None where there are no newer ones, or not yet. Raises BadTable.
+    """
+    if held is not None and held.revision >= wanted:
+        return None
+    header = await compiled_goods.newest(connection)
+    is_wanted = header is not None and header.goods_revision >= wanted
+    if not is_wanted and await reference.goods_fit_in(connection, most_rows):
+        rows = await reference.goods(connection)
+        goods, _ = await asyncio.to_thread(compile_goods, rows, held)
+        return goods
+    if header is None or (held is not None and header.goods_revision <= held.revision):
+        return None
+    return await kept_goods(connection, header)
+
+
+async def kept_goods(connection: Connection, header: Header) -> Goods | None:
+    """The goods that are kept; None where others have taken their place meanwhile.
+
+    Raises BadTable where they are not what was compiled.
+    """
+    found = await compiled_goods.read(connection, header)
+    if found is None:
+        return None
+    return await asyncio.to_thread(_open, header, Blocks(*found))
+
+
+def _open(header: Header, blocks: Blocks) -> Goods:
+    report = json.loads(header.report)
+    for name in ("route_changes", "product_changes"):
+        report[name] = Changes(**report[name])
+    image = Image(blocks.routes, header.routes_checksum)
+    price_book = PriceBook(blocks.prices, header.prices_checksum)
+    return Goods(header.goods_revision, image, price_book, Report(**report))
+
+
+# ------------------------------------------------------------------ compiling
+
+
+def compile_goods(rows: GoodsRows, before: Goods | None) -> tuple[Goods, Blocks]:
+    """Compile rows and tell what that changes. Raises BadTable for rows that contradict each other.
+
+    Takes the rows out of `rows` as it goes: a million of them are a gigabyte.
+    """
+    products = [product_of(row) for row in rows.products]
+    routes = [route_from(row) for row in _taken(rows.routes)]
+    dealers = {route.dealer_id for route in routes}
+    compiled = compile_routes(routes, dealers, [product.sku for product in products])
+    prices = compile_prices(
+        products, (Price(row.tier, row.sku, row.price) for row in _taken(rows.prices))
+    )
+    image, price_book = Image(compiled.content), PriceBook(prices)
+    report = Report(
+        len(image),
+        route_changes(before and before.image, image),
+        len(price_book),
+        product_changes(before and before.price_book, price_book),
+        dict(Counter(each.fault.value for each in compiled.refused)),
+        {each.route_id: each.fault.value for each in compiled.refused[:_MOST_REFUSED_TOLD]},
+    )
+    return Goods(rows.revision, image, price_book, report), Blocks(compiled.content, prices)
+
+
+def product_of(row: ProductRow) -> Product:
+    """A product as routing knows it."""
+    return Product(row.sku, row.name, row.brand, row.kind, row.denomination)
+
+
+def route_from(row: RouteRow) -> Route:
+    """A dealer's offer as routing knows it. Raises BadTable for hours that are none."""
+    try:
+        hours = read_hours(row.hours)
+    except ValueError as error:
+        raise BadTable(f"route {row.route_id}: its hours are no hours: {error}") from error
+    condition = Condition(
+        row.enabled,
+        hours,
+        row.valid_from,
+        row.valid_until,
+        row.daily_quota,
+        row.repeat_limit,
+        row.weight,
+    )
+    # Most have none: one object stands for all of those.
+    return Route(
+        row.route_id,
+        row.sku,
+        row.cluster,
+        row.dealer_id,
+        row.dealer_sku,
+        row.cost,
+        NO_CONDITION if condition == NO_CONDITION else condition,
+    )
+
+
+def _taken(rows: list[_Row]) -> Iterator[_Row]:
+    """Rows, given up one by one."""
+    while rows:
+        yield rows.pop()

@@ -1,0 +1,219 @@
+"""The trade: what orders are taken and bought on, made from one look at the reference tables.
+
+The goods come compiled (`goods.py`); the dealers with our accounts there, the numbers, the regions
+and the policy are few and put around them at once, whenever one of them changes.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from app.errors import ConfigurationError
+from app.lifecycle.goods import Goods, product_of, route_from
+from app.sealing import Sealer
+from app.storage.reference import DealerRow, ProductRow, RouteRow, Terms
+from dealers.contract import Account, Capabilities
+from dealers.registry import Dialect
+from routing.numbering import BrandTable
+from routing.price_book import PriceBook
+from routing.snapshot import Snapshot, compile_table, snapshot_of
+from routing.table import BadTable, Dealer, Policy, QualityRules, Strategy
+
+DEFAULT_LARGEST_RISE_PERCENT = 20
+_LARGEST_RISE = "largest_rise_percent"
+_OVERRIDES = {
+    "check_interval_seconds": "min_check_interval_seconds",
+    "absent_after_seconds": "absent_after_seconds",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DealerAccess:
+    """All that calling a dealer needs: its row, our account there, its protocol."""
+
+    row: DealerRow
+    account: Account
+    dialect: Dialect
+    capabilities: Capabilities
+    """The protocol's own, with what this dealer's options state otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """Everything in force. `revision` is that of the terms; the goods have their own."""
+
+    revision: int
+    goods: Goods
+    snapshot: Snapshot
+    brands: BrandTable
+    clusters: Mapping[str, str]
+    """Region to cluster."""
+    dealers: Mapping[str, DealerAccess]
+    left_out: frozenset[str]
+    """Dealers that cannot be called as they are configured; their orders go elsewhere."""
+    faults: tuple[str, ...]
+    """Dealers and routes that were left out: a sentence each, one for those beyond the first."""
+
+    @property
+    def price_book(self) -> PriceBook:
+        """What resellers can order and what each tier pays."""
+        return self.goods.price_book
+
+
+@dataclass(frozen=True, slots=True)
+class DealerLimits:
+    """What a dealer must fit to be called at all."""
+
+    dialects: Mapping[str, Dialect]
+    sealer: Sealer
+    longest_call_seconds: float
+
+
+def make_trade(terms: Terms, goods: Goods, limits: DealerLimits) -> Trade:
+    """Put terms around goods. Raises BadTable for terms that contradict each other or the goods.
+
+    A dealer that cannot be called is left out with its faults; the others stay.
+    """
+    faults: list[str] = []
+    access = _accesses(terms.dealers, limits, faults)
+    left_out = frozenset(row.dealer_id for row in terms.dealers if row.dealer_id not in access)
+    try:
+        dealers = [_dealer(row, usable=row.dealer_id in access) for row in terms.dealers]
+        snapshot = snapshot_of(goods.image, dealers, read_policy(terms.policy))
+        brands = BrandTable(terms.prefixes)
+    except BadTable:
+        raise
+    except (TypeError, ValueError, AttributeError) as error:
+        raise BadTable(f"{type(error).__name__}: {error}") from error
+    return Trade(
+        terms.revision,
+        goods,
+        snapshot,
+        brands,
+        dict(terms.regions),
+        access,
+        left_out,
+        (*faults, *goods.report.faults()),
+    )
+
+
+def compile_snapshot(
+    dealers: Iterable[DealerRow],
+    products: Iterable[ProductRow],
+    routes: Iterable[RouteRow],
+    policy: str,
+) -> Snapshot:
+    """Compile a routing table that is not in force, its dealers taken to be usable.
+
+    Raises BadTable.
+    """
+    try:
+        return compile_table(
+            [_dealer(row, usable=True) for row in dealers],
+            map(product_of, products),
+            map(route_from, routes),
+            read_policy(policy),
+        )
+    except BadTable:
+        raise
+    except (TypeError, ValueError, AttributeError) as error:
+        raise BadTable(f"{type(error).__name__}: {error}") from error
+
+
+def _accesses(
+    rows: Iterable[DealerRow], limits: DealerLimits, faults: list[str]
+) -> dict[str, DealerAccess]:
+    access: dict[str, DealerAccess] = {}
+    for row in rows:
+        try:
+            access[row.dealer_id] = access_to(row, limits)
+        except Exception as error:  # noqa: BLE001 - one dealer's settings leave out that dealer only
+            faults.append(f"dealer {row.dealer_id}: {error}")
+    return access
+
+
+def access_to(row: DealerRow, limits: DealerLimits) -> DealerAccess:
+    """All that calling a dealer needs. Raises ConfigurationError naming every fault."""
+    dialect = limits.dialects.get(row.protocol)
+    if dialect is None:
+        raise ConfigurationError(f"no protocol is called {row.protocol}")
+    account = _account(row, limits.sealer)
+    faults = dialect.validate(account)
+    seconds = row.timeout_seconds + row.connect_timeout_seconds
+    if seconds > limits.longest_call_seconds:
+        faults.append(
+            f"its time-outs add up to {seconds:g} s; at most "
+            f"{limits.longest_call_seconds:g} s, half of "
+            "the lease, keep two processes from buying the same order"
+        )
+    if faults:
+        raise ConfigurationError("; ".join(faults))
+    return DealerAccess(row, account, dialect, _capabilities(dialect, account))
+
+
+def credentials_context(dealer_id: str) -> bytes:
+    """What a dealer's sealed credentials are bound to."""
+    return b"dealer-credentials:" + dealer_id.encode()
+
+
+def open_credentials(row: DealerRow, sealer: Sealer) -> dict[str, str]:
+    """Our account at a dealer, by name. Raises CannotOpen."""
+    return json.loads(sealer.open(row.credentials_sealed, credentials_context(row.dealer_id)))
+
+
+def _account(row: DealerRow, sealer: Sealer) -> Account:
+    credentials = open_credentials(row, sealer)
+    options = {str(name): str(value) for name, value in json.loads(row.options).items()}
+    return Account(row.dealer_id, row.base_url, credentials, options)
+
+
+def _capabilities(dialect: Dialect, account: Account) -> Capabilities:
+    stated = {
+        field: _seconds(option, account.options[option])
+        for option, field in _OVERRIDES.items()
+        if option in account.options
+    }
+    return replace(dialect.capabilities, **stated) if stated else dialect.capabilities
+
+
+def _seconds(option: str, text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise ConfigurationError(f"option {option} must be a number of seconds, not {text}")
+    return seconds
+
+
+def _dealer(row: DealerRow, *, usable: bool) -> Dealer:
+    return Dealer(row.dealer_id, row.owner_group, row.enabled, row.drained, row.muted_until, usable)
+
+
+def largest_rise_percent(policy: str) -> float:
+    """By how much a cost may rise in one change without a yes, of the stored policy.
+
+    Raises BadTable.
+    """
+    percent = json.loads(policy).get(_LARGEST_RISE, DEFAULT_LARGEST_RISE_PERCENT)
+    if not isinstance(percent, int | float) or not 0 <= percent < math.inf:
+        raise BadTable(f"{_LARGEST_RISE} must be a number from 0 on, not {percent!r}")
+    return float(percent)
+
+
+def read_policy(text: str) -> Policy:
+    """The policy as it is stored: JSON with the names of `Policy`. Raises ValueError, TypeError."""
+    largest_rise_percent(text)
+    stated = json.loads(text)
+    # For changing the table, not for choosing from it.
+    stated.pop(_LARGEST_RISE, None)
+    declared = stated.pop("declared_monopolies", [])
+    margins = stated.pop("margins", [])
+    strategies = stated.pop("strategies", {})
+    return Policy(
+        **stated | {"quality": QualityRules(**stated.pop("quality", {}))},
+        declared_monopolies=frozenset((brand, area, group) for brand, area, group in declared),
+        margins={(tier, kind): rupiah for tier, kind, rupiah in margins},
+        strategies={kind: Strategy(name) for kind, name in strategies.items()},
+    )

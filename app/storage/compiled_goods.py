@@ -1,0 +1,99 @@
+"""Goods that were compiled once for all processes: blocks of bytes, kept in pieces.
+
+    compiled_goods(goods_revision, compiled_at, routes_length, routes_checksum, prices_length,
+                   prices_checksum, report)
+    compiled_pieces(goods_revision, number, content)
+
+Neither is logged: after a crash they are empty, and the goods are compiled again.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from app.storage.pool import Connection
+from routing.blocks import Content
+
+_COMPILER = 0x6A616C75722D676F
+_PIECE_BYTES = 1 << 20
+_PIECES_A_STEP = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What there is to know of compiled goods before they are read. `report` is JSON text."""
+
+    goods_revision: int
+    routes_length: int
+    routes_checksum: str
+    prices_length: int
+    prices_checksum: str
+    report: str
+
+
+async def become_compiler(connection: Connection) -> bool:
+    """Become the only one who compiles, until the connection ends."""
+    return await connection.fetchval("select pg_try_advisory_lock($1)", _COMPILER)
+
+
+async def newest(connection: Connection) -> Header | None:
+    """The newest compiled goods, if there are any."""
+    row = await connection.fetchrow(
+        """
+        select goods_revision, routes_length, routes_checksum, prices_length, prices_checksum,
+               report
+        from compiled_goods order by goods_revision desc limit 1
+        """
+    )
+    return None if row is None else Header(*row)
+
+
+async def compiled_at(connection: Connection) -> datetime | None:
+    """When the newest were compiled."""
+    return await connection.fetchval("select max(compiled_at) from compiled_goods")
+
+
+async def read(connection: Connection, header: Header) -> tuple[bytearray, bytearray] | None:
+    """The blocks of routes and of prices; None where others have taken their place meanwhile."""
+    whole = bytearray(header.routes_length + header.prices_length)
+    place = 0
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        pieces = connection.cursor(
+            "select content from compiled_pieces where goods_revision = $1 order by number",
+            header.goods_revision,
+            prefetch=_PIECES_A_STEP,
+        )
+        async for (content,) in pieces:
+            whole[place : place + len(content)] = content
+            place += len(content)
+    if place != len(whole):
+        return None
+    prices = whole[header.routes_length :]
+    del whole[header.routes_length :]
+    return whole, prices
+
+
+async def keep(connection: Connection, header: Header, routes: Content, prices: Content) -> None:
+    """Keep compiled goods in place of all others."""
+    async with connection.transaction():
+        await connection.execute("delete from compiled_goods")
+        await connection.execute(
+            """
+            insert into compiled_goods (goods_revision, routes_length, routes_checksum,
+                                        prices_length, prices_checksum, report)
+            values ($1, $2, $3, $4, $5, $6::json)
+            """,
+            *(getattr(header, name) for name in Header.__slots__),
+        )
+        for number, content in enumerate(_pieces(routes + prices)):
+            await connection.execute(
+                "insert into compiled_pieces (goods_revision, number, content) values ($1, $2, $3)",
+                header.goods_revision,
+                number,
+                content,
+            )
+
+
+def _pieces(content: Content) -> Iterator[Content]:
+    for begin in range(0, len(content), _PIECE_BYTES):
+        yield content[begin : begin + _PIECE_BYTES]

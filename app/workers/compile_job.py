@@ -1,0 +1,74 @@
+"""What compiles large goods, in a process of its own: see `compiler.py`.
+
+It reads a line of JSON, how to reach the database, and prints one: what was compiled, nothing where
+another process is at it, the table's fault, or the error that came between.
+"""
+
+import asyncio
+import gc
+import json
+import os
+import sys
+import time
+from typing import Any
+
+from app.lifecycle.goods import compile_goods, kept_goods
+from app.storage import compiled_goods, reference
+from app.storage.compiled_goods import Header
+from app.storage.pool import Connection, PoolSettings, open_pool
+from routing.table import BadTable
+
+_NICENESS = 5
+"""Orders go first where processors are few."""
+
+
+async def _run(means: dict[str, Any]) -> dict[str, Any]:
+    pool = await open_pool(PoolSettings(means["dsn"], means["role"], max_size=2))
+    try:
+        async with pool.acquire() as connection:
+            if not await compiled_goods.become_compiler(connection):
+                return {}
+            return await _compile(connection)
+    finally:
+        pool.terminate()
+
+
+async def _compile(connection: Connection) -> dict[str, Any]:
+    started = time.monotonic()
+    header = await compiled_goods.newest(connection)
+    wanted = (await reference.revisions(connection)).goods
+    if header is not None and header.goods_revision >= wanted:
+        return {}
+    before = header and await kept_goods(connection, header)
+    rows = await reference.goods(connection)
+    goods, blocks = compile_goods(rows, before)
+    report = goods.report.document()
+    header = Header(
+        goods.revision,
+        len(blocks.routes),
+        goods.image.checksum,
+        len(blocks.prices),
+        goods.price_book.checksum,
+        json.dumps(report),
+    )
+    await compiled_goods.keep(connection, header, blocks.routes, blocks.prices)
+    seconds = round(time.monotonic() - started, 1)
+    return {"goods_revision": goods.revision, "seconds": seconds, **report}
+
+
+def main() -> None:
+    """Compile the goods in force."""
+    os.nice(_NICENESS)
+    # Rows come and go by the million and leave no cycles behind.
+    gc.disable()
+    try:
+        told = asyncio.run(_run(json.loads(sys.stdin.buffer.readline())))
+    except BadTable as fault:
+        told = {"fault": str(fault)}
+    except Exception as error:  # noqa: BLE001 - whatever it is, the caller must be told
+        told = {"error": f"{type(error).__name__}: {error}"}
+    sys.stdout.write(json.dumps(told) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""The price book: what resellers can order and what each tier of them pays, as one block of bytes.
+
+A shop may have a hundred thousand products in several tiers: they are read where they lie.
+
+The parts of the block (`routing/blocks.py`), whose head has the tiers:
+
+    skus      a line each, sorted
+    ends      u64 each product: where its text ends in `texts`
+    texts     JSON of name, brand, kind, denomination, one behind the other
+    prices    i64 each tier and product, tier by tier: rupiah, 0 where the tier cannot buy it
+"""
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Set
+from itertools import accumulate
+from operator import itemgetter
+from typing import NamedTuple
+
+import orjson
+
+from routing.blocks import (
+    Content,
+    checksum_of,
+    read_block,
+    read_index,
+    read_numbers,
+    write_block,
+    written_lines,
+    written_numbers,
+)
+from routing.table import BadTable, Product
+
+_MAGIC = b"jalur prices 1\n"
+
+
+class Price(NamedTuple):
+    """What resellers of a tier pay for a product, in rupiah."""
+
+    tier: str
+    sku: str
+    price_rupiah: int
+
+
+def compile_prices(products: Iterable[Product], prices: Iterable[Price]) -> bytes:
+    """Compile a price book. Prices of products that are not among them are left out.
+
+    Raises `BadTable`.
+    """
+    ordered = sorted(products, key=itemgetter(0))
+    skus = [product.sku for product in ordered]
+    numbers = {sku: number for number, sku in enumerate(skus)}
+    if len(numbers) < len(skus) or any("\n" in sku for sku in skus):
+        raise BadTable("a product appears more than once, or its SKU has a line end")
+    columns: dict[str, array[int]] = {}
+    for tier, sku, price_rupiah in prices:
+        number = numbers.get(sku)
+        if number is not None:
+            if tier not in columns:
+                columns[tier] = array("q", bytes(8 * len(skus)))
+            columns[tier][number] = price_rupiah
+    tiers = sorted(columns)
+    texts = [orjson.dumps(product[1:]) for product in ordered]
+    parts = {
+        "skus": written_lines(skus),
+        "ends": written_numbers(array("Q", accumulate(map(len, texts)))),
+        "texts": b"".join(texts),
+        "prices": b"".join(written_numbers(columns[tier]) for tier in tiers),
+    }
+    return write_block(_MAGIC, {"tiers": tiers}, parts)
+
+
+class PriceBook:
+    """A compiled price book, read where it lies. Never changes."""
+
+    __slots__ = ("_ends", "_numbers", "_prices", "_skus", "_texts", "_tiers", "checksum")
+
+    def __init__(self, content: Content, expected_checksum: str | None = None) -> None:
+        """Read a price book. Raises `BadTable` for bytes that are none, or not those expected."""
+        self.checksum = checksum_of(content, expected_checksum)
+        head, parts = read_block(_MAGIC, content)
+        self._ends = read_numbers(parts["ends"], "Q")
+        self._texts = parts["texts"]
+        count = len(self._ends)
+        self._numbers = read_index(parts["skus"], range(count))
+        self._skus = list(self._numbers)
+        self._prices = read_numbers(parts["prices"], "q")
+        self._tiers: Mapping[str, int] = {
+            tier: number * count for number, tier in enumerate(head["tiers"])
+        }
+
+    def __len__(self) -> int:
+        """How many products there are."""
+        return len(self._skus)
+
+    def product(self, sku: str) -> Product | None:
+        """A product on sale; None where there is none."""
+        number = self._numbers.get(sku)
+        return None if number is None else self._product(number)
+
+    def price(self, tier: str, sku: str) -> int | None:
+        """What a tier pays, in rupiah; None where it cannot buy the product."""
+        number, begins = self._numbers.get(sku), self._tiers.get(tier)
+        if number is None or begins is None:
+            return None
+        return self._prices[begins + number] or None
+
+    def on_sale(self, tier: str, after: str = "") -> Iterator[tuple[Product, int]]:
+        """What a tier can buy and what it pays, by SKU, from behind `after` on."""
+        begins = self._tiers.get(tier)
+        if begins is None:
+            return
+        for number in range(bisect_right(self._skus, after), len(self._skus)):
+            price_rupiah = self._prices[begins + number]
+            if price_rupiah:
+                yield self._product(number), price_rupiah
+
+    def _product(self, number: int) -> Product:
+        begins = self._ends[number - 1] if number else 0
+        text = self._texts[begins : self._ends[number]]
+        return Product(self._skus[number], *orjson.loads(text))
+
+    def skus(self) -> Set[str]:
+        """The SKUs of all products."""
+        return self._numbers.keys()
+
+    def tiers(self) -> Set[str]:
+        """The tiers that can buy anything."""
+        return self._tiers.keys()
