@@ -246,9 +246,11 @@ class Metrics:
         self._credit.set(credit_in_use)
         self._beyond_credit.set(beyond_credit)
 
-    def table(self, revision: int, faults: int) -> None:
-        """The routing table in force, and how much had to be left out of it."""
+    def table(self, revision: int, goods_revision: int, goods_wanted: int, faults: int) -> None:
+        """The routing table in force, the goods that are newest, and how much was left out."""
         self._revision.set(revision)
+        self._goods_revision.set(goods_revision)
+        self._goods_wanted.set(goods_wanted)
         self._faults.set(faults)
 
     def scheduled_table(self, result: str) -> None:
@@ -441,6 +443,12 @@ class Metrics:
         self._due = self._gauge("due_deliveries", "Webhooks that are due, counted up to 100001.")
         self._redis_up = self._rows("redis_up", "1 while Redis answers; absent without Redis.")
         self._revision = self._gauge("table_revision", "Revision of the routing table in force.")
+        self._goods_revision = self._gauge(
+            "goods_revision", "Revision of the products, prices and routes in force."
+        )
+        self._goods_wanted = self._gauge(
+            "goods_revision_wanted", "Their newest revision; above the one in force: being compiled."
+        )
         self._faults = self._gauge(
             "table_faults", "Dealers and routes that were left out of the routing table."
         )

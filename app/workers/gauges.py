@@ -68,7 +68,9 @@ class Gauges:
 
     def _look_at_dealers(self) -> None:
         trade = self._router.trade
-        self._metrics.table(trade.revision, len(trade.faults))
+        self._metrics.table(
+            trade.revision, trade.goods.revision, self._router.goods_wanted, len(trade.faults)
+        )
         self._metrics.breakers(self._router.breaker_states())
         self._metrics.in_flight(
             {

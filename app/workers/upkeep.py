@@ -106,6 +106,7 @@ class Upkeep:
                 "table.taken",
                 version=trade.snapshot.version,
                 revision=trade.revision,
+                goods_revision=trade.goods.revision,
                 faults=list(trade.faults),
                 **trade.goods.report.document(),
             )
