@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTHON ?=
 ARGS ?=
 
-.PHONY: help setup run check test prometheus rehearse lock schema throughput routing-bench python
+.PHONY: help setup run check test prometheus rehearse lock schema throughput routing-bench table-load python
 
 help: ## list these commands
 	sed -n 's/^\([a-z-]*\):.*## /  make \1 \t/p' Makefile | expand -t 22
@@ -72,6 +72,9 @@ throughput: setup ## the load test, about 6 minutes; ARGS="--quick" takes one
 
 routing-bench: setup ## how fast a dealer is chosen, about 3 minutes; ARGS="--quick" takes seconds
 	exec $(BIN)/python -m loadtests.routing_bench $(ARGS)
+
+table-load: setup ## a million-line sheet applied while orders flow, about 6 minutes
+	exec $(BIN)/python -m loadtests.table_load $(ARGS)
 
 python: ## print the Python that setup would use; PYTHON=/path/to/python3 chooses one
 	$(find_python)

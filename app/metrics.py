@@ -447,7 +447,8 @@ class Metrics:
             "goods_revision", "Revision of the products, prices and routes in force."
         )
         self._goods_wanted = self._gauge(
-            "goods_revision_wanted", "Their newest revision; above the one in force: being compiled."
+            "goods_revision_wanted",
+            "Their newest revision; until compiled, not in force.",
         )
         self._faults = self._gauge(
             "table_faults", "Dealers and routes that were left out of the routing table."

@@ -674,9 +674,6 @@ CREATE TRIGGER identity_changed AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON 
 
 CREATE TRIGGER identity_changed AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON public.resellers FOR EACH STATEMENT EXECUTE FUNCTION public.raise_identity_revision();
 
-ALTER TABLE ONLY public.compiled_pieces
-    ADD CONSTRAINT compiled_pieces_goods_revision_fkey FOREIGN KEY (goods_revision) REFERENCES public.compiled_goods(goods_revision) ON DELETE CASCADE;
-
 ALTER TABLE ONLY public.prices
     ADD CONSTRAINT prices_sku_fkey FOREIGN KEY (sku) REFERENCES public.products(sku);
 

@@ -70,6 +70,18 @@ def test_diff_apply_and_rollback_from_a_file(terminal: Terminal):
     assert (back["changed"], terminal.exported()) == (1, before)
 
 
+def test_status_tells_which_table_is_in_force(terminal: Terminal):
+    file = terminal.write(ALFAS, BRAVOS)
+    revision = terminal.ask("routes", "apply", file)["revision"]
+    told = terminal.ask("routes", "status")
+    assert (told["revision"], told["routes"], told["products"]) == (revision, 2, 1)
+    assert (told["compiling"], told["left_out"]) == (False, [])
+    assert (
+        f"revision {revision}: 2 routes of 1 products at 2 dealers"
+        in terminal.type("routes", "status").stdout
+    )
+
+
 WRONG: list[tuple[str, list[str], list[str], list[str]]] = [
     ("a missing column", [HEADER.replace(",cost", "")], [ALFAS], ["line 1.cost: this column is"]),
     ("a price as text", [HEADER], [ALFAS.replace("5000", "five")], ["line 2.cost: 'five' is no"]),

@@ -16,6 +16,7 @@ from app.administration.explain import (
     explain_order,
     find_order,
 )
+from app.administration.in_force import table_in_force
 from app.cli.table import (
     apply_command,
     cancel_command,
@@ -25,9 +26,10 @@ from app.cli.table import (
     scheduled_command,
     versions_command,
 )
-from app.cli.terminal import Json, operator, print_json, with_pool
+from app.cli.terminal import Json, operator, print_json, tell, with_pool
 from app.errors import ConfigurationError
 from app.lifecycle.execute import Lease
+from app.lifecycle.goods import ANY_SIZE
 from app.lifecycle.route import Router
 from app.sealing import Sealer
 from app.settings import read_settings
@@ -42,6 +44,22 @@ routes_app.command("scheduled")(scheduled_command)
 routes_app.command("cancel")(cancel_command)
 routes_app.command("versions")(versions_command)
 routes_app.command("rollback")(rollback_command)
+
+
+@routes_app.command("status")
+def status_command(as_json: Json = False) -> None:
+    """Which table is in force, how large it is, and what was left out of it."""
+
+    async def look(pool: Pool) -> dict[str, Any]:
+        return table_in_force(await _router(pool), operator())
+
+    told = asyncio.run(with_pool(look))
+    lines = [
+        f"Table {told['version']}, revision {told['revision']}: {told['routes']} routes of "
+        f"{told['products']} products at {told['dealers']} dealers",
+        *(f"left out: {fault}" for fault in told["left_out"]),
+    ]
+    tell(told, lines, as_json=as_json)
 
 
 @routes_app.command("explain")
@@ -83,12 +101,17 @@ def explain_command(
         show(told)
 
 
-async def _explain(pool: Pool, asked: Question) -> dict[str, object]:
+async def _router(pool: Pool) -> Router:
+    """A router with the table that is newest, compiled here if nobody has compiled it yet."""
     settings = read_settings()
     longest_call_seconds = Lease(settings.lease_seconds).longest_call_seconds
     router = Router(Sealer(settings.require_secret_keys()), time.monotonic, longest_call_seconds)
-    await router.refresh(pool)
-    now = datetime.now(UTC)
+    await router.refresh(pool, ANY_SIZE)
+    return router
+
+
+async def _explain(pool: Pool, asked: Question) -> dict[str, object]:
+    router, now = await _router(pool), datetime.now(UTC)
     await router.rebuild_shares(pool, now)
     return explain_choice(router, operator(), asked, now)
 

@@ -19,6 +19,8 @@ from app.administration.plans import Plan, Sheet, Wanted, unwatched
 from app.administration.routes import Applied, unpacked
 from app.cli.terminal import Json, Reason, act, operator, print_json, tell, with_pool
 from app.errors import ConfigurationError, Problem
+from app.lifecycle.goods import MOST_ROWS_HERE
+from app.storage.drafts import Counts
 from app.storage.pool import Pool
 from app.storage.scheduled_tables import Scheduled
 from app.storage.table_versions import Version
@@ -323,9 +325,15 @@ def tell_applied(applied: Applied, *, as_json: bool) -> None:
     tell_plan(
         applied.plan,
         f"Applied: {{counts}}. Revision {applied.revision}, version {applied.version}, is in "
-        "force; running processes take it up within a second.",
+        f"force; running processes take it up {_when(applied.plan.counts)}.",
         as_json=False,
     )
+
+
+def _when(counts: Counts) -> str:
+    if counts.added + counts.changed + counts.unchanged <= MOST_ROWS_HERE:
+        return "within a second"
+    return "once it is compiled: `jalur routes status` tells"
 
 
 def _counts(planned: Plan) -> str:

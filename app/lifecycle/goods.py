@@ -26,6 +26,8 @@ _Row = TypeVar("_Row")
 
 MOST_ROWS_HERE = 2_000
 """Goods with more rows are not compiled beside orders: this many take some 20 ms of a thread."""
+ANY_SIZE = 2**62
+"""For commands, which hold nobody up."""
 _MOST_REFUSED_TOLD = 20
 
 

@@ -76,6 +76,7 @@ async def read(connection: Connection, header: Header) -> tuple[bytearray, bytea
 async def keep(connection: Connection, header: Header, routes: Content, prices: Content) -> None:
     """Keep compiled goods in place of all others."""
     async with connection.transaction():
+        await connection.execute("delete from compiled_pieces")
         await connection.execute("delete from compiled_goods")
         await connection.execute(
             """

@@ -16,7 +16,7 @@ create unlogged table compiled_goods (
 
 -- The routes' block, then the prices', in pieces.
 create unlogged table compiled_pieces (
-    goods_revision bigint not null references compiled_goods on delete cascade,
+    goods_revision bigint not null,
     number integer not null,
     content bytea not null,
     primary key (goods_revision, number)

@@ -153,6 +153,35 @@ class TableVersions(BaseModel):
     versions: list[TableVersion]
 
 
+class RowChanges(BaseModel):
+    """How many rows came, went, or are otherwise than before."""
+
+    added: int
+    changed: int
+    removed: int
+
+
+class TableInForce(BaseModel):
+    """What a process routes by. `route_changes` and `product_changes` are against the products,
+    prices and routes that were in force before."""
+
+    version: str
+    revision: int
+    goods_revision: int
+    """The revision that last changed products, prices or routes."""
+    compiling: bool
+    """Newer ones are being compiled and not in force yet."""
+    dealers: int
+    left_out: list[str]
+    routes: int
+    route_changes: RowChanges
+    products: int
+    product_changes: RowChanges
+    refused: dict[str, int]
+    """Routes that were left out, by why."""
+    first_refused: dict[str, str]
+
+
 class Rollback(Given):
     """Go back to a version, else to the one before the newest."""
 

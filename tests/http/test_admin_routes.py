@@ -67,6 +67,16 @@ async def test_edited_export_is_the_table_that_orders_use(
     assert tuple(line) == ("admin-token", "routes.applied", "beta's new list")
 
 
+async def test_status_tells_what_the_newest_table_changed(shop: Shop, desk: httpx.AsyncClient):
+    exported = await export(desk)
+    await put(desk, exported.content.replace(b"beta,s10,10200", b"beta,s10,9900"))
+    await shop.api.router.refresh(shop.api.pool)
+    told = (await desk.get("/admin/v1/routes/status")).json()
+    assert told["route_changes"] == {"added": 0, "changed": 1, "removed": 0}
+    assert told["product_changes"] == {"added": 0, "changed": 0, "removed": 0}
+    assert (told["routes"], told["compiling"], told["refused"]) == (2, False, {})
+
+
 async def test_diff_over_http_changes_nothing(shop: Shop, desk: httpx.AsyncClient):
     exported = await export(desk)
     cheaper = exported.content.replace(b"10200", b"9900")

@@ -15,6 +15,7 @@ from app.administration import routes as table
 from app.administration import schedules
 from app.administration.desk import Errand
 from app.administration.explain import STANDARD_TIER, Question, explain_choice, explain_order
+from app.administration.in_force import table_in_force
 from app.administration.plans import Wanted
 from app.errors import BadRequest, FieldError, Unprocessable, UnsupportedMedia
 from app.http.admin.identity import AnyOperator, RoutesOperator
@@ -29,6 +30,7 @@ from schemas.admin.routes import (
     Rollback,
     RolledBack,
     ScheduledTables,
+    TableInForce,
     TablePlan,
     TablePutOff,
     TableVersions,
@@ -162,6 +164,12 @@ async def roll_back(request: Request, api: Parts, by: RoutesOperator) -> Respons
     wanted = Wanted(None, True, meant.yes, _expected(request), meant.reason)
     errand = Errand("roll_back", _now(), by, wanted, version=meant.to)
     return _told(await api.desk.run(errand))
+
+
+@routes.get("/status", response_model=None, responses={200: {"model": TableInForce}})
+async def show_status(api: Parts, by: AnyOperator) -> Response:
+    """What this process routes by, and what its products, prices and routes changed."""
+    return json_answer(table_in_force(api.router, by))
 
 
 @routes.get("/explain", response_model=None, responses={200: {"model": dict[str, Any]}})
