@@ -1,4 +1,4 @@
-"""`jalur routes`: the routing table, changed (`table.py`) and explained."""
+"""`jalur routes`: the routing table, changed (`table.py`), simulated (`simulations.py`), explained."""
 
 import asyncio
 import time
@@ -16,6 +16,7 @@ from app.administration.explain import (
     explain_order,
     find_order,
 )
+from app.cli.simulations import simulate_command
 from app.cli.table import (
     apply_command,
     cancel_command,
@@ -37,6 +38,7 @@ routes_app = typer.Typer(help="The routing table.", no_args_is_help=True)
 
 routes_app.command("export")(export_command)
 routes_app.command("diff")(diff_command)
+routes_app.command("simulate")(simulate_command)
 routes_app.command("apply")(apply_command)
 routes_app.command("scheduled")(scheduled_command)
 routes_app.command("cancel")(cancel_command)
