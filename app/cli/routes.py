@@ -1,4 +1,4 @@
-"""`jalur routes`: the routing table, changed (`table.py`), simulated (`simulations.py`), explained."""
+"""`jalur routes`: the routing table changed (`table.py`), simulated and explained."""
 
 import asyncio
 import time
