@@ -21,13 +21,10 @@ class PastOrder(NamedTuple):
 
     inquiry: Inquiry
     at: datetime
+    market: Market
+    """The inquiry's, made once: every table counts it there."""
     dealer_id: str
     cost_rupiah: int
-
-    @property
-    def market(self) -> Market:
-        """Where its purchase counts."""
-        return Market(self.inquiry.brand, self.inquiry.cluster)
 
 
 class _Sum:
@@ -166,16 +163,15 @@ class Replay:
         return decision
 
     def _take(self, order: PastOrder, market: Market, decision: Decision) -> None:
-        cost_rupiah, offer, position = decision.cost_rupiah, decision.offer, decision.position
+        offer, position, image = decision.offer, decision.position, self.snapshot.image
         assert offer is not None  # noqa: S101 - what is not refused was offered
         assert position is not None  # noqa: S101
-        assert cost_rupiah is not None  # noqa: S101
-        number = offer.dealers[position]
-        dealer_id = self.snapshot.image.dealers[number]
+        number, cost_rupiah = offer.dealers[position], offer.costs[position]
+        dealer_id = image.dealers[number]
         self._shares.add(market, self.snapshot.groups[number], cost_rupiah, 1, order.at)
         self.purchases.count(market, dealer_id, cost_rupiah, order.inquiry.price_rupiah)
-        if self.snapshot.image.has_quotas:
-            self._sold[self.snapshot.image.route_text(offer.routes[position])[0]] += 1
+        if image.has_quotas:
+            self._sold[image.route_text(offer.routes[position])[0]] += 1
         self.forced += decision.forced_monopoly
         self.monopoly_cost_rupiah += decision.monopoly_cost_rupiah or 0
         self.moved += dealer_id != order.dealer_id

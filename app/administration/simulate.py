@@ -305,6 +305,7 @@ def _bought_orders(
                     order_id=row.order_id,
                 ),
                 moment_of(row.order_id),
+                Market(row.brand, row.cluster),
                 row.dealer_id,
                 row.cost,
             )

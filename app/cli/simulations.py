@@ -89,18 +89,20 @@ def _tell(simulation: Simulation) -> None:
     names = [name for name in _COLUMNS if told[name] is not None]
     console = Console() if sys.stdout.isatty() else Console(width=_WIDTH)
     for table in (
-        _table("", names, _sums([told[name] for name in names])),
-        _table("dealer: orders · rupiah · share", names, _dealers([told[name] for name in names])),
-        _table("market: HHI · largest group", names, _markets(told, names)),
+        _table("All orders", names, _sums([told[name] for name in names])),
+        _table("Dealers: orders · rupiah · share", names, _dealers([told[name] for name in names])),
+        _table("Markets: HHI · largest owner group", names, _markets(told, names)),
     ):
         console.print(table)
     for line in _sentences(told, names):
         typer.echo(line)
 
 
-def _table(heading: str, names: Sequence[str], rows: Iterator[Sequence[str]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(heading)
+def _table(title: str, names: Sequence[str], rows: Iterator[Sequence[str]]) -> Table:
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_style="bold", title_justify="left"
+    )
+    table.add_column()
     for name in names:
         table.add_column(_COLUMNS[name], justify="right")
     for row in rows:

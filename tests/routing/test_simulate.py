@@ -20,7 +20,7 @@ AT_ONCE = Policy(minimum_sample_orders=0)
 
 def order(at: datetime = NOON, dealer_id: str = "a", cost: int = 10_000, **asked: object):
     inquiry = Inquiry(PRODUCT.sku, "telkomsel", None, 11_000)
-    return PastOrder(inquiry._replace(**asked), at, dealer_id, cost)  # type: ignore[arg-type]
+    return PastOrder(inquiry._replace(**asked), at, TELKOMSEL, dealer_id, cost)  # type: ignore[arg-type]
 
 
 def minutes(count: int, **asked: object) -> list[PastOrder]:
