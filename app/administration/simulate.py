@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from app.administration.operator import Operator, Scope
@@ -41,6 +41,7 @@ from routing.table import WIB, BadTable
 
 DEFAULT_SINCE = "24h"
 LONGEST = timedelta(days=31)
+_NO_ORDERS_BEFORE = datetime(2020, 1, 1, tzinfo=UTC)
 _TRIES = 5
 _WAITING = "waiting"
 _OVER_WITHOUT_PURCHASE = frozenset({OrderStatus.FAILED, OrderStatus.REVERSED})
@@ -118,6 +119,8 @@ def window_of(since: str, until: str | None, now: datetime) -> Window:
         raise _wrong("until", "It must not lie ahead.")
     if window.since >= window.until:
         raise _wrong("since", "It must lie before the end.")
+    if window.since < _NO_ORDERS_BEFORE:
+        raise _wrong("since", "There were no orders then.")
     if window.until - window.since > LONGEST:
         raise _wrong("since", f"At most {LONGEST.days} days are replayed at once.")
     return window

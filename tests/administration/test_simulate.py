@@ -255,6 +255,7 @@ def test_windows_are_read_back_from_now_or_as_moments(
         ("32d", None, "since"),
         ("999999d", "999998d", "since"),
         ("1h", "2h", "since"),
+        ("1960-01-01T00:00", "1960-01-02T00:00", "since"),
         ("1h", "2026-11-23T00:00", "until"),
     ],
 )
