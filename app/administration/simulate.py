@@ -10,7 +10,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,7 +23,7 @@ from app.storage import drafts, purchase_hours, reference, replay
 from app.storage.drafts import Counts
 from app.storage.pool import Connection, Pool
 from app.storage.purchase_hours import HOUR, moment_of
-from app.storage.reference import Reference
+from app.storage.reference import ProductRow, RouteRow, Terms
 from app.storage.replay import ReplayRow
 from app.words import OrderStatus
 from routing.choose import Inquiry
@@ -198,28 +198,22 @@ async def _compile_at_one_revision(
     if sheet is not None and (planned is None or planned.revision != before):
         return None
     tell("compile", 0, None)
-    rows = await _without_routes(connection)
-    in_force = _snapshot(replace(rows, routes=await reference.routes(connection)))
+    terms = await reference.terms(connection)
+    # Past orders show that their products were on sale, whether they are now or not.
+    products = await reference.products(connection)
+    in_force = _snapshot(terms, products, await reference.routes(connection))
     draft = None
     if planned is not None:
-        draft = _snapshot(replace(rows, routes=await drafts.drafted(connection)))
-    if not before == rows.revision == await reference.revision(connection):
+        draft = _snapshot(terms, products, await drafts.drafted(connection))
+    if not before == terms.revision == await reference.revision(connection):
         return None
-    kinds = {row.sku: row.kind for row in rows.products}
+    kinds = {row.sku: row.kind for row in products}
     return _Tables(before, in_force, draft, planned and planned.counts, kinds)
 
 
-async def _without_routes(connection: Connection) -> Reference:
-    """Past orders show that their products were on sale, whether they are now or not."""
-    revision, policy = await reference.policy(connection)
-    dealers = await reference.dealers(connection)
-    products = [replace(row, enabled=True) for row in await reference.products(connection)]
-    return Reference(revision, policy, dealers, products, [], [], [], [])
-
-
-def _snapshot(rows: Reference) -> Snapshot:
+def _snapshot(terms: Terms, products: Sequence[ProductRow], routes: Sequence[RouteRow]) -> Snapshot:
     try:
-        return compile_snapshot(rows, {row.dealer_id for row in rows.dealers})
+        return compile_snapshot(terms.dealers, products, routes, terms.policy)
     except BadTable as error:
         raise Unprocessable("invalid-table", f"The table does not compile: {error}.") from None
 

@@ -228,6 +228,31 @@ async def test_a_wrong_sheet_is_explained_line_by_line_and_changes_nothing(
     assert await standing(owner) == before
 
 
+async def test_what_is_done_is_told_with_how_much_there_is(owner: Owner, pool: Pool):
+    for number in range(6):
+        await place(owner, SINCE + number * HOUR, number)
+    told: list[tuple[str, int, int | None]] = []
+    await simulate(
+        pool,
+        ADA,
+        costs(alfa=5000),
+        Wanted(),
+        WHOLE,
+        NOW,
+        lambda stage, done, whole: told.append((stage, done, whole)),
+    )
+    assert list(dict.fromkeys(stage for stage, _, _ in told)) == [
+        "read",
+        "compare",
+        "weigh",
+        "compile",
+        "replay",
+    ]
+    replayed = [(done, whole) for stage, done, whole in told if stage == "replay"]
+    assert replayed[-1][0] == 6
+    assert all(whole is None or done <= whole for done, whole in replayed)
+
+
 async def test_a_window_without_orders_has_nothing_to_tell(owner: Owner, pool: Pool):
     told = await run(pool, None)
     assert told["orders"]["replayed"] == told["happened"]["hhi"] == told["market_count"] == 0
