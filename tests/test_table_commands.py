@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 from app.__main__ import cli
 from app.errors import JalurError
 from tests.dealers.simulator.simulators import RunningSimulator, configuration, simulator
+from tests.past import place
 from tests.shops import ALFA, BRAVO, NOBODY, SECRET_KEY, Seller, furnish
 
 HEADER = "sku,cluster,dealer,dealer_sku,cost,enabled,hours,valid_from,valid_until"
@@ -91,7 +93,7 @@ WRONG: list[tuple[str, list[str], list[str], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize("command", ["diff", "apply"])
+@pytest.mark.parametrize("command", ["diff", "apply", "simulate"])
 @pytest.mark.parametrize(
     ("header", "lines", "told"), [each[1:] for each in WRONG], ids=[each[0] for each in WRONG]
 )
@@ -108,6 +110,53 @@ def test_what_is_wrong_is_told_line_by_line_and_changes_nothing(
     assert (as_json["code"], len(as_json["errors"])) == ("invalid-table", 1)
     assert terminal.exported() == before
     assert terminal.ask("routes", "versions") == {"versions": []}
+
+
+async def _past_orders(dsn: str, count: int) -> None:
+    owner = await asyncpg.connect(dsn)
+    try:
+        for number in range(count):
+            await place(owner, datetime.now(UTC) - timedelta(hours=1 + number), number)
+    finally:
+        await owner.close()
+
+
+def test_past_orders_are_simulated_on_a_draft(terminal: Terminal, database_dsn: str):
+    asyncio.run(_past_orders(database_dsn, 4))
+    before = terminal.exported()
+    file = terminal.write(ALFAS, BRAVOS.replace("5100", "4900"))
+    told = terminal.ask("routes", "simulate", file, "--since", "150m")
+    assert (told["orders"]["replayed"], told["draft"]["moved"]) == (2, 2)
+    assert (told["draft"]["cost"], told["draft"]["margin_difference"]) == (9800, 200)
+    seen = terminal.type("routes", "simulate", file)
+    assert seen.exit_code == 0
+    assert "Replayed 4 orders" in seen.stdout
+    assert "Draft against table in force: -400 rupiah of cost, +400 of margin." in seen.stdout
+    lines = [line.split() for line in seen.stdout.splitlines()]
+    assert ["cost,", "rupiah", "20,000", "20,000", "19,600"] in lines
+    assert ["tri,", "no", "cluster", *("10,000 · alfa 100.00 % " * 2).split()] == next(
+        line[:13] for line in lines if line[:1] == ["tri,"]
+    )
+    part = terminal.write(BRAVOS.replace("5100", "4800"))
+    part_told = terminal.ask("routes", "simulate", part, "--dealer", "bravo")
+    assert (part_told["changes"]["changed"], part_told["draft"]["cost"]) == (1, 19_200)
+    alone = terminal.ask("routes", "simulate", "--since", "1d")
+    assert (alone["draft"], alone["in_force"]["cost"]) == (None, 20_000)
+    assert terminal.exported() == before
+
+
+def test_orders_that_a_draft_has_no_route_for_are_told(terminal: Terminal, database_dsn: str):
+    asyncio.run(_past_orders(database_dsn, 2))
+    seen = terminal.type("routes", "simulate", terminal.write(ALFAS.replace("5000", "6001")))
+    assert "2 orders without a route (loss-guard 2), most of them of TRI5 2" in seen.stdout
+    nothing = terminal.type("routes", "simulate", "--until", "30h", "--since", "2d")
+    assert "Replayed 0 orders" in nothing.stdout
+
+
+def test_what_cannot_be_simulated_is_refused(terminal: Terminal):
+    for words in (["--since", "32d"], ["--since", "soon"], ["--dealer", "alfa"]):
+        refused = terminal.type("routes", "simulate", *words)
+        assert isinstance(refused.exception, JalurError)
 
 
 def test_a_spreadsheets_byte_order_mark_and_semicolons_are_taken(terminal: Terminal):

@@ -3,7 +3,8 @@
 A sheet of a million lines takes the better part of a minute. In this process it would hold up
 every order, in a thread too. So the sheet goes through a pipe to a child (`desk_job.py`), which
 works on it at a lower priority, and what comes back is small. One sheet at a time: the second is
-refused at once, whichever process it comes to.
+refused at once, whichever process it comes to. Simulations, which take longer, have a desk of their
+own, so that no change of the table waits for one.
 """
 
 import json
@@ -17,11 +18,13 @@ from app.administration.operator import Operator
 from app.administration.plans import Wanted
 from app.children import run_child
 from app.errors import Conflict, DatabaseUnavailable, FieldError, JalurError, Problem
+from app.storage.drafts import Desk
 from app.storage.pool import PoolSettings
 from routing.sheet import Form
 
 _JOB = "app.administration.desk_job"
 BUSY = "table-busy"
+SIMULATE = "simulate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +43,20 @@ class Errand:
     schedule_id: str | None = None
     dealer_id: str | None = None
     apply: bool = False
+    since: datetime | None = None
+    """The orders to replay: from here on."""
+    until: datetime | None = None
+    in_force: bool = False
+    """Replay them on the table in force alone: there is no sheet."""
+
+
+def desk_of(verb: str) -> Desk:
+    """Where an errand is done."""
+    return Desk.SIMULATIONS if verb == SIMULATE else Desk.SHEETS
 
 
 class TableDesk:
-    """One process's desk."""
+    """One process's desks."""
 
     def __init__(
         self, database: PoolSettings, secret_keys: Sequence[str], longest_call_seconds: float
@@ -54,35 +67,43 @@ class TableDesk:
             "secret_keys": list(secret_keys),
             "longest_call_seconds": longest_call_seconds,
         }
-        self._busy = False
+        self._taken: set[Desk] = set()
 
     @property
     def busy(self) -> bool:
         """Whether a sheet is being worked on here."""
-        return self._busy
+        return Desk.SHEETS in self._taken
 
-    def require_free(self) -> None:
+    def require_free(self, verb: str) -> None:
         """Raise Conflict (`table-busy`) before a sheet is even received."""
-        if self._busy:
-            raise Conflict(BUSY, "Another sheet is being worked on: try again in a minute.")
+        desk = desk_of(verb)
+        if desk in self._taken:
+            raise busy_with(desk)
 
     async def run(self, errand: Errand, sheet: Sequence[bytes] = ()) -> dict[str, Any]:
         """Have an errand done, with the sheet in pieces. Returns its document.
 
         Raises what the errand raises, and Conflict (`table-busy`).
         """
-        self.require_free()
-        self._busy = True
+        self.require_free(errand.verb)
+        desk = desk_of(errand.verb)
+        self._taken.add(desk)
         try:
             return await self._run(errand, sheet)
         finally:
-            self._busy = False
+            self._taken.remove(desk)
 
     async def _run(self, errand: Errand, sheet: Sequence[bytes]) -> dict[str, Any]:
         # The length tells a sheet that came whole from one whose sender died on the way.
         job = {**self._means, "errand": asdict(errand), "length": sum(map(len, sheet))}
         first = json.dumps(job, default=_plain).encode() + b"\n"
         return _outcome(*await run_child(_JOB, [first, *sheet]))
+
+
+def busy_with(desk: Desk) -> Conflict:
+    """What to raise where somebody is at this desk."""
+    what = "sheet is being worked on" if desk is Desk.SHEETS else "simulation is running"
+    return Conflict(BUSY, f"Another {what}: try again in a minute.")
 
 
 def _outcome(told: bytes, status: int | None) -> dict[str, Any]:

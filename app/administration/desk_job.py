@@ -16,9 +16,11 @@ from typing import Any
 from uuid import UUID
 
 from app.administration import price_lists, routes, schedules
+from app.administration.desk import SIMULATE, busy_with, desk_of
 from app.administration.operator import Operator, Scope
 from app.administration.plans import Sheet, Wanted
-from app.errors import Conflict, DatabaseUnavailable, JalurError, Problem
+from app.administration.simulate import Window, simulate
+from app.errors import DatabaseUnavailable, JalurError, Problem
 from app.lifecycle.trade import DealerLimits
 from app.sealing import Sealer
 from app.storage import drafts
@@ -101,6 +103,13 @@ async def _pull(pool: Pool, job: _Job) -> dict[str, Any]:
     return {**pulled.document(), **applied.document()}
 
 
+async def _simulate(pool: Pool, job: _Job) -> dict[str, Any]:
+    sheet = None if job.errand["in_force"] else job.sheet
+    since, until = (datetime.fromisoformat(job.errand[name]) for name in ("since", "until"))
+    window = Window(since, until)
+    return (await simulate(pool, job.by, sheet, job.wanted, window, job.now)).document()
+
+
 _VERBS: Mapping[str, _Verb] = {
     "diff": _diff,
     "apply": _apply,
@@ -108,19 +117,18 @@ _VERBS: Mapping[str, _Verb] = {
     "roll_back": _roll_back,
     "apply_due": _apply_due,
     "pull": _pull,
+    SIMULATE: _simulate,
 }
 
 
 async def _run(job: _Job) -> dict[str, Any]:
-    means = job.means
+    means, desk = job.means, desk_of(job.errand["verb"])
     pool = await open_pool(PoolSettings(means["dsn"], means["role"], max_size=_CONNECTIONS))
     try:
         async with pool.acquire() as at_the_desk:
             # Held until this process ends, however it ends.
-            if not await drafts.take_desk(at_the_desk):
-                raise Conflict(
-                    "table-busy", "Another sheet is being worked on: try again in a minute."
-                )
+            if not await drafts.take_desk(at_the_desk, desk):
+                raise busy_with(desk)
             return await _VERBS[job.errand["verb"]](pool, job)
     except DATABASE_ERRORS as error:
         raise DatabaseUnavailable(f"the database refused: {error}") from error

@@ -125,7 +125,7 @@ async def diff(
             planned = await plan(connection, sheet, wanted, now, tell)
             if planned is not None:
                 return planned
-    raise _keeps_changing()
+    raise keeps_changing()
 
 
 async def apply(
@@ -160,7 +160,7 @@ async def apply(
                     if also is not None:
                         await also(connection, applied)
                     return applied
-    raise _keeps_changing()
+    raise keeps_changing()
 
 
 async def list_versions(pool: Pool, by: Operator) -> list[Version]:
@@ -224,7 +224,8 @@ async def _before_the_newest(pool: Pool, by: Operator) -> int:
     return kept[1].version
 
 
-def _keeps_changing() -> Conflict:
+def keeps_changing() -> Conflict:
+    """What to raise where others publish all the time."""
     return Conflict("table-changed", "The tables keep changing meanwhile; nothing was applied.")
 
 

@@ -1,4 +1,4 @@
-"""`jalur routes`: the routing table, changed (`table.py`) and explained."""
+"""`jalur routes`: the routing table changed (`table.py`), simulated and explained."""
 
 import asyncio
 import time
@@ -17,6 +17,7 @@ from app.administration.explain import (
     find_order,
 )
 from app.administration.in_force import table_in_force
+from app.cli.simulations import simulate_command
 from app.cli.table import (
     apply_command,
     cancel_command,
@@ -39,6 +40,7 @@ routes_app = typer.Typer(help="The routing table.", no_args_is_help=True)
 
 routes_app.command("export")(export_command)
 routes_app.command("diff")(diff_command)
+routes_app.command("simulate")(simulate_command)
 routes_app.command("apply")(apply_command)
 routes_app.command("scheduled")(scheduled_command)
 routes_app.command("cancel")(cancel_command)

@@ -182,9 +182,12 @@ def rollback_command(
 
 
 def carry_out(
-    work: Callable[[Pool, plans.Progress], Awaitable[T]], length: int, *, as_json: bool
+    work: Callable[[Pool, plans.Progress], Awaitable[T]], length: int | None, *, as_json: bool
 ) -> T:
-    """Do something with a sheet of so many bytes; where lines are refused, tell them and end."""
+    """Do something with a sheet of so many bytes; where lines are refused, tell them and end.
+
+    Without a length it may take long, whatever the sheet.
+    """
     try:
         with _watched(length, as_json=as_json) as watch:
             return asyncio.run(with_pool(lambda pool: work(pool, watch)))
@@ -203,14 +206,15 @@ def _put_off(sheet: Sheet, wanted: Wanted, due_at: datetime, *, as_json: bool) -
     if as_json:
         print_json(done.document())
         return
-    told = f"{done.schedule_id} waits for {_in_wib(done.due_at)}. It would be: {{counts}}."
+    told = f"{done.schedule_id} waits for {in_wib(done.due_at)}. It would be: {{counts}}."
     tell_plan(done.plan, f"{told} Next: jalur routes scheduled", as_json=False)
 
 
 @contextlib.contextmanager
-def _watched(length: int, *, as_json: bool) -> Generator[plans.Progress]:
+def _watched(length: int | None, *, as_json: bool) -> Generator[plans.Progress]:
     """A bar for whoever looks at a terminal; nothing for programs and for what is soon done."""
-    if as_json or length < _WATCHED_BYTES or not sys.stderr.isatty():
+    soon = length is not None and length < _WATCHED_BYTES
+    if as_json or soon or not sys.stderr.isatty():
         yield unwatched
         return
     columns = (
@@ -383,7 +387,7 @@ def _line_of(row: dict[str, Any]) -> str:
 
 
 def _line_of_schedule(scheduled: Scheduled) -> str:
-    when = _in_wib(scheduled.due_at)
+    when = in_wib(scheduled.due_at)
     line = f"{scheduled.schedule_id}  {when}: {scheduled.state}, by {scheduled.operator}"
     detail = (scheduled.outcome or {}).get("detail")
     return f"{line}: {detail}" if detail else line
@@ -392,13 +396,14 @@ def _line_of_schedule(scheduled: Scheduled) -> str:
 def _line_of_version(kept: Version) -> str:
     why = f" ({kept.reason})" if kept.reason else ""
     return (
-        f"{kept.version}  {_in_wib(kept.kept_at)} {kept.act.replace('_', ' ')} by "
+        f"{kept.version}  {in_wib(kept.kept_at)} {kept.act.replace('_', ' ')} by "
         f"{kept.operator}{why}: {kept.routes} routes, {kept.added} added, {kept.changed} changed, "
         f"{kept.removed} removed; revision {kept.revision}, {kept.checksum}"
     )
 
 
-def _in_wib(moment: datetime) -> str:
+def in_wib(moment: datetime) -> str:
+    """A moment as it is shown."""
     return f"{moment.astimezone(WIB):%Y-%m-%d %H:%M:%S} WIB"
 
 

@@ -9,6 +9,7 @@ found; `leave` in any case. A draft is the whole table, or the part of one deale
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, fields
 from datetime import datetime
+from enum import IntEnum
 from itertools import islice
 from typing import Any
 
@@ -17,7 +18,6 @@ from app.storage.reference import RouteRow
 
 _STATEMENT_SECONDS = 600
 _ROWS_AT_ONCE = 50_000
-_DESK = 0x6A616C7572
 _CSV = """
     select sku, cluster, dealer_id as dealer, dealer_sku, cost,
            case when enabled then 'true' else 'false' end as enabled, nullif(hours, '') as hours,
@@ -32,6 +32,15 @@ _CSV = """
     order by sku collate "C", coalesce(cluster, '') collate "C", dealer_id collate "C",
              routes.valid_from nulls first
 """
+
+
+class Desk(IntEnum):
+    """Where a service has one thing done at a time, whichever of its processes was asked."""
+
+    SHEETS = 0x6A616C7572
+    """Work that changes the table, or is about to."""
+    SIMULATIONS = 0x6A616C7573
+    """Past orders replayed: it takes minutes, and no change of the table waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +86,9 @@ class Loss:
     cost: int
 
 
-async def take_desk(connection: Connection) -> bool:
-    """Become the only one who works on a sheet for a service, until the connection ends."""
-    return await connection.fetchval("select pg_try_advisory_lock($1)", _DESK)
+async def take_desk(connection: Connection, desk: Desk) -> bool:
+    """Become the only one who works there for a service, until the connection ends."""
+    return await connection.fetchval("select pg_try_advisory_lock($1)", int(desk))
 
 
 async def widen(connection: Connection) -> None:
@@ -293,6 +302,26 @@ async def samples(connection: Connection, most: int) -> list[RouteRow]:
         from route_changes where kind <> 'removed' order by dealer_id, hours, route_id limit $1
         """,
         most,
+        timeout=_STATEMENT_SECONDS,
+    )
+    return [RouteRow(*row) for row in rows]
+
+
+async def drafted(connection: Connection) -> list[RouteRow]:
+    """The whole table as the draft makes it, which may be a dealer's part. After `compare`."""
+    rows = await connection.fetch(
+        """
+        select route_id, sku, cluster, dealer_id, dealer_sku, cost, enabled, hours, valid_from,
+               valid_until, daily_quota, repeat_limit, weight
+        from routes r
+        where not exists (
+            select from route_changes c where c.kind <> 'added' and c.route_id = r.route_id
+        )
+        union all
+        select route_id, sku, cluster, dealer_id, dealer_sku, cost, enabled, hours, valid_from,
+               valid_until, daily_quota, repeat_limit, weight
+        from route_changes where kind <> 'removed'
+        """,
         timeout=_STATEMENT_SECONDS,
     )
     return [RouteRow(*row) for row in rows]

@@ -23,6 +23,8 @@ LATE = timedelta(minutes=5)
 UNCOMMITTED = timedelta(minutes=5)
 """Longer than any transaction: what it wrote with an older time may be seen only after it."""
 _FETCHED_AT_ONCE = 1_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 _TIME_BITS = 80
 """How far a UUIDv7's milliseconds are shifted."""
 
@@ -63,11 +65,17 @@ def hours(first: datetime, last: datetime) -> list[Hour]:
     start = first.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     count = (last - start) // HOUR + 1
     each = [start + HOUR * number for number in range(count)]
-    return [Hour(hour, _first_id(hour), _first_id(hour + HOUR)) for hour in each]
+    return [Hour(hour, first_id(hour), first_id(hour + HOUR)) for hour in each]
 
 
-def _first_id(moment: datetime) -> UUID:
-    return UUID(int=int(moment.timestamp() * 1000) << _TIME_BITS)
+def first_id(moment: datetime) -> UUID:
+    """What the ids of orders from this moment on are not below, to the millisecond."""
+    return UUID(int=(moment - _EPOCH) // _MILLISECOND << _TIME_BITS)
+
+
+def moment_of(order_id: UUID) -> datetime:
+    """When an order's id was made."""
+    return _EPOCH + (order_id.int >> _TIME_BITS) * _MILLISECOND
 
 
 async def bought(connection: Connection, wanted: Sequence[Hour]) -> list[Bought]:
@@ -142,7 +150,7 @@ async def sold_under_quota(connection: Connection, since: datetime) -> dict[str,
         where r.daily_quota is not null
         group by a.route_id
         """,
-        _first_id(since),
+        first_id(since),
     )
     return {row[0]: row[1] for row in rows}
 

@@ -248,3 +248,8 @@ async def routes_of(connection: Connection, dealer_id: str) -> list[RouteRow]:
     """Every route of a dealer."""
     rows = await connection.fetch(_ROUTES + " where dealer_id = $1", dealer_id)
     return [RouteRow(*row) for row in rows]
+
+
+async def routes(connection: Connection) -> list[RouteRow]:
+    """Every route."""
+    return [RouteRow(*row) for row in await connection.fetch(_ROUTES)]

@@ -104,6 +104,123 @@ class PulledPrices(TablePlan):
     version: int | None = None
 
 
+class DealerShare(BaseModel):
+    """What was bought from a dealer: orders, rupiah, and its part of the rupiah."""
+
+    dealer: str
+    owner_group: str
+    orders: int
+    value: int
+    share_basis_points: int
+
+
+class GroupShare(BaseModel):
+    """What was bought from an owner group in a market."""
+
+    owner_group: str
+    orders: int
+    value: int
+    share_basis_points: int
+
+
+class Bought(BaseModel):
+    """What was bought, in rupiah. `hhi` is that of all markets, each by its part of the rupiah."""
+
+    orders: int
+    cost: int
+    price: int
+    margin: int
+    hhi: int
+    markets_above_alarm: int
+    """Markets whose HHI is above 2,500."""
+    dealers: list[DealerShare]
+
+
+class WithoutRoute(BaseModel):
+    """Orders that a table finds no dealer for."""
+
+    orders: int
+    refusals: dict[str, int]
+    reasons: dict[str, int]
+    """Orders by why their candidates could not serve; one order may count under several."""
+    without_offer: int
+    """Of products that the table does not offer there at all."""
+    skus: dict[str, int]
+    """The products with the most of them."""
+
+
+class Replayed(Bought):
+    """What a table makes of the orders."""
+
+    table: str
+    forced_monopolies: int
+    monopoly_cost: int
+    """What avoiding monopolies costs."""
+    moved: int
+    """Orders that go to another dealer than in truth."""
+    cost_difference: int
+    """To what the orders that it serves cost in truth."""
+    margin_difference: int
+    """To the margin that all these orders brought in truth."""
+    without_route: WithoutRoute
+
+
+class MarketShares(BaseModel):
+    """One market's purchases."""
+
+    orders: int
+    value: int
+    hhi: int
+    groups: list[GroupShare]
+
+
+class SimulatedMarket(BaseModel):
+    """One market in each column."""
+
+    brand: str
+    cluster: str | None
+    happened: MarketShares
+    in_force: MarketShares
+    draft: MarketShares | None = None
+
+
+class ReplayedOrders(BaseModel):
+    """How many orders were placed in the window. Only those that were bought are replayed."""
+
+    replayed: int
+    failed: int
+    reversed: int
+    waiting: int
+
+
+class Changes(BaseModel):
+    """How many routes the draft changes."""
+
+    added: int
+    changed: int
+    removed: int
+    unchanged: int
+
+
+class Simulation(BaseModel):
+    """Past orders: what happened, and what the table in force and a draft make of them."""
+
+    revision: int
+    since: datetime
+    until: datetime
+    changes: Changes | None
+    orders: ReplayedOrders
+    seconds: float
+    orders_per_second: int
+    choices_per_second: int
+    happened: Bought
+    in_force: Replayed
+    draft: Replayed | None
+    market_count: int
+    markets: list[SimulatedMarket]
+    """Those with the most rupiah in truth, at most twenty."""
+
+
 class ScheduledTable(BaseModel):
     """A sheet that waits, or what became of it: `applied`, `refused`, `cancelled`."""
 

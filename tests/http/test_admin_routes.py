@@ -8,7 +8,9 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
+from app.storage.drafts import Desk
 from routing.sheet import COLUMNS, MOST_BYTES
+from schemas.admin.routes import Simulation
 from tests.http.problems import assert_problem
 from tests.http.shop import TELKOMSEL, XL, Customer, Shop
 
@@ -83,6 +85,62 @@ async def test_diff_over_http_changes_nothing(shop: Shop, desk: httpx.AsyncClien
     told = await desk.post("/admin/v1/routes/diff", content=cheaper, headers=CSV)
     assert (told.status_code, told.json()["changed"]) == (200, 1)
     assert (await export(desk)).content == exported.content
+
+
+SIMULATE = "/admin/v1/routes/simulate"
+
+
+async def test_past_orders_are_simulated_over_http(
+    shop: Shop, desk: httpx.AsyncClient, customer: Customer
+):
+    await shop.send_to_dealer((await customer.order()).json())
+    exported = await export(desk)
+    cheaper = exported.content.replace(b"10200", b"9900")
+    answer = await desk.post(
+        SIMULATE, content=cheaper, headers=CSV, params={"since": "30m"}, timeout=60
+    )
+    assert answer.status_code == 200
+    told = answer.json()
+    assert Simulation.model_validate(told).model_dump(mode="json", exclude={"since", "until"}) == {
+        name: value for name, value in told.items() if name not in {"since", "until"}
+    }
+    assert (told["orders"]["replayed"], told["happened"]["cost"]) == (1, 10_100)
+    assert (told["in_force"]["cost"], told["draft"]["cost"]) == (10_100, 9900)
+    assert answer.headers["etag"] == exported.headers["etag"]
+    assert (await export(desk)).content == exported.content
+    alone = await desk.post(SIMULATE, params={"in_force": True}, timeout=60)
+    assert (alone.json()["draft"], alone.json()["in_force"]["margin"]) == (None, 400)
+
+
+async def test_what_cannot_be_simulated_is_refused(desk: httpx.AsyncClient):
+    wrong = await desk.post(SIMULATE, params={"in_force": True, "since": "40d"})
+    assert_problem(wrong, 422, "invalid-request")
+    strange = await desk.post(SIMULATE, content=b"x", headers={"content-type": "text/html"})
+    assert_problem(strange, 415, "unsupported-media-type")
+    sheet = await desk.post(SIMULATE, content=b"sku,dealer", headers=CSV, timeout=60)
+    assert_problem(sheet, 422, "invalid-table")
+    late = CSV | {"if-match": '"9999"'}
+    changed = await desk.post(SIMULATE, content=b"sku", headers=late, timeout=60)
+    assert_problem(changed, 412, "table-changed")
+
+
+async def test_one_simulation_runs_at_a_time_and_no_sheet_waits_for_it(
+    shop: Shop, desk: httpx.AsyncClient
+):
+    content = (await export(desk)).content
+    alone = {"in_force": True}
+    answers = await asyncio.gather(
+        desk.post(SIMULATE, params=alone, timeout=60),
+        desk.post(SIMULATE, params=alone, timeout=60),
+        put(desk, content),
+    )
+    assert sorted(answer.status_code for answer in answers[:2]) == [200, 409]
+    assert answers[2].status_code == 200
+    async with shop.api.pool.acquire() as elsewhere:
+        await elsewhere.execute("select pg_advisory_lock($1)", Desk.SIMULATIONS)
+        assert_problem(await desk.post(SIMULATE, params=alone, timeout=60), 409, "table-busy")
+        assert (await put(desk, content)).status_code == 200
+        await elsewhere.execute("select pg_advisory_unlock_all()")
 
 
 async def test_faults_are_named_by_line_and_column(shop: Shop, desk: httpx.AsyncClient):

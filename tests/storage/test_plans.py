@@ -26,6 +26,7 @@ from app.storage import (
     orders,
     purchase_hours,
     ready,
+    replay,
     reviews,
 )
 from app.storage.acceptance import Candidate
@@ -156,6 +157,12 @@ MOVEMENTS = [ledger.movement(key, postings.capture(6000), order_id=key[1]) for k
 NEWS = [News(lane, each, each, "order.succeeded", each, 2, "{}") for lane, each in KEYS]
 ERRANDS = [Errand(lane, each, each, each, None) for lane, each in KEYS]
 
+
+async def replayed(connection: Any) -> None:
+    async for _ in replay.pages(connection, NOON, NOON + MINUTE):
+        pass
+
+
 HOT: dict[str, Run] = {
     "orders are accepted": lambda c: acceptance.accept(c, CANDIDATES, MINUTE),
     "money is moved and told": lambda c: ledger.write(c, MOVEMENTS, NEWS, ERRANDS, MINUTE),
@@ -187,6 +194,7 @@ HOT: dict[str, Run] = {
     "purchases of a week are read": lambda c: purchase_hours.bought(c, WEEK),
     "hours to be written are found": lambda c: purchase_hours.review(c, WEEK),
     "an hour is written": lambda c: purchase_hours.write(c, WEEK[0]),
+    "past orders are replayed": replayed,
     "events are read by cursor": lambda c: events.of_reseller(c, 1, CLAIM, 5, 100),
 }
 

@@ -13,10 +13,11 @@ from fastapi.responses import StreamingResponse
 
 from app.administration import routes as table
 from app.administration import schedules
-from app.administration.desk import Errand
+from app.administration.desk import SIMULATE, Errand
 from app.administration.explain import STANDARD_TIER, Question, explain_choice, explain_order
 from app.administration.in_force import table_in_force
 from app.administration.plans import Wanted
+from app.administration.simulate import DEFAULT_SINCE, window_of
 from app.errors import BadRequest, FieldError, Unprocessable, UnsupportedMedia
 from app.http.admin.identity import AnyOperator, RoutesOperator
 from app.http.answers import json_answer
@@ -30,6 +31,7 @@ from schemas.admin.routes import (
     Rollback,
     RolledBack,
     ScheduledTables,
+    Simulation,
     TableInForce,
     TablePlan,
     TablePutOff,
@@ -45,6 +47,7 @@ _PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
 _FORMS = {"": Form.CSV, "text/csv": Form.CSV, "application/json": Form.JSON}
 Name = Annotated[str | None, Query(max_length=64, pattern=_PRINTABLE)]
 Why = Annotated[str, Query(max_length=500, pattern=_PRINTABLE)]
+Moment = Annotated[str, Query(max_length=40, pattern=_PRINTABLE)]
 Version = Annotated[int, Path(ge=1, le=2**63 - 1)]
 _CSV: Any = {"text/csv": {"schema": {"type": "string"}}}
 _ITEMS: Any = {"application/json": {"schema": {"type": "array", "items": {"type": "object"}}}}
@@ -79,6 +82,36 @@ async def compare_routes(
     wanted = Wanted(dealer, allow_empty=True, expected_revision=_expected(request))
     planned = await _with_sheet(request, api, Errand("diff", _now(), by, wanted))
     return _told(planned)
+
+
+@routes.post(
+    "/simulate",
+    response_model=None,
+    responses={200: {"model": Simulation}},
+    openapi_extra=_SHEET_BODY,
+)
+async def simulate_routes(
+    request: Request,
+    api: Parts,
+    by: RoutesOperator,
+    since: Moment = DEFAULT_SINCE,
+    until: Moment | None = None,
+    dealer: Name = None,
+    in_force: bool = False,
+) -> Response:
+    """What the sheet would have made of past orders, beside the table in force and what happened.
+
+    `since` and `until` are so long ago, such as `90m`, `24h` or `7d`, or a moment. With `in_force`
+    without a sheet, on the table in force alone. 422 and `If-Match` as in a diff; 409 `table-busy`
+    while another simulation is running.
+    """
+    now = _now()
+    window = window_of(since, until, now)
+    wanted = Wanted(dealer, allow_empty=True, expected_revision=_expected(request))
+    errand = Errand(SIMULATE, now, by, wanted, since=window.since, until=window.until)
+    if in_force:
+        return _told(await api.desk.run(replace(errand, in_force=True)))
+    return _told(await _with_sheet(request, api, errand))
 
 
 @routes.post(
@@ -210,7 +243,7 @@ async def _with_sheet(request: Request, api: Api, errand: Errand) -> dict[str, A
     Raises UnsupportedMedia, TooLarge, and Conflict (`table-busy`) before it takes any of the body.
     """
     form = _form(request)
-    api.desk.require_free()
+    api.desk.require_free(errand.verb)
     declared = request.headers.get("content-length", "0")
     pieces = await receive_pieces(request.receive, declared, MOST_BYTES)
     return await api.desk.run(replace(errand, form=form), pieces)
