@@ -214,14 +214,16 @@ def standing_offer(
 ) -> Route | Reason:
     """A dealer's offer that may still be used for an order, or why there is none.
 
-    Asks the filter alone: a share that grew since the pick does not undo it.
+    Asks the filter alone: a share that grew since the pick does not undo it. Nor do the sales of
+    the day, among which the order itself was counted as it was chosen.
     """
     offer = snapshot.image.offer(inquiry.sku, inquiry.cluster)
     why = Reason.GONE
     if offer is None or dealer_id not in snapshot.image.dealers:
         return why
     number = snapshot.image.dealers.index(dealer_id)
-    excluded = _Filter(snapshot, inquiry, live, now).judge(offer)
+    uncounted = live._replace(sold_today=_NOTHING)
+    excluded = _Filter(snapshot, inquiry, uncounted, now).judge(offer)
     for position, dealer in enumerate(offer.dealers):
         if dealer == number:
             reason = excluded[position]

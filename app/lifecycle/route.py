@@ -193,13 +193,22 @@ class Router:
         return self._sold
 
     async def rebuild_sales(self, pool: Pool, now: datetime) -> None:
-        """Count today's orders of the routes with a quota anew, where there are any."""
+        """Count today's orders of the routes with a quota anew, where there are any: what was
+        bought, and what waits to be bought."""
         if not self.trade.snapshot.image.has_quotas:
             return
         midnight = now.astimezone(WIB).replace(hour=0, minute=0, second=0, microsecond=0)
-        async with pool.acquire() as connection:
-            sold = await purchase_hours.sold_under_quota(connection, midnight)
-        self._sold, self._sold_day = Counter(sold), _day_of(now)
+        async with (
+            pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            sold = Counter(await purchase_hours.sold_under_quota(connection, midnight))
+            waiting = await purchase_hours.waiting(connection)
+        for row in waiting:
+            route = self.route_at(row.sku, row.cluster, row.dealer_id, row.hour)
+            if route is not None and row.hour >= midnight:
+                sold[route.route_id] += row.orders
+        self._sold, self._sold_day = sold, _day_of(now)
 
     def _all_closed(self) -> bool:
         return all(breaker.is_closed for breaker in self._breakers.values())

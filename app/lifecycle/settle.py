@@ -432,6 +432,7 @@ class _Settlement:
         )
         market = Market(order.brand, order.cluster)
         self.shares.append((market, route.dealer_id, route.cost_rupiah or 0, order.now, 1))
+        self.sales.append((route.route_id, order.now, 1))
         return ruling
 
     def _change_attempt(
