@@ -15,6 +15,8 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
+from app.activities import until_one_fails
+
 # The redis package leaves many of its types open.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportMissingTypeArgument=false
@@ -95,11 +97,7 @@ class Hints:
             async with client.pubsub() as channel:
                 await channel.subscribe(_CHANNEL)
                 self.connected = True
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._publish(client))
-                    group.create_task(self._listen(channel))
-        except* (RedisError, OSError, TimeoutError) as errors:
-            raise OSError("redis connection lost") from errors
+                await until_one_fails(self._publish(client), self._listen(channel))
         finally:
             await client.aclose()
 

@@ -8,13 +8,14 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 import structlog
 
+from app.activities import until_one_fails
 from app.errors import ExchangeLost, JalurError
 from app.lifecycle.route import Router
 from app.metrics import Metrics
@@ -303,7 +304,7 @@ class ShareExchange:
         self._stream = stream
         self._hearing_out = True
         self.doubt(Why.CONNECTED)
-        await _until_one_fails(self._tell_regularly(stream), self._listen(stream))
+        await until_one_fails(self._tell_regularly(stream), self._listen(stream))
 
     async def _tell_regularly(self, stream: ShareStream) -> None:
         while True:
@@ -389,19 +390,3 @@ class ShareExchange:
         self._numbers.pop(sender, None)
         self._spoke_at.pop(sender, None)
         self._heard_up_to.pop(sender, None)
-
-
-async def _until_one_fails(*activities: Coroutine[None, None, None]) -> None:
-    """Run activities that do not end by themselves, until one fails, and raise its error.
-
-    Not a task group: one that fails while its task is cancelled keeps the cancellation to itself.
-    """
-    tasks = [asyncio.create_task(each) for each in activities]
-    try:
-        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in ended:
-        task.result()
