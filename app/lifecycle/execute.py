@@ -137,8 +137,9 @@ class Executor:
     def intend(self, order: NewOrder, route: Route, tier: str) -> Intention | None:
         """Claim a place for an order's first purchase, to be bought as soon as it is accepted.
 
-        None where there is no room here, or others wait for the dealer already: the order then
-        waits in the table. What is intended is either begun or abandoned.
+        None where there is no room here, others wait for the dealer already, or the purchase may
+        not be made any more: the order then waits in the table. What is intended is either begun
+        or abandoned.
         """
         access = self._router.trade.dealers.get(route.dealer_id)
         if not self.handover.is_open:
@@ -147,8 +148,11 @@ class Executor:
             self._crowded.add(route.dealer_id)
             return None
         started = boottime_seconds()
-        ticket = self._router.breaker(route.dealer_id).enter(self._calls.monotonic())
         new = self._attempt(order, 1, None, route, access, uuid7(), tier)
+        if new.cost > new.max_price:
+            # The margins changed since the pick: the claim from the table goes by the new ones.
+            return None
+        ticket = self._router.breaker(route.dealer_id).enter(self._calls.monotonic())
         purchase = Purchase(
             order.lane,
             order.order_id,

@@ -5,13 +5,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import pytest
 
 from app.lifecycle.accept import Accepted, OutOfFunds, Replayed, Submission
 from app.lifecycle.execute import Purchase
 from app.workers.engine import Engine
 from tests.proxies import dropping_proxy
-from tests.shops import ALFA, SKU, Shop, engine_on, enrol, furnish, submission
+from tests.shops import ALFA, PRICE, SKU, Owner, Shop, engine_on, enrol, furnish, submission
 
 
 def buying(engine: Engine) -> list[Purchase]:
@@ -140,3 +141,23 @@ async def test_caller_that_goes_away_does_not_stop_its_purchase(shop: Shop):
     await asyncio.wait_for(shop.engine.executor.handover.settled(), 5)
     assert len(begun) == 1
     assert await shop.value("select count(*) from attempts") == 1
+
+
+async def test_order_whose_margin_rule_changed_meanwhile_waits_in_the_table(
+    shop: Shop, owner: Owner
+):
+    begun = buying(shop.engine)
+    order = routed(shop.engine, lane=shop.lane)
+    neighbour = routed(shop.engine, "A2", lane=shop.lane)
+    await owner.execute(
+        "update routing_policy set revision = revision + 1, policy = $1::json",
+        orjson.dumps({"minimum_margin_rupiah": PRICE - ALFA.cost + 1}).decode(),
+    )
+    await shop.engine.router.refresh(shop.engine.pool)
+    accepted = await asyncio.gather(
+        shop.engine.acceptor.accept(order), shop.engine.acceptor.accept(neighbour)
+    )
+    assert [each for each in accepted if not isinstance(each, Accepted)] == []
+    assert begun == []
+    assert in_flight(shop.engine) == 0
+    assert await shop.waiting() == [(1, "alfa"), (1, "alfa")]
