@@ -27,6 +27,43 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _TIME_BITS = 80
 """How far a UUIDv7's milliseconds are shifted."""
+_HOURS = """
+    counted as materialized (
+        select w.hour, w.first_id, w.end_id, p.counted_at
+        from unnest($1::timestamptz[], $2::uuid[], $3::uuid[]) w (hour, first_id, end_id)
+        left join purchase_hours p on p.hour = w.hour
+    ), late as materialized (
+        select order_id, closed_at from attempts
+        where closed_at - sent_at > interval '5 minutes'
+          and closed_at >= (select min(counted_at) from counted) - $4::interval
+    ), open as materialized (
+        select c.* from counted c
+        where c.counted_at is null or exists (
+            select from late l
+            where l.closed_at >= c.counted_at - $4::interval
+              and l.order_id >= c.first_id and l.order_id < c.end_id
+        )
+    )
+"""
+"""Of the hours in `_columns`, what is known, what was closed late since, and those not known."""
+_PURCHASES = """
+    select o.brand, o.cluster, a.dealer_id, sum(a.cost)::bigint as cost,
+           count(*) as orders
+    from generate_series(0, 63) l (lane)
+    cross join lateral (
+        select lane, order_id, dealer_id, cost from attempts
+        where lane = l.lane and order_id >= w.first_id and order_id < w.end_id
+          and state not in ('rejected', 'failed')
+        offset 0
+    ) a
+    cross join lateral (
+        select brand, cluster from orders
+        where lane = a.lane and order_id = a.order_id
+        offset 0
+    ) o
+    group by o.brand, o.cluster, a.dealer_id
+"""
+"""The purchases of an hour `w`, by market and dealer, in the order of the type `hour_purchase`."""
 
 
 class Hour(NamedTuple):
@@ -84,23 +121,8 @@ async def bought(connection: Connection, wanted: Sequence[Hour]) -> list[Bought]
     Needs a transaction. They are fetched little by little, so that the event loop stays free.
     """
     cursor = await connection.cursor(
-        """
-        with counted as materialized (
-            select w.hour, w.first_id, w.end_id, p.counted_at
-            from unnest($1::timestamptz[], $2::uuid[], $3::uuid[]) w (hour, first_id, end_id)
-            left join purchase_hours p on p.hour = w.hour
-        ), late as materialized (
-            select order_id, closed_at from attempts
-            where closed_at - sent_at > interval '5 minutes'
-              and closed_at >= (select min(counted_at) from counted) - $4::interval
-        ), open as materialized (
-            select c.* from counted c
-            where c.counted_at is null or exists (
-                select from late l
-                where l.closed_at >= c.counted_at - $4::interval
-                  and l.order_id >= c.first_id and l.order_id < c.end_id
-            )
-        )
+        f"""
+        with {_HOURS}
         select p.brand, p.cluster, p.dealer_id, h.hour, p.cost, p.orders
         from counted c
         join purchase_hours h on h.hour = c.hour
@@ -108,24 +130,8 @@ async def bought(connection: Connection, wanted: Sequence[Hour]) -> list[Bought]
         where not exists (select from open where open.hour = c.hour)
         union all
         select b.brand, b.cluster, b.dealer_id, w.hour, b.cost, b.orders
-        from open w cross join lateral (
-            select o.brand, o.cluster, a.dealer_id, sum(a.cost)::bigint as cost,
-                   count(*) as orders
-            from generate_series(0, 63) l (lane)
-            cross join lateral (
-                select lane, order_id, dealer_id, cost from attempts
-                where lane = l.lane and order_id >= w.first_id and order_id < w.end_id
-                  and state not in ('rejected', 'failed')
-                offset 0
-            ) a
-            cross join lateral (
-                select brand, cluster from orders
-                where lane = a.lane and order_id = a.order_id
-                offset 0
-            ) o
-            group by o.brand, o.cluster, a.dealer_id
-        ) b
-        """,
+        from open w cross join lateral ({_PURCHASES}) b
+        """,  # noqa: S608 - put together from this module's own text
         *_columns(wanted),
         UNCOMMITTED,
     )
@@ -179,24 +185,10 @@ async def review(connection: Connection, wanted: Sequence[Hour]) -> Review:
     """Which of these hours, all of them over, are not written yet or were changed since."""
     seen_at = await connection.fetchval("select now()")
     rows = await connection.fetch(
-        """
-        with counted as materialized (
-            select w.hour, w.first_id, w.end_id, p.counted_at
-            from unnest($1::timestamptz[], $2::uuid[], $3::uuid[]) w (hour, first_id, end_id)
-            left join purchase_hours p on p.hour = w.hour
-        ), late as materialized (
-            select order_id, closed_at from attempts
-            where closed_at - sent_at > interval '5 minutes'
-              and closed_at >= (select min(counted_at) from counted) - $4::interval
-        )
-        select c.hour, c.first_id, c.end_id from counted c
-        where c.counted_at is null or exists (
-            select from late l
-            where l.closed_at >= c.counted_at - $4::interval
-              and l.order_id >= c.first_id and l.order_id < c.end_id
-        )
-        order by c.hour
-        """,
+        f"""
+        with {_HOURS}
+        select hour, first_id, end_id from open order by hour
+        """,  # noqa: S608 - put together from this module's own text
         *_columns(wanted),
         UNCOMMITTED,
     )
@@ -206,30 +198,15 @@ async def review(connection: Connection, wanted: Sequence[Hour]) -> Review:
 async def write(connection: Connection, hour: Hour) -> None:
     """Add an hour's purchases up and write them, unless somebody did so later."""
     await connection.execute(
-        """
+        f"""
         insert into purchase_hours (hour, counted_at, purchases)
-        select $1, now(), coalesce(array_agg(b.purchase), '{}')
-        from (
-            select row(o.brand, o.cluster, a.dealer_id, sum(a.cost), count(*))::hour_purchase
-                   as purchase
-            from generate_series(0, 63) l (lane)
-            cross join lateral (
-                select lane, order_id, dealer_id, cost from attempts
-                where lane = l.lane and order_id >= $2 and order_id < $3
-                  and state not in ('rejected', 'failed')
-                offset 0
-            ) a
-            cross join lateral (
-                select brand, cluster from orders
-                where lane = a.lane and order_id = a.order_id
-                offset 0
-            ) o
-            group by o.brand, o.cluster, a.dealer_id
-        ) b
+        select $1, now(), coalesce(array_agg(row(b.*)::hour_purchase), '{{}}')
+        from (select $2::uuid as first_id, $3::uuid as end_id) w
+        cross join lateral ({_PURCHASES}) b
         on conflict (hour) do update
         set counted_at = excluded.counted_at, purchases = excluded.purchases
         where purchase_hours.counted_at < excluded.counted_at
-        """,
+        """,  # noqa: S608 - put together from this module's own text
         *hour,
     )
 
