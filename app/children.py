@@ -1,6 +1,7 @@
 """Processes of this program that do one thing beside a serving one: started, fed, listened to."""
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,8 @@ async def run_child(module: str, pieces: Sequence[bytes]) -> tuple[bytes, int | 
     """Run a module as a process, with `pieces` as its input. Returns what it printed, its status.
 
     Without the event loop's own processes, which fork a large process slowly. Cancelled, it kills
-    the child.
+    the child. The input stays open until the child has answered, so that a child can tell whether
+    this process lives: it knows by itself where its input ends.
     """
     child = await asyncio.to_thread(_start, module)
     try:
@@ -34,11 +36,12 @@ def _converse(child: "subprocess.Popen[bytes]", pieces: Sequence[bytes]) -> byte
     with child:
         if child.stdin is None or child.stdout is None:
             raise RuntimeError("the child was started without pipes")
-        try:
+        # It may end before it has read all; why, stands in its answer, if it gives one.
+        with contextlib.suppress(BrokenPipeError):
             for piece in pieces:
                 child.stdin.write(piece)
+            child.stdin.flush()
+        told = child.stdout.read()
+        with contextlib.suppress(BrokenPipeError):
             child.stdin.close()
-        except BrokenPipeError:
-            # It ended before it had read all; why, stands in its answer, if it gave one.
-            pass
-        return child.stdout.read()
+    return told

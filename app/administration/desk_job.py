@@ -1,7 +1,8 @@
 """What works on one sheet for a serving process, in a process of its own: see `desk.py`.
 
 It reads a line of JSON and then the sheet, and prints one line of JSON. The first line holds
-secrets, so it comes through the pipe and stands in no list of processes.
+secrets, so it comes through the pipe and stands in no list of processes. The pipe stays open until
+the answer: when it closes, who asked is dead, and so is this process at once.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import gc
 import json
 import os
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -138,10 +140,18 @@ async def _run(job: _Job) -> dict[str, Any]:
 
 def _read_job() -> _Job:
     means = json.loads(sys.stdin.buffer.readline())
-    content = sys.stdin.buffer.read()
+    content = sys.stdin.buffer.read(means["length"])
     if len(content) != means["length"]:
         raise DatabaseUnavailable("the sheet did not come whole; nothing was changed")
+    threading.Thread(target=_end_with_who_asked, daemon=True).start()
     return _Job(means, means["errand"], content)
+
+
+def _end_with_who_asked() -> None:
+    """A table that nobody waits for any more must not come into force minutes later."""
+    # Not through sys.stdin, whose lock would be held when this process ends by itself.
+    os.read(sys.stdin.fileno(), 1)
+    os._exit(1)
 
 
 def _refusal(error: JalurError) -> dict[str, Any]:

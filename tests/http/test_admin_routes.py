@@ -13,9 +13,11 @@ from routing.sheet import COLUMNS, MOST_BYTES
 from schemas.admin.routes import Simulation
 from tests.http.problems import assert_problem
 from tests.http.shop import TELKOMSEL, XL, Customer, Shop
+from tests.shops import until
 
 CSV = {"content-type": "text/csv"}
 APPLY = "/admin/v1/routes/apply"
+EMPTY_SHEET = ",".join(COLUMNS).encode() + b"\n"
 
 
 @pytest.fixture
@@ -339,18 +341,49 @@ async def test_a_second_sheet_at_a_time_is_refused(shop: Shop, desk: httpx.Async
     assert (await put(desk, content)).status_code == 200
 
 
+async def begin_to_empty_the_table(dsn: str, length: int) -> "asyncio.subprocess.Process":
+    """Hand a sheet without rows to a child, as a serving process does; the pipe stays open."""
+    by = {"name": "ada", "origin": "here", "scopes": ["routes"]}
+    errand = {"verb": "apply", "now": "2026-11-22T05:00:00Z", "by": by, "form": "csv"}
+    means = {"dsn": dsn, "role": "jalur_service", "secret_keys": [], "length": length}
+    job = {**means, "errand": {**errand, "wanted": {"allow_empty": True}}}
+    child = await asyncio.create_subprocess_exec(
+        *[sys.executable, "-m", "app.administration.desk_job"],
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert child.stdin is not None
+    child.stdin.write(json.dumps(job).encode() + b"\n" + EMPTY_SHEET)
+    return child
+
+
 async def test_a_sheet_that_does_not_come_whole_is_not_applied(shop: Shop, database_dsn: str):
     """As when the serving process dies while it hands the sheet over."""
-    by = {"name": "ada", "origin": "here", "scopes": ["routes"]}
-    wanted = {"allow_empty": True}
-    errand = {"verb": "apply", "now": "2026-11-22T05:00:00Z", "by": by, "wanted": wanted}
-    header = ",".join(COLUMNS).encode() + b"\n"
-    job = {"dsn": database_dsn, "role": "jalur_service", "secret_keys": [], "length": 4096}
-    given = json.dumps({**job, "errand": {**errand, "form": "csv"}}).encode() + b"\n" + header
-    words = [sys.executable, "-m", "app.administration.desk_job"]
-    child = await asyncio.create_subprocess_exec(
-        *words, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-    )
-    told, _ = await child.communicate(given)
+    child = await begin_to_empty_the_table(database_dsn, length=4096)
+    told, _ = await child.communicate(b"")  # which closes the pipe
     assert "did not come whole" in json.loads(told)["detail"]
     assert await shop.owner.fetchval("select count(*) from routes") == 2
+
+
+async def test_a_sheet_whose_giver_died_is_not_applied_afterwards(shop: Shop, database_dsn: str):
+    async with shop.owner.transaction():
+        await shop.owner.execute("select from routing_policy for update")
+        child = await begin_to_empty_the_table(database_dsn, length=len(EMPTY_SHEET))
+
+        async def waits_to_write() -> object:
+            return await shop.owner.fetchval(
+                "select exists (select from pg_locks where not granted)"
+            )
+
+        await until(waits_to_write)
+        told, _ = await child.communicate(b"")  # which closes the pipe
+    assert told == b""
+    assert await shop.owner.fetchval("select count(*) from routes") == 2
+
+
+async def test_a_sheet_whose_giver_lives_is_applied(shop: Shop, database_dsn: str):
+    child = await begin_to_empty_the_table(database_dsn, length=len(EMPTY_SHEET))
+    assert child.stdout is not None
+    told = json.loads(await child.stdout.readline())
+    assert told["done"]["removed"] == 2
+    assert await child.wait() == 0
