@@ -148,6 +148,7 @@ class ShareExchange:
         with contextlib.suppress(ExchangeLost, TimeoutError, *DATABASE_ERRORS):
             async with asyncio.timeout(_LEAVE_SECONDS):
                 async with open_stream(self._settings.redis_url, await self._name()) as stream:
+                    self._drop_what_came_late()
                     await self._tell(stream, leaves=True)
 
     # -------------------------------------------------------------- doubts
@@ -297,14 +298,18 @@ class ShareExchange:
         self._numbers.clear()
         self._spoke_at.clear()
         self._heard_up_to.clear()
-        late = time.monotonic() - self._started_at > _PROMPT_SECONDS
-        if self._number == 0 and late and self._router.tally.forget():
-            # What was dropped may have been counted by others from the database: leave a gap.
-            self._number = 1
+        self._drop_what_came_late()
         self._stream = stream
         self._hearing_out = True
         self.doubt(Why.CONNECTED)
         await until_one_fails(self._tell_regularly(stream), self._listen(stream))
+
+    def _drop_what_came_late(self) -> None:
+        """What was never told for long may have been counted by others from the database: they
+        are to see that a message is missing, and count anew."""
+        late = time.monotonic() - self._started_at > _PROMPT_SECONDS
+        if self._number == 0 and late and self._router.tally.forget():
+            self._number = 1
 
     async def _tell_regularly(self, stream: ShareStream) -> None:
         while True:

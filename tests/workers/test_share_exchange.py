@@ -19,6 +19,7 @@ from app.sealing import Sealer
 from app.storage import installation
 from app.storage.pool import Pool
 from app.storage.share_stream import News, Position, open_stream
+from app.workers import share_exchange
 from app.workers.share_exchange import ExchangeSettings, ShareExchange
 from routing.monopoly import GroupTotal, Market, ShareRow
 from tests.publishing import PUBLISH
@@ -183,6 +184,22 @@ async def test_process_that_takes_its_leave_tells_its_last_counts_and_is_not_mis
         await other.exchange.take_leave()
         await becomes(lambda: one.shares == {"alfa": GroupTotal(5000, 1)})
         assert (one.exchange.peers, one.rebuilds("silence")) == (0, 0)
+
+
+async def test_process_that_was_never_heard_of_leaves_nothing_counted_twice(
+    shop: Pool, valkey: RunningValkey, monkeypatch: pytest.MonkeyPatch
+):
+    """What it bought meanwhile may be in what the others counted from the database."""
+    monkeypatch.setattr(share_exchange, "_PROMPT_SECONDS", 0)
+    async with parties(shop, valkey.url, 1) as (one,):
+        router = Router(Sealer([SECRET_KEY]), time.monotonic, 45)
+        await router.refresh(shop)
+        settings = ExchangeSettings(valkey.url, DAY_SECONDS)
+        unheard = ShareExchange(shop, router, Metrics(), settings, random.random)
+        router.count(TRI, "alfa", 5000, datetime.now(UTC), orders=1)
+        await unheard.take_leave()
+        await becomes(lambda: one.rebuilds("gap"))
+        assert one.shares == {}
 
 
 async def test_tally_too_large_to_be_told_has_the_others_count_anew(
