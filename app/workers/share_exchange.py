@@ -102,7 +102,7 @@ class ShareExchange:
         self._doubt: Why | None = None
         self._doubted = asyncio.Event()
         self._busy_seconds = 0.0
-        self._groups: tuple[int, dict[str, str]] | None = None
+        self._counted_by: tuple[int, dict[str, str], int | None] | None = None
         router.tally.told = settings.redis_url is not None
 
     @property
@@ -119,7 +119,7 @@ class ShareExchange:
 
     async def run(self) -> None:
         """Exchange until cancelled."""
-        self._groups = self._owner_groups()
+        self._counted_by = self._see_what_is_counted_by()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._settle_doubts())
             group.create_task(self._watch())
@@ -188,25 +188,28 @@ class ShareExchange:
         why, self._doubt = self._doubt, None
         return why or Why.CORRECTION
 
-    def _owner_groups(self) -> tuple[int, dict[str, str]] | None:
-        """What shares are counted by, as far as the table says."""
+    def _see_what_is_counted_by(self) -> tuple[int, dict[str, str], int | None] | None:
+        """The window and the owner groups, and the table's revision where it states quotas: what
+        a route sold before it had one is not known."""
         if not self._router.loaded:
             return None
-        snapshot = self._router.trade.snapshot
+        trade = self._router.trade
+        snapshot = trade.snapshot
         groups = {dealer_id: each.owner_group for dealer_id, each in snapshot.dealers.items()}
-        return snapshot.policy.window_days, groups
+        quotas = trade.revision if snapshot.image.has_quotas else None
+        return snapshot.policy.window_days, groups, quotas
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(_PERIOD_SECONDS)
             self._miss_the_silent()
-            self._look_at_groups()
+            self._look_at_table()
 
-    def _look_at_groups(self) -> None:
-        """Doubt the shares when the table in force has other owner groups or another window."""
-        found = self._owner_groups()
-        if found != self._groups:
-            self._groups = found
+    def _look_at_table(self) -> None:
+        """Doubt the shares when the table in force has other owner groups, quotas or window."""
+        found = self._see_what_is_counted_by()
+        if found != self._counted_by:
+            self._counted_by = found
             self.doubt(Why.GROUPS)
 
     def _miss_the_silent(self) -> None:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import asyncpg
 import pytest
 from redis.asyncio import Redis
+from uuid_utils.compat import uuid7
 
 from app.embedded.valkey import RunningValkey, start_valkey
 from app.lifecycle.route import Router
@@ -21,9 +23,10 @@ from app.storage.pool import Pool
 from app.storage.share_stream import News, Position, open_stream
 from app.workers import share_exchange
 from app.workers.share_exchange import ExchangeSettings, ShareExchange
+from routing.choose import Inquiry
 from routing.monopoly import GroupTotal, Market, ShareRow
 from tests.publishing import PUBLISH
-from tests.shops import ALFA, BRAVO, SECRET_KEY, furnish, until
+from tests.shops import ALFA, BRAVO, PRICE, SECRET_KEY, SKU, Owner, furnish, until
 from tests.test_metrics import samples
 
 TRI = Market("tri", None)
@@ -89,6 +92,13 @@ async def becomes(holds: Callable[[], object], seconds: float = 30) -> None:
 async def shop(database_dsn: str, pool: Pool) -> Pool:
     await furnish(database_dsn, [ALFA, BRAVO])
     return pool
+
+
+@pytest.fixture
+async def owner(database_dsn: str) -> AsyncIterator[Owner]:
+    connection = await asyncpg.connect(database_dsn)
+    yield connection
+    await connection.close()
 
 
 @pytest.fixture
@@ -275,6 +285,33 @@ async def test_without_redis_the_corrections_remain(shop: Pool):
         assert one.shares == {}
         assert one.exchange.age_seconds is None
         assert samples(one.metrics, "jalur_share_correction_difference_ratio") == {(): 0}
+
+
+async def test_quota_stated_in_the_middle_of_a_day_counts_what_was_sold_before(
+    shop: Pool, owner: Owner
+):
+    async with party(shop, None) as one:
+        await becomes(lambda: one.exchange.peers == 0)
+        now = datetime.now(UTC)
+        await owner.execute(
+            """
+            insert into attempts (lane, order_id, attempt_no, dealer_id, route_id, dealer_sku,
+                                  dealer_ref, cost, max_price, asked_at, sent_at, state)
+            values (1, $1, 1, 'alfa', 'r-alfa', 'S5', 'ref', 5000, 6000, $2, $2, 'succeeded')
+            """,
+            uuid7(),
+            now,
+        )
+        await owner.execute("update routes set daily_quota = 1 where dealer_id = 'alfa'")
+        await owner.execute(PUBLISH)
+        await one.router.refresh(shop)
+
+        def dealer() -> str | None:
+            chosen = one.router.choose(Inquiry(SKU, "tri", None, PRICE), now).chosen
+            return chosen and chosen.dealer_id
+
+        assert dealer() == "alfa"
+        await becomes(lambda: dealer() == "bravo")
 
 
 async def test_changed_owner_groups_have_the_shares_counted_anew(shop: Pool):
