@@ -189,14 +189,14 @@ class ShareExchange:
         return why or Why.CORRECTION
 
     def _see_what_is_counted_by(self) -> tuple[int, dict[str, str], int | None] | None:
-        """The window and the owner groups, and the table's revision where it states quotas: what
+        """The window, the owner groups, and the revision of routes that state quotas: what
         a route sold before it had one is not known."""
         if not self._router.loaded:
             return None
         trade = self._router.trade
         snapshot = trade.snapshot
         groups = {dealer_id: each.owner_group for dealer_id, each in snapshot.dealers.items()}
-        quotas = trade.revision if snapshot.image.has_quotas else None
+        quotas = trade.goods.revision if snapshot.image.has_quotas else None
         return snapshot.policy.window_days, groups, quotas
 
     async def _watch(self) -> None:

@@ -132,6 +132,20 @@ async def test_commit_in_doubt_is_bought_once(shop: Shop, database_dsn: str):
     assert await shop.value("select count(*) from attempts") == 3
 
 
+async def test_commit_in_doubt_while_purchases_hold_buys_nothing(shop: Shop, database_dsn: str):
+    await shop.execute("update installation set hold = true")
+    async with dropping_proxy(database_dsn) as (proxy, dsn), engine_on(dsn) as doubtful:
+        begun = buying(doubtful)
+        proxy.arm(b"IN-DOUBT")
+        sent = routed(doubtful, "IN-DOUBT", lane=shop.lane)
+        outcome = await doubtful.acceptor.accept(sent)
+        assert proxy.dropped == 1
+        assert in_flight(doubtful) == 0
+    assert outcome == Accepted(sent.order.order_id, claimed=False)
+    assert begun == []
+    assert await shop.waiting() == [(1, "alfa")]
+
+
 async def test_caller_that_goes_away_does_not_stop_its_purchase(shop: Shop):
     begun = buying(shop.engine)
     caller = asyncio.ensure_future(shop.engine.acceptor.accept(routed(shop.engine, lane=shop.lane)))

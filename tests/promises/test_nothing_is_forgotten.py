@@ -11,7 +11,7 @@ from app.lifecycle.settle import Withdrawal
 from app.words import Attempt, AttemptState, Order, OrderStatus, Source, Terms, Word, rule
 from dealers.contract import Capabilities, Outcome, Recovery, Report
 from routing.choose import Inquiry
-from routing.monopoly import Market
+from routing.monopoly import GroupTotal, Market
 from tests.publishing import PUBLISH
 from tests.shops import PRICE, SKU, Owner, Seller, Shop, engine_on, enrol, furnish, send, submission
 
@@ -143,3 +143,12 @@ async def test_cancelled_order_gives_its_market_share_back(shop: Shop) -> None:
     order_id = await shop.order()
     assert await shop.engine.settler.withdraw(shop.lane, order_id, Withdrawal.CANCELLED)
     assert router.shares.totals(Market("tri", None), now).orders == 0
+
+
+async def test_market_counts_the_next_dealer_s_purchase_and_not_the_refused_one(shop: Shop) -> None:
+    router, market, now = shop.engine.router, Market("tri", None), datetime.now(UTC)
+    router.count(market, "alfa", 5000, now, orders=1)
+    await shop.refuse(await shop.bought())
+    assert router.shares.totals(market, now).groups == {"bravo": GroupTotal(5100, 1)}
+    await shop.succeed(await shop.claim_one())
+    assert router.shares.totals(market, now).groups == {"bravo": GroupTotal(5100, 1)}

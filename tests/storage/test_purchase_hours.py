@@ -125,6 +125,18 @@ async def test_late_success_comes_back_into_an_hour_that_was_written(pool: Pool,
     assert await read(pool) == {tri(HOURS[0], 1002, 1)}
 
 
+async def test_failure_whose_commit_was_not_to_be_seen_yet_leaves_a_written_hour(
+    pool: Pool, owner: Owner
+):
+    """A transaction writes with the time of its beginning, and may end after the hour was read."""
+    late = await buy(owner, HOURS[0], 2, "unknown")
+    async with owner.transaction():
+        await close(owner, late, "failed")
+        assert await written(pool, HOURS[:2]) == HOURS[:2]
+    assert await read(pool) == set()
+    assert await written(pool, HOURS[:2]) == [HOURS[0]]
+
+
 async def test_hour_that_was_vouched_for_long_ago_is_looked_at_all_the_same(
     pool: Pool, owner: Owner
 ):
