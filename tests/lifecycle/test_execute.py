@@ -33,6 +33,7 @@ from tests.shops import (
     enrol,
     furnish,
     send,
+    until,
 )
 
 
@@ -310,6 +311,24 @@ async def test_claim_whose_commit_is_in_doubt_is_read_back(shop: Shop, database_
         assert proxy.dropped == 1
     assert await shop.states(purchase.order_id) == ["sent"]
     assert await shop.waiting() == []
+
+
+async def test_claim_that_died_before_its_commit_buys_nothing(
+    shop: Shop, owner: Owner, database_dsn: str
+):
+    await shop.order()
+    victim = """
+        select pg_terminate_backend(pid) from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'
+    """
+    other = await asyncpg.connect(database_dsn)
+    async with owner.transaction():
+        await owner.execute("lock table attempts in share row exclusive mode")
+        claiming = asyncio.ensure_future(shop.claim())
+        await until(lambda: other.fetchval(victim))
+        assert await claiming == []
+    await other.close()
+    assert await shop.waiting() == [(1, "alfa")]
 
 
 async def test_settlement_whose_commit_is_in_doubt_is_applied_once(shop: Shop, database_dsn: str):

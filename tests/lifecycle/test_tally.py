@@ -1,9 +1,13 @@
 """The tally: what the others are to be told, bounded, and what comes while the shares are read."""
 
+import time
 from datetime import UTC, datetime
 
+from app.lifecycle.route import Router
 from app.lifecycle.tally import Tally
+from app.sealing import Sealer
 from routing.monopoly import Market, ShareRow
+from tests.shops import SECRET_KEY
 
 TRI, XL = Market("tri", None), Market("xl", "jabar")
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -72,3 +76,12 @@ def test_what_is_counted_or_heard_meanwhile_is_noted() -> None:
     tally.hear(bought(8000))
     assert list(meanwhile.rows()) == [bought(6000, 2)]
     assert tally.take(10) == [bought(3000, 2)]
+
+
+def test_what_is_heard_while_the_shares_are_read_is_kept_for_them_and_not_told_on() -> None:
+    router = Router(Sealer([SECRET_KEY]), time.monotonic, 45)
+    router.tally.told = True
+    with router.tally.meanwhile() as meanwhile:
+        router.hear([bought(5000)])
+        assert list(meanwhile.rows()) == [bought(5000)]
+    assert not router.tally
