@@ -32,6 +32,8 @@ from routing.sheet import Fault, Form, Known, SheetReader, route_id_of
 from routing.table import BadTable
 
 KINDS = ("added", "changed", "removed")
+TABLE_CHANGED = "table-changed"
+"""Of problems: the table is not any more the one that was looked at."""
 _MOST_EXAMPLES = 20
 _MOST_SAMPLES = 10_000
 _ROWS_A_STEP = 20_000
@@ -255,7 +257,7 @@ async def _stand(connection: Connection) -> _Standing:
 def _expect(revision: int, expected: int | None) -> None:
     if expected is not None and expected != revision:
         raise PreconditionFailed(
-            "table-changed",
+            TABLE_CHANGED,
             f"Revision {revision} is in force, not {expected}: export the table again.",
         )
 

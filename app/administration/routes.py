@@ -16,6 +16,7 @@ from typing import Any
 
 from app.administration.operator import Operator, Scope
 from app.administration.plans import (
+    TABLE_CHANGED,
     Plan,
     Progress,
     Sheet,
@@ -226,7 +227,7 @@ async def _before_the_newest(pool: Pool, by: Operator) -> int:
 
 def keeps_changing() -> Conflict:
     """What to raise where others publish all the time."""
-    return Conflict("table-changed", "The tables keep changing meanwhile; nothing was applied.")
+    return Conflict(TABLE_CHANGED, "The tables keep changing meanwhile; nothing was applied.")
 
 
 # ------------------------------------------------------------------ writing

@@ -15,6 +15,7 @@ from app.administration.acting import acting
 from app.administration.checks import Checks
 from app.administration.operator import Operator, Scope
 from app.administration.plans import (
+    TABLE_CHANGED,
     Plan,
     Progress,
     Sheet,
@@ -73,7 +74,7 @@ async def put_off(
     async with drafting(pool) as connection:
         planned = await plan(connection, sheet, wanted, now, tell)
         if planned is None:
-            raise Conflict("table-changed", "The tables changed meanwhile: try again.")
+            raise Conflict(TABLE_CHANGED, "The tables changed meanwhile: try again.")
         require_rises_are_meant(planned, wanted)
         async with connection.transaction():
             how = {**asdict(wanted), "form": sheet.form}
@@ -109,7 +110,10 @@ async def cancel(pool: Pool, by: Operator, schedule_id: UUID, reason: str = "") 
 
 
 async def apply_due(pool: Pool, schedule_id: UUID, now: datetime) -> Scheduled | None:
-    """Apply a sheet whose moment has come, or refuse it. None where it does not wait any more."""
+    """Apply a sheet whose moment has come, or refuse it. None where it does not wait any more.
+
+    Raises Conflict (`table-changed`) where others publish all the time: it is to be tried again.
+    """
     async with pool.acquire() as connection:
         found = await scheduled_tables.find(connection, schedule_id)
         content = await scheduled_tables.content(connection, schedule_id)
@@ -121,6 +125,8 @@ async def apply_due(pool: Pool, schedule_id: UUID, now: datetime) -> Scheduled |
     except _Over:
         return None
     except Problem as problem:
+        if problem.code == TABLE_CHANGED:
+            raise
         if not await _refuse(pool, by, found, problem):
             return None
     async with pool.acquire() as connection:

@@ -72,10 +72,12 @@ async def claim(connection: Connection, patience: timedelta) -> UUID | None:
     )
 
 
-async def release(connection: Connection, schedule_id: UUID) -> None:
-    """Let others claim it."""
+async def release(connection: Connection, schedule_id: UUID, pause: timedelta) -> None:
+    """Let others claim it after a pause."""
     await connection.execute(
-        "update scheduled_tables set claimed_until = null where schedule_id = $1", schedule_id
+        "update scheduled_tables set claimed_until = now() + $2 where schedule_id = $1",
+        schedule_id,
+        pause,
     )
 
 

@@ -39,6 +39,8 @@ _STATE_SECONDS = 10.0
 _WALLETS_SECONDS = 60.0
 _SHEET_PATIENCE = timedelta(minutes=10)
 """After this another process takes on a scheduled table that was claimed and is not done."""
+_SHEET_PAUSE = timedelta(minutes=1)
+"""Before one that could not be worked on is tried again."""
 _LONGEST_SECONDS = 5.0
 """How long a seldom measurement may take, waiting for its connection included."""
 
@@ -129,9 +131,12 @@ class Upkeep:
         try:
             done = await self._desk.run(Errand("apply_due", now, schedule_id=str(schedule_id)))
         except BaseException as error:
+            is_busy = isinstance(error, Conflict) and error.code == BUSY
+            # What fails by itself must not keep the desk from the sheets behind it.
+            pause = timedelta() if is_busy else _SHEET_PAUSE
             async with self._pool.acquire() as connection:
-                await scheduled_tables.release(connection, schedule_id)
-            if isinstance(error, Conflict) and error.code == BUSY:
+                await scheduled_tables.release(connection, schedule_id, pause)
+            if is_busy:
                 return
             raise
         self._tell_scheduled(done)

@@ -86,6 +86,38 @@ async def test_only_one_claims_what_is_due_and_another_after_its_time(owner: Own
     assert sorted(claims, key=str) == [waiting.schedule_id, None, None, None]
 
 
+async def test_one_that_could_not_be_worked_on_lets_those_behind_it_pass(owner: Owner, pool: Pool):
+    first, second = await wait_for(pool, 4900), await wait_for(pool, 4800)
+    await owner.execute("update scheduled_tables set due_at = now() - interval '1 s'")
+    async with pool.acquire() as connection:
+        claimed = await scheduled_tables.claim(connection, timedelta(minutes=10))
+        assert claimed is not None
+        await scheduled_tables.release(connection, claimed, timedelta(minutes=1))
+        behind = await scheduled_tables.claim(connection, timedelta(minutes=10))
+        assert {claimed, behind} == {first.schedule_id, second.schedule_id}
+        await scheduled_tables.release(connection, claimed, timedelta())
+        assert await scheduled_tables.claim(connection, timedelta(minutes=10)) == claimed
+
+
+async def test_tables_that_keep_changing_do_not_refuse_it_for_good(owner: Owner, pool: Pool):
+    waiting = await wait_for(pool, 4900)
+    done = asyncio.Event()
+
+    async def others() -> None:
+        while not done.is_set():
+            await owner.execute("update routing_policy set revision = revision + 1")
+
+    publishing = asyncio.ensure_future(others())
+    with pytest.raises(Conflict, match="keep changing"):
+        await apply_due(pool, waiting.schedule_id, SOON)
+    done.set()
+    await publishing
+    assert [each.state for each in await list_all(pool, ADA)] == ["waiting"]
+    applied = await apply_due(pool, waiting.schedule_id, SOON)
+    assert applied is not None
+    assert applied.state == "applied"
+
+
 async def test_what_does_not_fit_any_more_is_refused_with_its_reasons(owner: Owner, pool: Pool):
     waiting = await wait_for(pool, 4900)
     await owner.execute("delete from routes where dealer_id = 'alfa'")
