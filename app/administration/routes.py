@@ -198,12 +198,19 @@ async def roll_back(
 ) -> tuple[int, Applied]:
     """Apply a kept table again: that of a version, else the one before the newest.
 
-    Returns its version. Raises as `apply` does where it does not fit any more.
+    Returns its version. Raises as `apply` does where it does not fit any more, and Conflict
+    (`table-changed`) where another table was applied since the one before the newest was looked up.
     """
     by.require(Scope.ROUTES)
-    version = await _before_the_newest(pool, by) if to is None else to
+    newest, version = await _newest_two(pool, by) if to is None else (None, to)
     sheet = Sheet(unpacked(await read_version(pool, by, version)))
-    applied = await apply(pool, by, sheet, wanted, now, tell, act=Act.ROLLED_BACK)
+
+    async def also(_connection: Connection, applied: Applied) -> None:
+        written = applied.version
+        if newest is not None and written is not None and written > newest + 1:
+            raise Conflict(TABLE_CHANGED, "Another table was applied meanwhile: look again.")
+
+    applied = await apply(pool, by, sheet, wanted, now, tell, act=Act.ROLLED_BACK, also=also)
     return version, applied
 
 
@@ -218,11 +225,12 @@ def unpacked(content: bytes) -> bytes:
     return zlib.decompress(content, _GZIP)
 
 
-async def _before_the_newest(pool: Pool, by: Operator) -> int:
+async def _newest_two(pool: Pool, by: Operator) -> tuple[int, int]:
+    """The versions of the table in force and of the one before it."""
     kept = await list_versions(pool, by)
     if not kept[1:]:
         raise Conflict("no-version", "There is no table to go back to: none was applied before.")
-    return kept[1].version
+    return kept[0].version, kept[1].version
 
 
 def keeps_changing() -> Conflict:

@@ -38,6 +38,7 @@ from app.storage.drafts import Loss, TierEffect
 from app.storage.pool import Pool
 from routing.choose import Inquiry
 from routing.sheet import COLUMNS, Form, SheetRow, sheet_as_json, write_sheet
+from tests.publishing import PUBLISH
 from tests.shops import ALFA, BRAVO, CHARLIE, SKU, Owner, engine_on, furnish
 
 ADA = Operator("ada", "console")
@@ -464,6 +465,27 @@ async def test_every_table_is_kept_and_can_be_gone_back_to(owner: Owner, pool: P
     assert (await export_routes(pool, ADA)).content == first
     line = await owner.fetchrow("select action, reason from audit_log order by audit_id desc")
     assert tuple(line) == ("routes.rolled_back", "a slip")
+
+
+async def test_going_back_undoes_no_table_that_was_applied_meanwhile(owner: Owner, pool: Pool):
+    await bring(pool, sheet({"dealer": "alfa", "cost": 4900}))
+    async with owner.transaction():
+        await owner.execute("select from routing_policy for update")
+        returning = asyncio.ensure_future(roll_back(pool, ADA, None, Wanted(), NOW))
+        await asyncio.sleep(0.5)
+        assert not returning.done()
+        await owner.execute(
+            f"""
+            insert into table_versions
+            select version + 1, revision + 1, now(), 'applied', operator, '', checksum, routes,
+                   added, changed, removed, content
+            from table_versions order by version desc limit 1;
+            {PUBLISH}
+            """
+        )
+    with pytest.raises(Conflict, match="meanwhile"):
+        await returning
+    assert await owner.fetchval("select cost from routes") == 4900
 
 
 async def test_going_back_to_what_does_not_fit_any_more_is_refused(owner: Owner, pool: Pool):
