@@ -186,3 +186,24 @@ def test_a_dealers_own_prices_are_pulled_reviewed_and_applied(
     done = terminal.ask("prices", "pull", "mitra", "--apply")
     assert (done["dealer"], done["changed"], done["missing"]) == ("mitra", 1, [])
     assert ",5000," in terminal.exported()
+
+
+def test_a_choice_is_explained_in_a_table_and_a_sentence(terminal: Terminal):
+    asked = ("routes", "explain", "--sku", "TRI5")
+    lines = [line.split() for line in terminal.type(*asked).stdout.splitlines()]
+    assert ["alfa", "5,000", "1", "chosen", "alfa", "0.00", "%", "100.00", "%"] in lines
+    assert ["bravo", "5,100", "2", "dearer", "bravo", "0.00", "%", "100.00", "%"] in lines
+    told = terminal.ask(*asked)
+    assert told["verdict"] in terminal.type(*asked).stdout
+    assert told["verdict"].startswith("alfa serves for Rp 5,000: the cheapest; shares bar nobody")
+
+
+def test_a_choice_is_explained_for_another_moment(terminal: Terminal):
+    file = terminal.write("TRI5,,alfa,S5,5000,true,22:00-06:00,,", BRAVOS)
+    assert terminal.type("routes", "apply", file).exit_code == 0
+    asked = ("routes", "explain", "--sku", "TRI5", "--at")
+    assert terminal.ask(*asked, "2030-01-01T23:00")["dealer"] == "alfa"
+    assert terminal.ask(*asked, "2030-01-01T12:00")["dealer"] == "bravo"
+    told = terminal.type(*asked, "2030-01-01T12:00").stdout
+    assert "quotas as of 2030-01-01T12:00:00+07:00, shares as of now." in told
+    assert isinstance(terminal.type(*asked, "tonight").exception, JalurError)
