@@ -140,15 +140,17 @@ class QualityBook:
 
     def of(self, dealer_id: str, kind: str, rules: QualityRules, now: datetime) -> Quality:
         """A dealer's quality in a product kind; over all kinds where that one has few outcomes."""
-        own = self.in_kind(dealer_id, kind, rules, now)
+        own = self._look((dealer_id, kind), rules, now)
         return own or self._look((dealer_id, None), rules, now) or NOTHING_KNOWN
 
-    def in_kind(
-        self, dealer_id: str, kind: str, rules: QualityRules, now: datetime
-    ) -> Quality | None:
-        """A dealer's quality in a product kind by that kind's outcomes alone; None where they are
-        fewer than the minimum sample."""
-        return self._look((dealer_id, kind), rules, now)
+    def judged(self, rules: QualityRules, now: datetime) -> dict[tuple[str, str], Quality]:
+        """Every dealer and product kind with the minimum sample in that kind alone."""
+        looked = {
+            (dealer_id, kind): self._look((dealer_id, kind), rules, now)
+            for dealer_id, kind in self._windows
+            if kind is not None
+        }
+        return {key: quality for key, quality in looked.items() if quality is not None}
 
     def _look(
         self, key: tuple[str, str | None], rules: QualityRules, now: datetime

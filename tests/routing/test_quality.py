@@ -38,11 +38,11 @@ def test_a_level_begins_below_its_rate(succeeded, failed, level):
     assert found.level is level
 
 
-def test_a_kind_alone_is_told_apart_from_all_kinds_together():
+def test_only_kinds_with_a_sample_of_their_own_are_judged():
     filled = book(kind="data", succeeded=10)
-    assert filled.in_kind("a", "data", RULES, NOON) == (10_000, 0, 10, Level.OK)
-    assert filled.in_kind("a", "pulsa", RULES, NOON) is None
-    assert filled.of("a", "pulsa", RULES, NOON).sample == 10
+    filled.count("a", "pulsa", Outcome.SUCCEEDED, NOON, 9)
+    assert filled.judged(RULES, NOON) == {("a", "data"): (10_000, 0, 10, Level.OK)}
+    assert filled.judged(RULES, NOON + 60 * MINUTE) == {}
 
 
 def test_too_few_definite_outcomes_tell_nothing():
