@@ -211,7 +211,7 @@ class Metrics:
         )
 
     def dealer_quality(self, judged: Mapping[tuple[str, str], Quality]) -> None:
-        """How well dealers deliver, by dealer and product kind, where the sample is large enough."""
+        """How well dealers deliver, by dealer and product kind, where the sample suffices."""
         self._success.show(
             (key, quality.success_basis_points / WHOLE_BASIS_POINTS)
             for key, quality in judged.items()

@@ -1,4 +1,4 @@
-"""`jalur routes`: the routing table, changed (`table.py`) and explained."""
+"""`jalur routes`: the routing table, changed (`table.py`) and explained, and its rules."""
 
 import asyncio
 import time
@@ -8,10 +8,6 @@ from typing import Annotated, Any, cast
 from uuid import UUID
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from app.administration.explain import (
     STANDARD_TIER,
@@ -21,6 +17,7 @@ from app.administration.explain import (
     find_order,
 )
 from app.administration.in_force import table_in_force
+from app.cli.policy import policy_app
 from app.cli.table import (
     apply_command,
     cancel_command,
@@ -31,7 +28,7 @@ from app.cli.table import (
     scheduled_command,
     versions_command,
 )
-from app.cli.terminal import Json, operator, print_json, tell, with_pool
+from app.cli.terminal import Json, operator, print_json, show_table, tell, with_pool
 from app.errors import ConfigurationError
 from app.lifecycle.execute import Lease
 from app.lifecycle.goods import ANY_SIZE
@@ -41,7 +38,6 @@ from app.settings import read_settings
 from app.storage.pool import Pool
 
 _NUMBERS = ("cost", "rank", "before", "after")
-_PIPE_WIDTH = 500
 
 routes_app = typer.Typer(help="The routing table.", no_args_is_help=True)
 
@@ -52,6 +48,7 @@ routes_app.command("scheduled")(scheduled_command)
 routes_app.command("cancel")(cancel_command)
 routes_app.command("versions")(versions_command)
 routes_app.command("rollback")(rollback_command)
+routes_app.add_typer(policy_app, name="policy")
 
 
 @routes_app.command("status")
@@ -163,7 +160,7 @@ def _show_choice(told: dict[str, Any]) -> None:
         )
         for each in told["candidates"]
     ]
-    _show_table(("dealer", "cost", "rank", "reason", "group", "before", "after"), rows)
+    show_table(("dealer", "cost", "rank", "reason", "group", "before", "after"), rows, _NUMBERS)
     typer.echo(told["verdict"])
     market = told["market"]
     typer.echo(
@@ -187,21 +184,8 @@ def _show_order(told: dict[str, Any]) -> None:
             (dealer, f"{cost:,}", str(rank or "-"), reason or "chosen")
             for dealer, cost, rank, reason in decision.get("candidates", [])
         ]
-        _show_table(("dealer", "cost", "rank", "reason"), rows)
+        show_table(("dealer", "cost", "rank", "reason"), rows, _NUMBERS)
 
 
 def _percent(basis_points: int) -> str:
     return f"{basis_points / 100:.2f} %"
-
-
-def _show_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for head in heads:
-        table.add_column(head, justify="right" if head in _NUMBERS else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*map(escape, row))
-    # What reads a pipe has no width: nothing is cut off there.
-    screen = Console(highlight=False)
-    if not screen.is_terminal:
-        screen.width = _PIPE_WIDTH
-    screen.print(table)

@@ -199,6 +199,46 @@ class PricesPull(Given):
     reason: Reason = ""
 
 
+# ------------------------------------------------------------------ the policy
+
+
+class NewPolicy(Given):
+    """The whole policy; a setting that it does not state goes back to its default."""
+
+    policy: dict[str, Any]
+    reason: Reason = ""
+
+
+class PolicySetting(BaseModel):
+    """One rule as it is in force."""
+
+    name: str
+    value: Any
+    default: Any
+    unit: str
+
+
+class ShownPolicy(BaseModel):
+    """The policy in force; `stated` is what is not left to its default."""
+
+    revision: int
+    stated: dict[str, Any]
+    settings: list[PolicySetting]
+
+
+class PolicyChange(BaseModel):
+    """A setting's value before and after."""
+
+    before: Any
+    after: Any
+
+
+class ChangedPolicy(ShownPolicy):
+    """The policy in force now, and what was changed."""
+
+    changes: dict[str, PolicyChange]
+
+
 # ------------------------------------------------------------------ explained
 
 

@@ -364,3 +364,24 @@ async def test_a_sheet_that_does_not_come_whole_is_not_applied(shop: Shop, datab
     told, _ = await child.communicate(given)
     assert "did not come whole" in json.loads(told)["detail"]
     assert await shop.owner.fetchval("select count(*) from routes") == 2
+
+
+# ------------------------------------------------------------------ the policy
+
+
+async def test_the_policy_is_read_and_replaced(shop: Shop, desk: httpx.AsyncClient):
+    place = "/admin/v1/routes/policy"
+    read = await desk.get(place)
+    assert read.json()["stated"] == {}
+    body = {"policy": {"premium_basis_points": 0, "quality": {"minimum_sample": 9}}, "reason": "x"}
+    answer = await desk.put(place, json=body, headers={"if-match": read.headers["etag"]})
+    assert answer.json()["changes"]["premium_basis_points"] == {"before": 200, "after": 0}
+    await shop.api.router.refresh(shop.api.pool)
+    policy = shop.api.router.trade.snapshot.policy
+    assert (policy.premium_basis_points, policy.quality.minimum_sample) == (0, 9)
+    late = await desk.put(place, json=body, headers={"if-match": read.headers["etag"]})
+    assert_problem(late, 412, "table-changed")
+    wrong = await desk.put(place, json={"policy": {"window_days": "7", "premium": 1}})
+    assert_problem(wrong, 422, "invalid-request")
+    assert [each["field"] for each in wrong.json()["errors"]] == ["window_days", "premium"]
+    assert_problem(await desk.put(place, json={"policy": []}), 422, "invalid-request")

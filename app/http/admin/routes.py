@@ -11,8 +11,8 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from app.administration import policy, schedules
 from app.administration import routes as table
-from app.administration import schedules
 from app.administration.desk import Errand
 from app.administration.explain import Question, explain_choice, explain_order, find_order
 from app.administration.in_force import table_in_force
@@ -170,6 +170,29 @@ async def roll_back(request: Request, api: Parts, by: RoutesOperator) -> Respons
 async def show_status(api: Parts, by: AnyOperator) -> Response:
     """What this process routes by, and what its products, prices and routes changed."""
     return json_answer(table_in_force(api.router, by))
+
+
+@routes.get("/policy", response_model=None, responses={200: {"model": shapes.ShownPolicy}})
+async def read_policy(api: Parts, by: AnyOperator) -> Response:
+    """The rules that dealers are chosen by. `ETag` is the revision, for `If-Match`."""
+    return _told((await policy.show(api.pool, by)).document())
+
+
+@routes.put(
+    "/policy",
+    response_model=None,
+    responses={200: {"model": shapes.ChangedPolicy}},
+    openapi_extra=takes(shapes.NewPolicy),
+)
+async def replace_policy(request: Request, api: Parts, by: RoutesOperator) -> Response:
+    """Make this the policy, or change nothing; 422 names each wrong setting.
+
+    With `If-Match` only while that revision is in force.
+    """
+    wanted = await read_json(request, shapes.NewPolicy, api.limits.body_bytes)
+    expected = _expected(request)
+    done = await policy.replace(api.pool, by, wanted.policy, wanted.reason, expected)
+    return _told(done.document())
 
 
 @routes.post(
