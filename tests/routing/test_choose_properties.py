@@ -28,12 +28,12 @@ MOMENTS = [NOON - timedelta(hours=1), NOON, NOON + timedelta(hours=1)]
 SELLING, ASLEEP = Window(time(11), time(13)), Window(time(22), time(2))
 CRITICAL = Quality(5_000, 3_000, 50, Level.CRITICAL)
 FAIR = Quality(8_950, 100, 50, Level.WARNING)
-GOOD = Quality(9_010, 0, 50)
+GOOD, ALIKE, BETTER = Quality(9_010, 0, 50), Quality(9_090, 0, 50), Quality(9_110, 0, 50)
 
 
 def seldom(usual, *others):
-    """One of the others in a seventh of the cases."""
-    return st.sampled_from([usual] * 6 * len(others) + list(others))
+    """One of the others in a tenth of the cases."""
+    return st.sampled_from([usual] * 9 * len(others) + list(others))
 
 
 def dealers_of(groups):
@@ -60,14 +60,16 @@ routes = st.lists(
     st.builds(
         offer,
         st.sampled_from(NAMES[:7]),
-        st.sampled_from([None, 0, *range(9_990, 10_010), 10_190, 10_200, 10_201, 10_900]),
+        st.sampled_from(
+            [None, 0, 9_990, 9_995, 10_000, 10_000, 10_001, 10_190, 10_200, 10_201, 10_900]
+        ),
         cluster=seldom(None, "jabar"),
         enabled=seldom(True, False),
-        hours=st.sampled_from([(), (), (SELLING,), (ASLEEP,)]),
+        hours=seldom((), (SELLING,), (ASLEEP,)),
         valid_from=seldom(None, *MOMENTS),
         valid_until=seldom(None, *MOMENTS),
-        daily_quota=seldom(None, 1, 5),
-        repeat_limit=seldom(None, 2),
+        daily_quota=st.sampled_from([None, None, 1, 5]),
+        repeat_limit=st.sampled_from([None, None, 1, 2]),
         weight=st.sampled_from([0, 0, 1, 5]),
     ),
     max_size=14,
@@ -137,7 +139,10 @@ up = st.one_of(st.just(frozenset(NAMES)), st.frozensets(st.sampled_from(NAMES), 
 qualities = st.one_of(
     st.none(),
     st.fixed_dictionaries(
-        {name: st.sampled_from([NOTHING_KNOWN, GOOD, FAIR, CRITICAL]) for name in NAMES}
+        {
+            name: st.sampled_from([NOTHING_KNOWN, GOOD, ALIKE, BETTER, FAIR, CRITICAL])
+            for name in NAMES
+        }
     ),
 )
 floats = st.one_of(
