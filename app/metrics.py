@@ -27,7 +27,13 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 from routing.health import BreakerState
-from routing.monopoly import Market, MarketTotals, herfindahl_hirschman_index
+from routing.monopoly import (
+    WHOLE_BASIS_POINTS,
+    Market,
+    MarketTotals,
+    herfindahl_hirschman_index,
+)
+from routing.quality import Level, Quality
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -202,6 +208,18 @@ class Metrics:
             ((dealer_id, each.value), each is state)
             for dealer_id, state in states.items()
             for each in BreakerState
+        )
+
+    def dealer_quality(self, judged: Mapping[tuple[str, str], Quality]) -> None:
+        """How well dealers deliver, by dealer and product kind, where the sample suffices."""
+        self._success.show(
+            (key, quality.success_basis_points / WHOLE_BASIS_POINTS)
+            for key, quality in judged.items()
+        )
+        self._quality_level.show(
+            ((*key, each.value), each is quality.level)
+            for key, quality in judged.items()
+            for each in Level
         )
 
     # ---- deliveries
@@ -419,6 +437,19 @@ class Metrics:
         )
         self._breakers = self._rows(
             "dealer_breaker_state", "1 for the state that it is in.", "dealer", "state"
+        )
+        self._success = self._rows(
+            "dealer_success_ratio",
+            "Deliveries of definite outcomes in the window; absent below the minimum sample.",
+            "dealer",
+            "product_group",
+        )
+        self._quality_level = self._rows(
+            "dealer_quality_level",
+            "1 for the level that its success ratio is at.",
+            "dealer",
+            "product_group",
+            "level",
         )
 
     def _deliveries(self) -> None:

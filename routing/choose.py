@@ -15,7 +15,7 @@ from uuid import UUID
 
 from routing.image import Offer
 from routing.monopoly import WHOLE_BASIS_POINTS, MarketTotals
-from routing.quality import NOTHING_KNOWN, Quality
+from routing.quality import NOTHING_KNOWN, Level, Quality
 from routing.reasons import NoPick, Reason
 from routing.snapshot import Snapshot
 from routing.table import WIB, Condition, Policy, Route, Strategy
@@ -89,6 +89,8 @@ class Decision:
     refusal: NoPick | None = None
     forced_monopoly: bool = False
     """Whether the rule had to be broken for the order to be served."""
+    overruled: Reason | None = None
+    """What barred the picked candidate, where everyone inside the premium was barred."""
 
     @property
     def chosen(self) -> Route | None:
@@ -197,7 +199,7 @@ def choose(
     if not passed:
         return Decision(snapshot, inquiry, totals, offer, excluded, refusal=NoPick.NO_ROUTE)
     ranking, eligible = _rank(snapshot, inquiry, offer, passed, live, totals)
-    counts = _shares_count(snapshot, offer, passed, totals)
+    counts = shares_count(snapshot, offer, passed, totals)
     walk = _Walk(snapshot, inquiry, offer, ranking[:eligible], totals, shares_count=counts)
     position, forced = walk.pick()
     for place in ranking[eligible:]:
@@ -205,7 +207,7 @@ def choose(
     refusal = NoPick.ALL_BARRED if position is None else None
     return Decision(
         snapshot, inquiry, totals, offer, excluded, ranking, walk.passed_over, position, refusal,
-        forced,
+        forced, walk.overruled,
     )  # fmt: skip
 
 
@@ -386,7 +388,7 @@ def _rank(
             ranked = sorted(passed, key=ranker.by_deficit(passed))
     if quality is None or _probes(inquiry, policy):
         return ranked, len(ranked)
-    above = [place for place in ranked if not quality[offer.dealers[place]].below_floor]
+    above = [place for place in ranked if quality[offer.dealers[place]].level is not Level.CRITICAL]
     if not above:
         return ranked, len(ranked)
     return above + [place for place in ranked if place not in above], len(above)
@@ -470,7 +472,7 @@ class _Ranker:
 # ------------------------------------------------------------------ monopolies
 
 
-def _shares_count(
+def shares_count(
     snapshot: Snapshot, offer: Offer, passed: Sequence[int], totals: MarketTotals
 ) -> bool:
     """Whether shares mean anything: enough orders, and enough groups with a candidate."""
@@ -489,7 +491,7 @@ class _Walk:
     """The monopoly rule on one ranking of those that may serve instead of one another."""
 
     __slots__ = ("_cap", "_declared", "_offer", "_policy", "_ranking", "_snapshot", "_totals",
-                 "passed_over")  # fmt: skip
+                 "overruled", "passed_over")  # fmt: skip
 
     def __init__(
         self,
@@ -511,6 +513,7 @@ class _Walk:
         """What a group may hold, in rupiah scaled by 10,000; None while shares do not count."""
         self._declared = policy.declared_in(inquiry.brand, inquiry.cluster)
         self.passed_over: dict[int, Reason] = {}
+        self.overruled: Reason | None = None
 
     def pick(self) -> tuple[int | None, bool]:
         """The first one inside the premium that is not barred, and whether it is forced; None where
@@ -574,7 +577,7 @@ class _Walk:
         """
         for place in barred:
             if self.passed_over[place] is Reason.TOP_THREE_BARRED:
-                del self.passed_over[place]
+                self.overruled = self.passed_over.pop(place)
                 return place, False
         place = min(barred, key=lambda each: self._totals.value_of(self._group(each)))
         held = self._totals.value_of(self._group(place)) * WHOLE_BASIS_POINTS
@@ -583,7 +586,7 @@ class _Walk:
         forced = declared or held > cap
         if forced and self._policy.when_all_barred == "reject":
             return None, False
-        del self.passed_over[place]
+        self.overruled = self.passed_over.pop(place)
         return place, forced
 
     def _group(self, place: int) -> str:

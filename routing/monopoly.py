@@ -73,6 +73,13 @@ class MarketTotals:
             return 0
         return self.value_of(owner_group) * WHOLE_BASIS_POINTS // self.value_rupiah
 
+    def share_after_basis_points(self, owner_group: str, cost_rupiah: int) -> int:
+        """What the group's share would be, rounded down, once it sold for so much."""
+        value_rupiah = self.value_rupiah + cost_rupiah
+        if value_rupiah <= 0:
+            return 0
+        return (self.value_of(owner_group) + cost_rupiah) * WHOLE_BASIS_POINTS // value_rupiah
+
     def above_cap_rupiah(self, owner_group: str, cap_basis_points: int) -> int:
         """How far the group stands above the cap, scaled by 10,000 to stay exact.
 

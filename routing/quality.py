@@ -25,6 +25,16 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Level(StrEnum):
+    """How a success rate stands to `QualityRules`."""
+
+    OK = "ok"
+    WARNING = "warning"
+    """Below the warning level: shown to ops, and held against nobody."""
+    CRITICAL = "critical"
+    """Below the floor: ranked after all others."""
+
+
 class Quality(NamedTuple):
     """A dealer's rates in one product kind, in basis points."""
 
@@ -33,8 +43,8 @@ class Quality(NamedTuple):
     unknown_basis_points: int
     """Of all outcomes."""
     sample: int
-    """Definite outcomes that the success rate is made of."""
-    below_floor: bool = False
+    """Definite outcomes that the success rate is made of; 0 where there are too few to tell."""
+    level: Level = Level.OK
 
 
 NOTHING_KNOWN = Quality(WHOLE_BASIS_POINTS, 0, 0)
@@ -114,34 +124,56 @@ class QualityBook:
             window.add(outcome, minute, count)
 
     def correct(
-        self, dealer_id: str, kind: str, before: Outcome, after: Outcome, at: datetime
+        self,
+        dealer_id: str,
+        kind: str,
+        before: Outcome | None,
+        after: Outcome | None,
+        at: datetime,
     ) -> None:
-        """An outcome turned out to be another one: late success, late failure, reversal."""
-        self.count(dealer_id, kind, before, at, -1)
-        self.count(dealer_id, kind, after, at)
+        """An outcome turned out to be another one: late success, late failure, reversal. None is
+        one that does not count."""
+        if before is not None:
+            self.count(dealer_id, kind, before, at, -1)
+        if after is not None:
+            self.count(dealer_id, kind, after, at)
 
     def of(self, dealer_id: str, kind: str, rules: QualityRules, now: datetime) -> Quality:
         """A dealer's quality in a product kind; over all kinds where that one has few outcomes."""
-        first_minute = _minute_of(now) - rules.window_minutes + 1
-        for key in ((dealer_id, kind), (dealer_id, None)):
-            window = self._windows.get(key)
-            if window is None:
-                continue
-            window.expire_before(first_minute)
-            if window.sums.sample >= rules.minimum_sample:
-                return _quality(window.sums, rules)
-        return NOTHING_KNOWN
+        own = self._look((dealer_id, kind), rules, now)
+        return own or self._look((dealer_id, None), rules, now) or NOTHING_KNOWN
 
-    def dealers(self) -> list[tuple[str, str]]:
-        """Every dealer and product kind that anything was counted of."""
-        return [(dealer_id, kind) for dealer_id, kind in self._windows if kind is not None]
+    def judged(self, rules: QualityRules, now: datetime) -> dict[tuple[str, str], Quality]:
+        """Every dealer and product kind with the minimum sample in that kind alone."""
+        looked = {
+            (dealer_id, kind): self._look((dealer_id, kind), rules, now)
+            for dealer_id, kind in self._windows
+            if kind is not None
+        }
+        return {key: quality for key, quality in looked.items() if quality is not None}
+
+    def _look(
+        self, key: tuple[str, str | None], rules: QualityRules, now: datetime
+    ) -> Quality | None:
+        window = self._windows.get(key)
+        if window is None:
+            return None
+        window.expire_before(_minute_of(now) - rules.window_minutes + 1)
+        enough = window.sums.sample >= rules.minimum_sample
+        return _quality(window.sums, rules) if enough else None
 
 
 def _quality(counts: _Counts, rules: QualityRules) -> Quality:
     success = counts.of(Outcome.SUCCEEDED) * WHOLE_BASIS_POINTS // counts.sample
     unknown = counts.of(Outcome.UNKNOWN)
     unknown = unknown * WHOLE_BASIS_POINTS // (counts.sample + unknown)
-    return Quality(success, unknown, counts.sample, success < rules.floor_basis_points)
+    return Quality(success, unknown, counts.sample, _level(success, rules))
+
+
+def _level(success_basis_points: int, rules: QualityRules) -> Level:
+    if success_basis_points < rules.floor_basis_points:
+        return Level.CRITICAL
+    return Level.WARNING if success_basis_points < rules.warning_basis_points else Level.OK
 
 
 def _minute_of(moment: datetime) -> int:

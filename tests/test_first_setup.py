@@ -149,8 +149,8 @@ def test_the_order_is_delivered_charged_once_and_told(outcome: Outcome):
 
 def test_the_ledger_verifies_and_the_choice_is_explained(outcome: Outcome):
     assert outcome.of("ledger verify").strip() == "The ledger adds up."
-    assert "beta is chosen" in outcome.of("explain S10")
-    assert "1     beta    10250  chosen" in outcome.of("explain --order")
+    assert "beta serves for Rp 10,250: the cheapest" in outcome.of("explain --sku S10")
+    assert re.search(r"beta +10,250 +1 +chosen", outcome.of("explain --order"))
 
 
 def test_the_audit_log_has_a_line_for_every_act(outcome: Outcome):

@@ -10,7 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.metrics import Metrics
 from routing.health import BreakerState
-from routing.monopoly import GroupTotal, Market, MarketTotals
+from routing.monopoly import HHI_ALARM, HHI_WARNING, GroupTotal, Market, MarketTotals
+from routing.quality import Level, Quality
 
 ROOT = Path(__file__).parents[1]
 DEPLOYED = ROOT / "deploy" / "prometheus"
@@ -55,6 +56,7 @@ def exercised() -> Metrics:
     metrics.called_back("alfa", "applied")
     metrics.in_flight({("alfa", "purchase"): 3})
     metrics.breakers({"alfa": BreakerState.OPEN})
+    metrics.dealer_quality({("alfa", "pulsa"): Quality(8_500, 0, 40, Level.WARNING)})
     metrics.delivered("retry")
     metrics.redis_up(True)
     metrics.loop_lagged(0.002)
@@ -146,6 +148,25 @@ def test_breaker_stands_in_one_state() -> None:
         ("alfa", "open"): 0,
         ("alfa", "half-open"): 1,
     }
+
+
+def test_quality_is_a_ratio_and_stands_at_one_level() -> None:
+    metrics = Metrics()
+    metrics.dealer_quality({("alfa", "pulsa"): Quality(6_999, 0, 40, Level.CRITICAL)})
+    assert samples(metrics, "jalur_dealer_success_ratio") == {("alfa", "pulsa"): 0.6999}
+    assert samples(metrics, "jalur_dealer_quality_level") == {
+        ("alfa", "ok", "pulsa"): 0,
+        ("alfa", "warning", "pulsa"): 0,
+        ("alfa", "critical", "pulsa"): 1,
+    }
+    metrics.dealer_quality({})
+    assert b"alfa" not in metrics.exposition()
+
+
+def test_the_rules_alert_at_the_levels_of_concentration() -> None:
+    rules = (DEPLOYED / "rules" / "jalur.yml").read_text()
+    levels = re.findall(r"jalur_market_herfindahl_index\) > (\d+)", rules)
+    assert [int(level) for level in levels] == [HHI_WARNING, HHI_ALARM]
 
 
 def test_shares_and_concentration_follow_purchase_value() -> None:

@@ -235,3 +235,59 @@ def test_a_dealers_own_prices_are_pulled_reviewed_and_applied(
     done = terminal.ask("prices", "pull", "mitra", "--apply")
     assert (done["dealer"], done["changed"], done["missing"]) == ("mitra", 1, [])
     assert ",5000," in terminal.exported()
+
+
+def test_a_choice_is_explained_in_a_table_and_a_sentence(terminal: Terminal):
+    asked = ("routes", "explain", "--sku", "TRI5")
+    lines = [line.split() for line in terminal.type(*asked).stdout.splitlines()]
+    assert ["alfa", "5,000", "1", "chosen", "alfa", "0.00", "%", "100.00", "%"] in lines
+    assert ["bravo", "5,100", "2", "dearer", "bravo", "0.00", "%", "100.00", "%"] in lines
+    told = terminal.ask(*asked)
+    assert told["verdict"] in terminal.type(*asked).stdout
+    assert told["verdict"].startswith("alfa serves for Rp 5,000: the cheapest; shares bar nobody")
+
+
+def test_a_choice_is_explained_for_another_moment(terminal: Terminal):
+    file = terminal.write("TRI5,,alfa,S5,5000,true,22:00-06:00,,", BRAVOS)
+    assert terminal.type("routes", "apply", file).exit_code == 0
+    asked = ("routes", "explain", "--sku", "TRI5", "--at")
+    assert terminal.ask(*asked, "2030-01-01T23:00")["dealer"] == "alfa"
+    assert terminal.ask(*asked, "2030-01-01T12:00")["dealer"] == "bravo"
+    told = terminal.type(*asked, "2030-01-01T12:00").stdout
+    assert "quotas as of 2030-01-01T12:00:00+07:00, shares as of now." in told
+    assert isinstance(terminal.type(*asked, "tonight").exception, JalurError)
+
+
+def test_the_policy_is_shown_and_set(terminal: Terminal, tmp_path: Path):
+    policy = ("routes", "policy")
+    done = terminal.type(*policy, "set", "--set", "premium_basis_points=300", "--set",
+                         "strategies.pulsa=weighted", "--reason", "wider")  # fmt: skip
+    assert "  premium_basis_points: 200 → 300" in done.stdout
+    assert '  strategies: {} → {"pulsa": "weighted"}' in done.stdout
+    lines = [line.split() for line in terminal.type(*policy, "show").stdout.splitlines()]
+    assert ["premium_basis_points", "300", "200", "basis", "points"] in lines
+    file = tmp_path / "policy.json"
+    file.write_text(json.dumps(terminal.ask(*policy, "show")["stated"]))
+    assert "Nothing changed." in terminal.type(*policy, "set", str(file)).stdout
+    file.write_text("{}")
+    assert set(terminal.ask(*policy, "set", str(file))["changes"]) == {
+        "premium_basis_points",
+        "strategies",
+    }
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ([], "name a file with the whole policy"),
+        (["--set", "premium_basis_points"], "--set must be NAME=VALUE"),
+        (["--set", "premium_basis_points=much"], "whole number from 0 on"),
+        (["none.json"], "cannot read none.json"),
+    ],
+)
+def test_a_policy_that_cannot_be_taken_says_why(
+    terminal: Terminal, typed: list[str], sentence: str
+):
+    failed = terminal.type("routes", "policy", "set", *typed)
+    assert isinstance(failed.exception, JalurError)
+    assert sentence in str(failed.exception)

@@ -13,8 +13,11 @@ from app.lifecycle.trade import Trade
 from app.storage import order_references, orders
 from app.storage.pool import Pool
 from routing.choose import Decision, Inquiry, Verdict
+from routing.monopoly import MarketTotals
 from routing.numbering import InvalidNumber, normalise
+from routing.quality import Quality, QualityBook
 from routing.table import Product
+from routing.verdict import verdict
 
 STANDARD_TIER = "standard"
 
@@ -28,28 +31,34 @@ class Question:
     region: str | None = None
     tier: str = STANDARD_TIER
     max_price_rupiah: int | None = None
+    at: datetime | None = None
+    """Aware. When it would be chosen; None: now."""
 
 
 def explain_choice(
     router: Router, by: Operator, asked: Question, now: datetime
 ) -> dict[str, object]:
-    """What would be chosen for such an order now, with every candidate, ready for JSON.
+    """What would be chosen for such an order, with every candidate, ready for JSON.
 
-    The ranked come first, in their order, then those that the filter excluded. Raises
+    The ranked come first, in their order, then those that the filter excluded. `at` is the moment
+    of the choice; shares, quality and breakers are those of `shares_at`, which is now. Raises
     Unprocessable.
     """
     by.require(Scope.READ)
     trade = router.trade
     inquiry = _inquiry(trade, asked)
-    decision = router.choose(inquiry, now)
+    at = asked.at or now
+    decision = router.choose_at(inquiry, at, now)
     return {
+        "verdict": verdict(decision),
         "sku": inquiry.sku,
         "brand": inquiry.brand,
         "cluster": inquiry.cluster,
         "tier": asked.tier,
         "price": inquiry.price_rupiah,
         "max_price": inquiry.max_price_rupiah,
-        "at": now.isoformat(),
+        "at": at.isoformat(),
+        "shares_at": now.isoformat(),
         "revision": trade.revision,
         "table": decision.snapshot.version,
         "dealer": decision.chosen and decision.chosen.dealer_id,
@@ -58,7 +67,7 @@ def explain_choice(
         "cheapest_cost": decision.cheapest_cost_rupiah,
         "monopoly_cost": decision.monopoly_cost_rupiah,
         "market": {"orders": decision.totals.orders, "value": decision.totals.value_rupiah},
-        "candidates": _candidates(decision),
+        "candidates": _candidates(decision, router.quality, now),
         "left_out": list(trade.faults),
     }
 
@@ -149,19 +158,31 @@ def _wrong(code: str, field: str, sentence: str) -> Unprocessable:
 # ------------------------------------------------------------------ the answer
 
 
-def _candidates(decision: Decision) -> list[dict[str, object]]:
+def _candidates(decision: Decision, book: QualityBook, now: datetime) -> list[dict[str, object]]:
     ordered = sorted(decision.verdicts, key=lambda each: (each.rank is None, each.rank or 0))
-    return [_candidate(decision, verdict) for verdict in ordered]
+    kind, rules = decision.inquiry.kind, decision.snapshot.policy.quality
+    return [
+        _candidate(decision.totals, each, book.of(each.dealer_id, kind, rules, now))
+        for each in ordered
+    ]
 
 
-def _candidate(decision: Decision, verdict: Verdict) -> dict[str, object]:
+def _candidate(totals: MarketTotals, each: Verdict, quality: Quality) -> dict[str, object]:
+    """One candidate; what is known of its quality is null where the sample is too small."""
+    known = quality.sample > 0
     return {
-        "dealer": verdict.dealer_id,
-        "owner_group": verdict.owner_group,
-        "route": verdict.route_id,
-        "dealer_sku": verdict.dealer_sku,
-        "cost": verdict.cost_rupiah,
-        "rank": verdict.rank,
-        "reason": verdict.reason,
-        "share_basis_points": decision.totals.share_basis_points(verdict.owner_group),
+        "dealer": each.dealer_id,
+        "owner_group": each.owner_group,
+        "route": each.route_id,
+        "dealer_sku": each.dealer_sku,
+        "cost": each.cost_rupiah,
+        "rank": each.rank,
+        "reason": each.reason,
+        "share_before_basis_points": totals.share_basis_points(each.owner_group),
+        "share_after_basis_points": totals.share_after_basis_points(
+            each.owner_group, each.cost_rupiah
+        ),
+        "success_basis_points": quality.success_basis_points if known else None,
+        "sample": quality.sample,
+        "level": quality.level if known else None,
     }

@@ -1,4 +1,4 @@
-"""`jalur routes`: the routing table changed (`table.py`), simulated and explained."""
+"""`jalur routes`: the routing table changed (`table.py`), simulated and explained; its rules."""
 
 import asyncio
 import time
@@ -17,17 +17,19 @@ from app.administration.explain import (
     find_order,
 )
 from app.administration.in_force import table_in_force
+from app.cli.policy import policy_app
 from app.cli.simulations import simulate_command
 from app.cli.table import (
     apply_command,
     cancel_command,
     diff_command,
     export_command,
+    read_moment,
     rollback_command,
     scheduled_command,
     versions_command,
 )
-from app.cli.terminal import Json, operator, print_json, tell, with_pool
+from app.cli.terminal import Json, operator, print_json, show_table, tell, with_pool
 from app.errors import ConfigurationError
 from app.lifecycle.execute import Lease
 from app.lifecycle.goods import ANY_SIZE
@@ -35,6 +37,8 @@ from app.lifecycle.route import Router
 from app.sealing import Sealer
 from app.settings import read_settings
 from app.storage.pool import Pool
+
+_NUMBERS = ("cost", "rank", "before", "after")
 
 routes_app = typer.Typer(help="The routing table.", no_args_is_help=True)
 
@@ -46,6 +50,7 @@ routes_app.command("scheduled")(scheduled_command)
 routes_app.command("cancel")(cancel_command)
 routes_app.command("versions")(versions_command)
 routes_app.command("rollback")(rollback_command)
+routes_app.add_typer(policy_app, name="policy")
 
 
 @routes_app.command("status")
@@ -66,12 +71,16 @@ def status_command(as_json: Json = False) -> None:
 
 @routes_app.command("explain")
 def explain_command(
-    sku: Annotated[str | None, typer.Argument(help="The product to think of.")] = None,
+    sku: Annotated[str | None, typer.Option(help="The product to think of.")] = None,
     number: Annotated[str | None, typer.Option(help="The customer's number.")] = None,
     region: Annotated[str | None, typer.Option(help="Where the outlet stands.")] = None,
     tier: Annotated[str, typer.Option(help="Whose price is paid.")] = STANDARD_TIER,
     max_price: Annotated[
         int | None, typer.Option(min=1, help="The most a dealer may cost, in rupiah.")
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(help="At this moment instead of now, in WIB unless it says otherwise."),
     ] = None,
     order: Annotated[
         str | None, typer.Option("--order", help="What this order keeps of its choices: its id.")
@@ -81,20 +90,21 @@ def explain_command(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Which dealer would be chosen now and why; or, with --order, was chosen for an order.
+    """Which dealer would be chosen and why; or, with --order, was chosen for an order.
 
-    Shares are read from the database. Breakers are each process's own: to a running service's ask
-    `GET /admin/v1/routes/explain`.
+    Shares are read from the database. Breakers and quality are each process's own: to a running
+    service's ask `POST /admin/v1/routes/explain`.
     """
     if (sku is None) == (order is None):
-        raise ConfigurationError("name a product, or an order with --order")
+        raise ConfigurationError("name a product with --sku, or an order with --order")
     if reseller is not None and order is None:
         raise ConfigurationError("--reseller goes with --order")
     if order is not None:
         told = asyncio.run(with_pool(lambda pool: _explain_order(pool, order, reseller)))
         show = _show_order
     else:
-        asked = Question(sku or "", number, region, tier, max_price)
+        moment = None if at is None else read_moment(at)
+        asked = Question(sku or "", number, region, tier, max_price, moment)
         told = asyncio.run(with_pool(lambda pool: _explain(pool, asked)))
         show = _show_choice
     if as_json:
@@ -115,6 +125,7 @@ async def _router(pool: Pool) -> Router:
 async def _explain(pool: Pool, asked: Question) -> dict[str, object]:
     router, now = await _router(pool), datetime.now(UTC)
     await router.rebuild_shares(pool, now)
+    await router.rebuild_sales(pool, now)
     return explain_choice(router, operator(), asked, now)
 
 
@@ -137,28 +148,29 @@ async def _explain_order(pool: Pool, order: str, reseller: str | None) -> dict[s
 def _show_choice(told: dict[str, Any]) -> None:
     area = told["cluster"] or "no cluster"
     typer.echo(
-        f"{told['sku']} ({told['brand']}, {area}) at {told['price']} rupiah: "
-        + (f"{told['dealer']} is chosen" if told["dealer"] else f"refused, {told['refusal']}")
-        + (", forced: everyone inside the premium is barred" if told["forced_monopoly"] else "")
+        f"{told['sku']} ({told['brand']}, {area}), tier {told['tier']} at Rp {told['price']:,}"
     )
-    if told["monopoly_cost"]:
-        typer.echo(f"Avoiding the monopoly costs {told['monopoly_cost']} rupiah.")
     rows = [
         (
-            str(each["rank"] or "-"),
             each["dealer"],
-            str(each["cost"]),
-            f"{each['owner_group']} {each['share_basis_points'] / 100:.2f} %",
+            f"{each['cost']:,}",
+            str(each["rank"] or "-"),
             each["reason"] or "chosen",
+            each["owner_group"],
+            _percent(each["share_before_basis_points"]),
+            _percent(each["share_after_basis_points"]),
         )
         for each in told["candidates"]
     ]
-    _show_table([("rank", "dealer", "cost", "share", ""), *rows])
+    show_table(("dealer", "cost", "rank", "reason", "group", "before", "after"), rows, _NUMBERS)
+    typer.echo(told["verdict"])
     market = told["market"]
     typer.echo(
-        f"Shares of {market['orders']} orders worth {market['value']} rupiah; table "
-        f"{told['table']}, revision {told['revision']}."
+        f"Shares of {market['orders']:,} orders worth Rp {market['value']:,}, before this order "
+        f"and after it, were that one chosen; table {told['table']}, revision {told['revision']}."
     )
+    if told["at"] != told["shares_at"]:
+        typer.echo(f"Hours, validity, mutes and quotas as of {told['at']}, shares as of now.")
     for fault in told["left_out"]:
         typer.echo(f"left out: {fault}")
 
@@ -171,14 +183,11 @@ def _show_order(told: dict[str, Any]) -> None:
             f"from table {decision.get('table')}:"
         )
         rows = [
-            (str(rank or "-"), dealer, str(cost), reason or "chosen")
+            (dealer, f"{cost:,}", str(rank or "-"), reason or "chosen")
             for dealer, cost, rank, reason in decision.get("candidates", [])
         ]
-        _show_table([("rank", "dealer", "cost", ""), *rows])
+        show_table(("dealer", "cost", "rank", "reason"), rows, _NUMBERS)
 
 
-def _show_table(rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        typer.echo(("  " + "  ".join(cells)).rstrip())
+def _percent(basis_points: int) -> str:
+    return f"{basis_points / 100:.2f} %"

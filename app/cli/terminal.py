@@ -5,16 +5,22 @@ import getpass
 import json
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from app.administration.operator import Operator
 from app.errors import ConfigurationError, DatabaseUnavailable
 from app.settings import read_settings
 from app.storage.pool import DATABASE_ERRORS, Connection, Pool, PoolSettings, open_pool
+
+_PIPE_WIDTH = 500
 
 T = TypeVar("T")
 
@@ -101,3 +107,19 @@ def tell_secret(document: object, secret: str, note: str, *, as_json: bool) -> N
 def print_json(content: object) -> None:
     """Print one JSON object on a line of its own."""
     sys.stdout.write(json.dumps(content, default=str) + "\n")
+
+
+def show_table(
+    heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Container[str] = ()
+) -> None:
+    """Print a table; the columns in `numbers` stand at the right."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for head in heads:
+        table.add_column(head, justify="right" if head in numbers else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    # What reads a pipe has no width: nothing is cut off there.
+    screen = Console(highlight=False)
+    if not screen.is_terminal:
+        screen.width = _PIPE_WIDTH
+    screen.print(table)

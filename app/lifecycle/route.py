@@ -137,6 +137,16 @@ class Router:
         snapshot = self.trade.snapshot
         return choose(snapshot, inquiry, self._live(inquiry.kind, now), totals, now)
 
+    def choose_at(self, inquiry: Inquiry, at: datetime, now: datetime) -> Decision:
+        """What would be chosen at another moment: hours, validity, mutes and quotas are those of
+        `at`; shares, quality and breakers as they stand now."""
+        snapshot = self.trade.snapshot
+        live = self._live(inquiry.kind, now)._replace(standing=snapshot.standing(self.is_up, at))
+        if _day_of(at) != _day_of(now):
+            live = live._replace(sold_today={})
+        totals = self.shares.totals(Market(inquiry.brand, inquiry.cluster), now)
+        return choose(snapshot, inquiry, live, totals, at)
+
     def standing_offer(self, inquiry: Inquiry, dealer_id: str, now: datetime) -> Route | Reason:
         """A dealer's offer that was chosen earlier and may still be used, or why there is none."""
         live = self._live(inquiry.kind, now)
@@ -164,10 +174,7 @@ class Router:
         product = self.trade.price_book.product(sku)
         if product is None or before is after:
             return
-        if before is not None:
-            self.quality.count(dealer_id, product.kind, before, at, -1)
-        if after is not None:
-            self.quality.count(dealer_id, product.kind, after, at)
+        self.quality.correct(dealer_id, product.kind, before, after, at)
 
     def kind_of(self, sku: str) -> str:
         """A product's kind; empty for one that is off sale."""

@@ -61,9 +61,6 @@ log = structlog.get_logger()
 _AGE_LIMIT = 0.9
 """A purchase is sent again as a question only below this part of the dealer's age limit."""
 
-_REFUSED = (Outcome.REJECTED, Outcome.FAILED)
-"""What may send an order to another dealer."""
-
 _NO_DEALER = Capabilities(Recovery.STATUS_CALL)
 """What is assumed of a dealer that is not configured now: it may be again, so go on asking."""
 
@@ -205,9 +202,9 @@ class Settler:
             asked = [(heard.lane, heard.order_id) for heard in batch if heard.resolution]
             if asked:
                 settlement.doubts = await reviews.of_orders(connection, asked)
-            refused = [each for each in batch if each.word and each.word.report.outcome in _REFUSED]
-            if refused:
-                holders = [locked[each.order_id] for each in refused if each.order_id in locked]
+            moving = [each for each in batch if _may_send_on(each)]
+            if moving:
+                holders = [locked[each.order_id] for each in moving if each.order_id in locked]
                 keys = [(order.lane, order.reseller_id) for order in holders]
                 settlement.tiers = await resellers.tiers(connection, keys)
             settled = [settlement.apply(heard, locked.get(heard.order_id)) for heard in batch]
@@ -243,6 +240,14 @@ class Settler:
                 self._metrics.order_finished(change.status)
         for event, fields in settlement.told:
             log.info(event, **fields)
+
+
+def _may_send_on(heard: Heard) -> bool:
+    """Whether this may send its order to another dealer, whose cost the reseller's tier bounds."""
+    word = heard.word if heard.resolution is None else heard.resolution.word
+    if word is None:
+        return False
+    return word.report.not_found or word.report.outcome in (Outcome.REJECTED, Outcome.FAILED)
 
 
 def _by_order(rows: Sequence[LockedAttempt]) -> dict[UUID, list[LockedAttempt]]:

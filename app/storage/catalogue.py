@@ -44,6 +44,11 @@ async def lock_revision(connection: Connection, patience: timedelta) -> int:
     return await connection.fetchval("select revision from routing_policy for update")
 
 
+async def put_policy(connection: Connection, policy: str) -> None:
+    """Replace the policy, JSON text."""
+    await connection.execute("update routing_policy set policy = $1::json", policy)
+
+
 async def put_dealers(connection: Connection, dealers: Sequence[DealerRow]) -> None:
     """Insert or replace dealers."""
     await connection.executemany(

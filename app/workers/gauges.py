@@ -63,15 +63,19 @@ class Gauges:
         metrics.share_exchange(self._exchange.age_seconds, self._exchange.peers)
         metrics.log_lines_lost(logs.lines_lost())
         if self._router.loaded:
-            self._look_at_dealers()
+            self._look_at_dealers(now)
             self._look_at_markets(now)
 
-    def _look_at_dealers(self) -> None:
+    def _look_at_dealers(self, now: datetime) -> None:
         trade = self._router.trade
         self._metrics.table(
             trade.revision, trade.goods.revision, self._router.goods_wanted, len(trade.faults)
         )
         self._metrics.breakers(self._router.breaker_states())
+        judged = self._router.quality.judged(trade.snapshot.policy.quality, now)
+        self._metrics.dealer_quality(
+            {key: quality for key, quality in judged.items() if key[0] in trade.dealers}
+        )
         self._metrics.in_flight(
             {
                 (dealer_id, kind): self._calls.under_way(dealer_id, kind)

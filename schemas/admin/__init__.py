@@ -4,7 +4,7 @@ from schemas.admin.catalogue import PriceLines, ProductLines
 from schemas.admin.dealers import DealerEdit, Mute, NewDealer
 from schemas.admin.operators import NewOperator, Resume
 from schemas.admin.resellers import NewAdjustment, NewDeposit, NewKey, NewReseller, ResellerEdit
-from schemas.admin.routes import PricesPull, Rollback
+from schemas.admin.routes import NewPolicy, PricesPull, Question, Rollback
 from schemas.admin.shapes import Because
 
 OPERATORS_BODIES = (
@@ -16,12 +16,14 @@ OPERATORS_BODIES = (
     NewDeposit,
     NewKey,
     NewOperator,
+    NewPolicy,
     NewReseller,
     PriceLines,
     PricesPull,
     ProductLines,
     ResellerEdit,
     Resume,
+    Question,
     Rollback,
 )
 """Everything that is sent, for the documentation."""

@@ -1,11 +1,11 @@
 """The routing table as operators change it: what a sheet does, what waits, what was in force."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from schemas.admin.shapes import Given, Reason
+from schemas.admin.shapes import Given, Line, Reason, Rupiah
 
 
 class Rise(BaseModel):
@@ -314,3 +314,133 @@ class PricesPull(Given):
     apply: bool = False
     yes: bool = False
     reason: Reason = ""
+
+
+# ------------------------------------------------------------------ the policy
+
+
+class NewPolicy(Given):
+    """The whole policy; a setting that it does not state goes back to its default."""
+
+    policy: dict[str, Any]
+    reason: Reason = ""
+
+
+class PolicySetting(BaseModel):
+    """One rule as it is in force."""
+
+    name: str
+    value: Any
+    default: Any
+    unit: str
+
+
+class ShownPolicy(BaseModel):
+    """The policy in force; `stated` is what is not left to its default."""
+
+    revision: int
+    stated: dict[str, Any]
+    settings: list[PolicySetting]
+
+
+class PolicyChange(BaseModel):
+    """A setting's value before and after."""
+
+    before: Any
+    after: Any
+
+
+class ChangedPolicy(ShownPolicy):
+    """The policy in force now, and what was changed."""
+
+    changes: dict[str, PolicyChange]
+
+
+# ------------------------------------------------------------------ explained
+
+
+class Question(Given):
+    """An order to think of, for which a dealer is to be chosen."""
+
+    sku: Line
+    number: Annotated[str, Field(min_length=1, max_length=32)] | None = None
+    """The customer's. Without one the brand is the product's."""
+    region: Line | None = None
+    tier: Line = "standard"
+    max_price: Rupiah | None = None
+    at: datetime | None = None
+    """When it would be chosen, in WIB where it states no offset; else now."""
+
+
+class Market(BaseModel):
+    """A market's window: its orders, and their purchase value in rupiah."""
+
+    orders: int
+    value: int
+
+
+class Candidate(BaseModel):
+    """What became of one dealer's offer. `rank` is null where the filter excluded it, `reason` null
+    for the chosen one alone."""
+
+    dealer: str
+    owner_group: str
+    route: str
+    dealer_sku: str
+    cost: int
+    rank: int | None
+    reason: str | None
+    share_before_basis_points: int
+    """Its owner group's share of the market before this order."""
+    share_after_basis_points: int
+    """The same, were this one chosen."""
+    success_basis_points: int | None
+    """Null where the sample is too small to tell, as is `level`."""
+    sample: int
+    level: str | None
+    """`ok`, `warning` or `critical`."""
+
+
+class Explained(BaseModel):
+    """A choice and its proof. Amounts in rupiah."""
+
+    verdict: str
+    """All of it in one sentence."""
+    sku: str
+    brand: str
+    cluster: str | None
+    tier: str
+    price: int
+    max_price: int | None
+    at: datetime
+    """Hours, validity, mutes and quotas are those of this moment …"""
+    shares_at: datetime
+    """… and shares, quality and breakers those of this one."""
+    revision: int
+    table: str
+    dealer: str | None
+    refusal: str | None
+    forced_monopoly: bool
+    cheapest_cost: int | None
+    monopoly_cost: int | None
+    market: Market
+    candidates: list[Candidate]
+    """The ranked in their order, then the excluded."""
+    left_out: list[str]
+    """What had to be left out of the table, a sentence each."""
+
+
+class Attempt(BaseModel):
+    """One attempt of an order, and the decision that it was chosen by, as it was kept."""
+
+    attempt_no: int
+    dealer: str
+    state: str
+    decision: dict[str, Any]
+
+
+class ExplainedOrder(BaseModel):
+    """What an order keeps of how its dealers were chosen."""
+
+    order_id: str
+    attempts: list[Attempt]

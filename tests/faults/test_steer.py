@@ -117,9 +117,12 @@ async def test_decided_review_is_told_to_the_reseller_by_the_running_service(sho
 async def test_commands_tell_what_they_need(shop: Shop, tmp_path: Path):
     unknown = "00000000-0000-7000-8000-000000000001"
     for arguments, sentence in (
-        (["routes", "explain"], "name a product, or an order with --order"),
+        (["routes", "explain"], "name a product with --sku, or an order with --order"),
         (["routes", "explain", "--order", unknown], f"There is no order {unknown}."),
-        (["routes", "explain", "S10", "--reseller", "Toko"], "--reseller goes with --order"),
+        (
+            ["routes", "explain", "--sku", "S10", "--reseller", "Toko"],
+            "--reseller goes with --order",
+        ),
         (["routes", "explain", "--order", "INV-1"], "a reseller's reference needs --reseller"),
         (["routes", "explain", "--order", "INV-1", "--reseller", "Toko"], "no reseller"),
         (["routes", "apply", str(tmp_path / "none.csv")], "No such file or directory"),

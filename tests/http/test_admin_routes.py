@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from app.storage.drafts import Desk
+from routing.quality import Outcome
 from routing.sheet import COLUMNS, MOST_BYTES
 from schemas.admin.routes import Simulation
 from tests.http.problems import assert_problem
@@ -183,7 +184,7 @@ async def test_what_is_no_table_is_refused(shop: Shop, desk: httpx.AsyncClient):
     assert_problem(await put(desk, b"", dealer="a\0b"), 422, "invalid-request")
 
 
-@pytest.mark.parametrize("path", ["/admin/v1/routes", "/admin/v1/routes/explain?sku=TSEL10"])
+@pytest.mark.parametrize("path", ["/admin/v1/routes", "/admin/v1/routes/explain?ref_id=1"])
 async def test_the_table_is_not_for_resellers(shop: Shop, customer: Customer, path: str):
     assert_problem(await shop.client().get(path), 401, "invalid-key")
     assert_problem(await customer.http.get(path), 401, "invalid-key")
@@ -193,7 +194,11 @@ async def test_the_table_is_not_for_resellers(shop: Shop, customer: Customer, pa
 
 
 async def explain(desk: httpx.AsyncClient, **asked: object) -> httpx.Response:
-    return await desk.get("/admin/v1/routes/explain", params=dict(asked))
+    return await desk.post("/admin/v1/routes/explain", json=asked)
+
+
+async def stored(desk: httpx.AsyncClient, **named: object) -> httpx.Response:
+    return await desk.get("/admin/v1/routes/explain", params=dict(named))
 
 
 async def test_explained_choice_is_the_one_that_an_order_gets(
@@ -205,6 +210,7 @@ async def test_explained_choice_is_the_one_that_an_order_gets(
         ("alfa", 1, None),
         ("beta", 2, "dearer"),
     ]
+    assert told["verdict"].startswith("alfa serves for Rp 10,100: the cheapest; shares bar nobody")
     await customer.order(region="surabaya")
     assert await shop.owner.fetchval("select dealer_id from ready") == told["dealer"]
 
@@ -216,46 +222,108 @@ async def test_explanation_sees_live_shares_and_limits(
     told = (await explain(desk, sku="TSEL10", max_price=10_150)).json()
     assert told["market"] == {"orders": 1, "value": 10_100}
     alfa, beta = told["candidates"]
-    assert alfa["share_basis_points"] == 10_000
+    shares = ("share_before_basis_points", "share_after_basis_points")
+    assert [alfa[each] for each in shares] == [10_000, 10_000]
+    assert [beta[each] for each in shares] == [0, 5_024]  # 10,200 of 20,300
     assert (beta["rank"], beta["reason"]) == (None, "above-max-price")
+
+
+async def test_explanation_tells_what_dealers_deliver(shop: Shop, desk: httpx.AsyncClient):
+    now = datetime.now(UTC)
+    shop.api.router.quality.count("beta", "pulsa", Outcome.SUCCEEDED, now, 15)
+    shop.api.router.quality.count("beta", "pulsa", Outcome.FAILED, now, 5)
+    alfa, beta = (await explain(desk, sku="TSEL10")).json()["candidates"]
+    known = ("success_basis_points", "sample", "level")
+    assert [alfa[each] for each in known] == [None, 0, None]
+    assert [beta[each] for each in known] == [7_500, 20, "warning"]
+
+
+async def test_another_moment_has_its_own_hours_and_mutes_and_todays_shares(
+    shop: Shop, desk: httpx.AsyncClient, customer: Customer
+):
+    await customer.order()
+    exported = (await export(desk)).content.decode()
+    night = exported.replace("alfa,s10,10100,true,", "alfa,s10,10100,true,22:00-06:00")
+    await put(desk, night.encode())
+    until = (datetime.fromisoformat("2030-01-01T23:30:00+07:00"),)
+    await shop.owner.execute("update dealers set muted_until = $1 where dealer_id = 'beta'", *until)
+    await shop.owner.execute("update routing_policy set revision = revision + 1")
+    await shop.api.router.refresh(shop.api.pool)
+    at_noon = (await explain(desk, sku="TSEL10", at="2030-01-01T12:00:00")).json()
+    assert [each["reason"] for each in at_noon["candidates"]] == ["outside-hours", "muted"]
+    assert at_noon["at"] == "2030-01-01T12:00:00+07:00"
+    assert "outside the selling hours (outside-hours)" in at_noon["verdict"]
+    at_night = (await explain(desk, sku="TSEL10", at="2030-01-01T16:30:00Z")).json()
+    assert [each["reason"] for each in at_night["candidates"]] == [None, "dearer"]
+    # The window of the shares does not move on: an order that comes now still counts them.
+    assert at_night["market"]["orders"] == 1
+    assert (await explain(desk, sku="TSEL10")).json()["market"]["orders"] == 1
+
+
+async def test_quotas_of_today_are_not_those_of_another_day(shop: Shop, desk: httpx.AsyncClient):
+    exported = (await export(desk)).content.decode()
+    limited = exported.replace("alfa,s10,10100,true,,,,", "alfa,s10,10100,true,,,,1")
+    assert (await put(desk, limited.encode())).status_code == 200
+    router, now = shop.api.router, datetime.now(UTC)
+    await router.refresh(shop.api.pool)
+    await router.rebuild_sales(shop.api.pool, now)
+    (route,) = [
+        each for each in await shop.owner.fetch("select * from routes") if each["daily_quota"]
+    ]
+    router.count_sale(route["route_id"], now, 1)
+    assert (await explain(desk, sku="TSEL10")).json()["dealer"] == "beta"
+    later = (now + timedelta(days=2)).isoformat()
+    assert (await explain(desk, sku="TSEL10", at=later)).json()["dealer"] == "alfa"
+    assert (await explain(desk, sku="TSEL10")).json()["dealer"] == "beta"
 
 
 async def test_what_an_order_keeps_is_shown(
     shop: Shop, desk: httpx.AsyncClient, customer: Customer
 ):
     order = (await customer.order()).json()
-    told = (await explain(desk, order_id=order["id"])).json()
+    told = (await stored(desk, order_id=order["id"])).json()
     (attempt,) = told["attempts"]
     assert (attempt["dealer"], attempt["state"]) == ("alfa", "ready")
     assert attempt["decision"]["table"] == shop.api.router.trade.snapshot.version
+    reseller = await shop.owner.fetchval("select name from resellers")
+    by_reference = await stored(desk, reseller=reseller, ref_id=order["ref_id"])
+    assert by_reference.json() == told
     await shop.send_to_dealer(order)
-    (attempt,) = (await explain(desk, order_id=order["id"])).json()["attempts"]
+    (attempt,) = (await stored(desk, order_id=order["id"])).json()["attempts"]
     assert (attempt["attempt_no"], attempt["state"]) == (1, "sent")
 
 
 @pytest.mark.parametrize(
-    ("asked", "code"),
+    ("asked", "code", "field"),
     [
-        ({}, "invalid-request"),
-        ({"sku": "NONE"}, "unknown-sku"),
-        ({"sku": "TSEL10", "tier": "none"}, "invalid-request"),
-        ({"sku": "TSEL10", "number": XL}, "brand-mismatch"),
-        ({"sku": "TSEL10", "number": "12"}, "invalid-number"),
-        ({"sku": "TSEL10", "number": "089912345678000"}, "invalid-number"),
-        ({"sku": "TSEL10", "region": "mars"}, "unknown-region"),
-        ({"sku": "TSEL10", "max_price": 0}, "invalid-request"),
-        ({"order_id": "A1"}, "invalid-request"),
+        ({}, "invalid-request", "sku"),
+        ({"sku": "NONE"}, "unknown-sku", "sku"),
+        ({"sku": "TSEL10", "tier": "none"}, "invalid-request", "tier"),
+        ({"sku": "TSEL10", "number": XL}, "brand-mismatch", "number"),
+        ({"sku": "TSEL10", "number": "12"}, "invalid-number", "number"),
+        ({"sku": "TSEL10", "number": 812}, "invalid-request", "number"),
+        ({"sku": "TSEL10", "number": "089912345678000"}, "invalid-number", "number"),
+        ({"sku": "TSEL10", "region": "mars"}, "unknown-region", "region"),
+        ({"sku": "TSEL10", "max_price": 0}, "invalid-request", "max_price"),
+        ({"sku": "TSEL10", "max_price": "10000"}, "invalid-request", "max_price"),
+        ({"sku": "TSEL10", "at": "soon"}, "invalid-request", "at"),
+        ({"sku": "TSEL10", "price": 1}, "invalid-request", "price"),
     ],
 )
 async def test_question_that_makes_no_order_is_refused(
-    shop: Shop, desk: httpx.AsyncClient, asked: dict[str, object], code: str
+    shop: Shop, desk: httpx.AsyncClient, asked: dict[str, object], code: str, field: str
 ):
-    assert_problem(await explain(desk, **asked), 422, code)
+    answer = await explain(desk, **asked)
+    assert_problem(answer, 422, code)
+    assert [each["field"] for each in answer.json()["errors"]] == [field]
 
 
 async def test_order_that_is_none_cannot_be_explained(shop: Shop, desk: httpx.AsyncClient):
-    answer = await explain(desk, order_id="00000000-0000-7000-8000-000000000001")
+    answer = await stored(desk, order_id="00000000-0000-7000-8000-000000000001")
     assert_problem(answer, 404, "not-found")
+    assert_problem(await stored(desk, order_id="A1"), 422, "invalid-request")
+    assert_problem(await stored(desk, ref_id="r-1"), 422, "invalid-request")
+    assert_problem(await stored(desk, reseller="nobody", ref_id="r-1"), 404, "unknown-reseller")
 
 
 # ------------------------------------------------------------------ put off, undone, pulled
@@ -387,3 +455,24 @@ async def test_a_sheet_whose_giver_lives_is_applied(shop: Shop, database_dsn: st
     told = json.loads(await child.stdout.readline())
     assert told["done"]["removed"] == 2
     assert await child.wait() == 0
+
+
+# ------------------------------------------------------------------ the policy
+
+
+async def test_the_policy_is_read_and_replaced(shop: Shop, desk: httpx.AsyncClient):
+    place = "/admin/v1/routes/policy"
+    read = await desk.get(place)
+    assert read.json()["stated"] == {}
+    body = {"policy": {"premium_basis_points": 0, "quality": {"minimum_sample": 9}}, "reason": "x"}
+    answer = await desk.put(place, json=body, headers={"if-match": read.headers["etag"]})
+    assert answer.json()["changes"]["premium_basis_points"] == {"before": 200, "after": 0}
+    await shop.api.router.refresh(shop.api.pool)
+    policy = shop.api.router.trade.snapshot.policy
+    assert (policy.premium_basis_points, policy.quality.minimum_sample) == (0, 9)
+    late = await desk.put(place, json=body, headers={"if-match": read.headers["etag"]})
+    assert_problem(late, 412, "table-changed")
+    wrong = await desk.put(place, json={"policy": {"window_days": "7", "premium": 1}})
+    assert_problem(wrong, 422, "invalid-request")
+    assert [each["field"] for each in wrong.json()["errors"]] == ["window_days", "premium"]
+    assert_problem(await desk.put(place, json={"policy": []}), 422, "invalid-request")

@@ -6,12 +6,12 @@ import pytest
 from routing_examples import INQUIRY, NOON, market, offer, pick, reasons, table
 
 from routing.monopoly import GroupTotal, Market, MarketTotals, Shares
-from routing.quality import Quality
+from routing.quality import Level, Quality
 from routing.reasons import Reason
 from routing.table import Policy, QualityRules, Strategy
 
 WELL = Quality(9_500, 0, 100)
-BADLY = Quality(5_000, 0, 100, below_floor=True)
+BADLY = Quality(5_000, 0, 100, Level.CRITICAL)
 
 
 def known(**by_dealer):

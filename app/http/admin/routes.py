@@ -11,10 +11,10 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from app.administration import policy, schedules
 from app.administration import routes as table
-from app.administration import schedules
 from app.administration.desk import SIMULATE, Errand
-from app.administration.explain import STANDARD_TIER, Question, explain_choice, explain_order
+from app.administration.explain import Question, explain_choice, explain_order, find_order
 from app.administration.in_force import table_in_force
 from app.administration.plans import Wanted
 from app.administration.simulate import DEFAULT_SINCE, window_of
@@ -25,6 +25,7 @@ from app.http.api import Api, Parts
 from app.http.bodies import read_json, receive_pieces, takes
 from routing.sheet import MOST_BYTES, Form
 from routing.table import WIB
+from schemas.admin import routes as shapes
 from schemas.admin.routes import (
     AppliedTable,
     CancelledTable,
@@ -139,8 +140,7 @@ async def apply_routes(
     if at is None:
         applied = await _with_sheet(request, api, Errand("apply", _now(), by, wanted))
         return _told(applied)
-    due_at = at if at.tzinfo else at.replace(tzinfo=WIB)
-    errand = Errand("put_off", _now(), by, wanted, at=due_at)
+    errand = Errand("put_off", _now(), by, wanted, at=_in_wib(at))
     return json_answer(await _with_sheet(request, api, errand), 202)
 
 
@@ -205,26 +205,66 @@ async def show_status(api: Parts, by: AnyOperator) -> Response:
     return json_answer(table_in_force(api.router, by))
 
 
-@routes.get("/explain", response_model=None, responses={200: {"model": dict[str, Any]}})
-async def explain(
+@routes.get("/policy", response_model=None, responses={200: {"model": shapes.ShownPolicy}})
+async def read_policy(api: Parts, by: AnyOperator) -> Response:
+    """The rules that dealers are chosen by. `ETag` is the revision, for `If-Match`."""
+    return _told((await policy.show(api.pool, by)).document())
+
+
+@routes.put(
+    "/policy",
+    response_model=None,
+    responses={200: {"model": shapes.ChangedPolicy}},
+    openapi_extra=takes(shapes.NewPolicy),
+)
+async def replace_policy(request: Request, api: Parts, by: RoutesOperator) -> Response:
+    """Make this the policy, or change nothing; 422 names each wrong setting.
+
+    With `If-Match` only while that revision is in force.
+    """
+    wanted = await read_json(request, shapes.NewPolicy, api.limits.body_bytes)
+    expected = _expected(request)
+    done = await policy.replace(api.pool, by, wanted.policy, wanted.reason, expected)
+    return _told(done.document())
+
+
+@routes.post(
+    "/explain",
+    response_model=None,
+    responses={200: {"model": shapes.Explained}},
+    openapi_extra=takes(shapes.Question),
+)
+async def explain(request: Request, api: Parts, by: AnyOperator) -> Response:
+    """What would be chosen for such an order, by this process's own shares, quality and breakers;
+    changes nothing."""
+    asked = await read_json(request, shapes.Question, api.limits.body_bytes)
+    question = Question(
+        asked.sku,
+        asked.number,
+        asked.region,
+        asked.tier,
+        asked.max_price,
+        None if asked.at is None else _in_wib(asked.at),
+    )
+    return json_answer(explain_choice(api.router, by, question, _now()))
+
+
+@routes.get("/explain", response_model=None, responses={200: {"model": shapes.ExplainedOrder}})
+async def explain_stored(
     api: Parts,
     by: AnyOperator,
-    sku: Name = None,
-    number: Name = None,
-    region: Name = None,
-    tier: Annotated[str, Query(max_length=64)] = STANDARD_TIER,
-    max_price: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
     order_id: UUID | None = None,
+    reseller: Name = None,
+    ref_id: Name = None,
 ) -> Response:
-    """What would be chosen now, by this process's own shares and breakers; or, with `order_id`,
-    what an order keeps of how its dealers were chosen."""
-    if order_id is not None:
-        return json_answer(await explain_order(api.pool, by, order_id))
-    if sku is None:
-        wrong = FieldError("sku", "Name a product, or an order by order_id.")
-        raise Unprocessable("invalid-request", wrong.message, errors=[wrong])
-    asked = Question(sku, number, region, tier, max_price)
-    return json_answer(explain_choice(api.router, by, asked, datetime.now(UTC)))
+    """What an order keeps of how its dealers were chosen. The order is named by its id, or by its
+    reseller (id or name) and that one's own reference."""
+    if order_id is None:
+        if reseller is None or ref_id is None:
+            missing = FieldError("order_id", "Name an order by its id, or by reseller and ref_id.")
+            raise Unprocessable("invalid-request", missing.message, errors=[missing])
+        order_id = await find_order(api.pool, by, reseller, ref_id)
+    return json_answer(await explain_order(api.pool, by, order_id))
 
 
 async def _each(pieces: list[bytes]) -> AsyncGenerator[bytes]:
@@ -265,6 +305,11 @@ def _told(document: dict[str, Any]) -> Response:
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _in_wib(moment: datetime) -> datetime:
+    """A moment that states no offset is in WIB."""
+    return moment if moment.tzinfo else moment.replace(tzinfo=WIB)
 
 
 def _expected(request: Request) -> int | None:
