@@ -8,7 +8,7 @@ import pytest
 from app.administration import policy
 from app.administration.operator import Operator, Scope
 from app.errors import Forbidden, PreconditionFailed, Unprocessable
-from app.lifecycle.route import read_policy
+from app.lifecycle.trade import read_policy
 from app.storage import reference
 from app.storage.pool import Pool
 from routing.table import Policy, QualityRules, Strategy

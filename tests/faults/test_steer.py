@@ -71,7 +71,7 @@ async def test_applied_table_is_what_a_running_service_buys_by(shop: Shop, tmp_p
             await connection.close()
 
     await until(bought_there, 30)
-    explained = told(jalur(shop, "routes", "explain", "S10", "--json"))
+    explained = told(jalur(shop, "routes", "explain", "--sku", "S10", "--json"))
     assert (explained["dealer"], explained["cheapest_cost"]) == ("cadangan", 4000)
     sheet.write_text(with_costs_of("cadangan", "4.000", exported.stdout))
     refused = jalur(shop, "routes", "apply", str(sheet))

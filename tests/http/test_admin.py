@@ -58,6 +58,7 @@ ACTS = {
         ("POST", "/routes/apply", []),
         ("POST", "/routes/rollback", {}),
         ("POST", f"/routes/scheduled/{UUID(int=1)}/cancel", {}),
+        ("PUT", "/routes/policy", {"policy": {}}),
         ("POST", "/dealers/alfa/pull-prices", {}),
     ],
     Scope.OPERATORS: [
@@ -124,7 +125,9 @@ async def test_every_act_of_the_api_is_among_those_tried(shop: Shop) -> None:
         path
         for path, operations in paths.items()
         for method in operations
-        if method != "get" and path.startswith(tuple(f"{ADMIN}/{part}" for part in mine))
+        if method != "get"
+        and path.startswith(tuple(f"{ADMIN}/{part}" for part in mine))
+        and path != f"{ADMIN}/routes/explain"  # a question that comes as a body
     ]
     assert len(documented) == sum(len(acts) for acts in ACTS.values())
 

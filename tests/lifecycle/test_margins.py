@@ -9,6 +9,7 @@ from app.lifecycle.execute import Purchase
 from app.lifecycle.resolve import Answer, Resolution
 from app.words import Said, Source
 from dealers.contract import Outcome
+from tests.publishing import PUBLISH
 from tests.shops import PRICE, Shop
 
 
@@ -100,6 +101,7 @@ async def test_a_claim_chooses_nobody_anew_who_leaves_less(shop: Shop):
 async def test_a_claim_buys_nothing_that_came_to_leave_less_since_acceptance(shop: Shop):
     order_id = await shop.order()
     await shop.execute("update routes set cost = 5100 where dealer_id = 'alfa'")
+    await shop.execute(PUBLISH)
     await pay_as(shop, "gold", PRICE - 5_050)
     assert await shop.claim() == []
     assert await shop.states(order_id) == []

@@ -29,6 +29,7 @@ SELLING, ASLEEP = Window(time(11), time(13)), Window(time(22), time(2))
 CRITICAL = Quality(5_000, 3_000, 50, Level.CRITICAL)
 FAIR = Quality(8_950, 100, 50, Level.WARNING)
 GOOD, ALIKE, BETTER = Quality(9_010, 0, 50), Quality(9_090, 0, 50), Quality(9_110, 0, 50)
+UNSURE = Quality(9_110, 300, 50)
 
 
 def seldom(usual, *others):
@@ -68,9 +69,9 @@ routes = st.lists(
         hours=seldom((), (SELLING,), (ASLEEP,)),
         valid_from=seldom(None, *MOMENTS),
         valid_until=seldom(None, *MOMENTS),
-        daily_quota=st.sampled_from([None, None, 1, 5]),
-        repeat_limit=st.sampled_from([None, None, 1, 2]),
-        weight=st.sampled_from([0, 0, 1, 5]),
+        daily_quota=st.sampled_from([None, None, None, None, 1, 5]),
+        repeat_limit=st.sampled_from([None, None, None, None, 1, 2]),
+        weight=st.sampled_from([0, 0, 0, 0, 1, 5]),
     ),
     max_size=14,
 ).map(lambda rows: [_numbered(row, number) for number, row in enumerate(rows)])
@@ -185,7 +186,32 @@ tense_case = st.builds(
 )
 """Seven groups that could serve, in a market that a few of them hold."""
 
-cases = st.one_of(any_case, tense_case)
+close_case = st.builds(
+    Case,
+    one_a_group,
+    st.lists(
+        st.builds(
+            offer,
+            st.sampled_from(NAMES[:7]),
+            st.sampled_from([10_000, 10_000, 10_001]),
+            weight=st.sampled_from([0, 1, 5]),
+        ),
+        min_size=2,
+        max_size=7,
+    ).map(lambda rows: [_numbered(row, number) for number, row in enumerate(rows)]),
+    policies,
+    inquiries.map(lambda asked: asked._replace(max_price_rupiah=None, tried=frozenset())),
+    st.just(frozenset(NAMES)),
+    totals,
+    st.fixed_dictionaries(
+        {name: st.sampled_from([GOOD, ALIKE, BETTER, UNSURE, FAIR, CRITICAL]) for name in NAMES}
+    ),
+    st.none(),
+    st.just({}),
+)
+"""Offers so close that quality, expected value and target shares decide."""
+
+cases = st.one_of(any_case, any_case, tense_case, close_case)
 
 
 def _numbered(route, number):
@@ -370,7 +396,7 @@ def expected(case):
     return lowest.route_id, forced
 
 
-@settings(max_examples=800)
+@settings(max_examples=1_200)
 @given(cases)
 def test_every_pick_is_the_one_that_the_plain_rule_makes(case):
     decision = decide(case)
