@@ -22,6 +22,7 @@ from app.administration.desk import SIMULATE, busy_with, desk_of
 from app.administration.operator import Operator, Scope
 from app.administration.plans import Sheet, Wanted
 from app.administration.simulate import Window, simulate
+from app.children import step_back
 from app.errors import DatabaseUnavailable, JalurError, Problem
 from app.lifecycle.trade import DealerLimits
 from app.sealing import Sealer
@@ -30,8 +31,6 @@ from app.storage.pool import DATABASE_ERRORS, Pool, PoolSettings, open_pool
 from dealers.registry import load
 from routing.sheet import Form
 
-_NICENESS = 5
-"""Orders go first where processors are few."""
 _CONNECTIONS = 3
 
 
@@ -164,7 +163,7 @@ def _refusal(error: JalurError) -> dict[str, Any]:
 
 def main() -> None:
     """Do one errand."""
-    os.nice(_NICENESS)
+    step_back()
     # Rows come and go by the million and leave no cycles behind.
     gc.disable()
     try:

@@ -17,6 +17,7 @@ from app.administration import plans, routes, schedules
 from app.administration.operator import Operator
 from app.administration.plans import Plan, Sheet, Wanted, unwatched
 from app.administration.routes import Applied, unpacked
+from app.children import step_back
 from app.cli.terminal import Json, Reason, act, operator, print_json, tell, with_pool
 from app.errors import ConfigurationError, Problem
 from app.lifecycle.goods import MOST_ROWS_HERE
@@ -188,6 +189,8 @@ def carry_out(
 
     Without a length it may take long, whatever the sheet.
     """
+    if length is None or length > _WATCHED_BYTES:
+        step_back()
     try:
         with _watched(length, as_json=as_json) as watch:
             return asyncio.run(with_pool(lambda pool: work(pool, watch)))

@@ -7,19 +7,16 @@ another process is at it, the table's fault, or the error that came between.
 import asyncio
 import gc
 import json
-import os
 import sys
 import time
 from typing import Any
 
+from app.children import step_back
 from app.lifecycle.goods import compile_goods, kept_goods
 from app.storage import compiled_goods, reference
 from app.storage.compiled_goods import Header
 from app.storage.pool import Connection, PoolSettings, open_pool
 from routing.table import BadTable
-
-_NICENESS = 5
-"""Orders go first where processors are few."""
 
 
 async def _run(means: dict[str, Any]) -> dict[str, Any]:
@@ -58,7 +55,7 @@ async def _compile(connection: Connection) -> dict[str, Any]:
 
 def main() -> None:
     """Compile the goods in force."""
-    os.nice(_NICENESS)
+    step_back()
     # Rows come and go by the million and leave no cycles behind.
     gc.disable()
     try:
