@@ -94,7 +94,7 @@ policies = st.builds(
     premium_basis_points=st.sampled_from([200, 200, 10, 0]),
     when_all_barred=st.sampled_from(["allow", "reject"]),
     minimum_margin_rupiah=st.sampled_from([0, 100]),
-    margins=st.sampled_from([{}, {("gold", "pulsa"): 300}, {("gold", "data"): 300}]),
+    margins=st.sampled_from([{}, {("gold", "pulsa"): 1_000}, {("gold", "data"): 1_000}]),
     strategies=st.sampled_from(
         [{}, *({"pulsa": strategy} for strategy in Strategy), {"data": Strategy.WEIGHTED}]
     ),
