@@ -467,6 +467,7 @@ def test_each_candidate_has_one_reason_or_is_the_chosen_one(case):
     assert (decision.chosen is None) is (decision.refusal is not None)
 
 
+@settings(max_examples=300)
 @given(cases, st.randoms(use_true_random=False))
 def test_the_same_inputs_in_another_order_give_the_same_record(case, random):
     shuffled = random.sample(case.rows, len(case.rows))
