@@ -15,6 +15,7 @@ _BARRED = (Reason.DECLARED_MONOPOLY, Reason.MONOPOLY_BARRED, Reason.TOP_THREE_BA
 _EXCLUDED = {
     Reason.DISABLED: "switched off",
     Reason.DEALER_DISABLED: "of a dealer that is switched off",
+    Reason.DEALER_UNUSABLE: "of a dealer that cannot be called as it is configured",
     Reason.DRAINED: "of a dealer that is drained",
     Reason.MUTED: "of a muted dealer",
     Reason.NOT_YET_VALID: "not valid yet",

@@ -55,6 +55,7 @@ ACTS = {
     ],
     Scope.ROUTES: [
         ("POST", "/routes/diff", []),
+        ("POST", "/routes/simulate", []),
         ("POST", "/routes/apply", []),
         ("POST", "/routes/rollback", {}),
         ("POST", f"/routes/scheduled/{UUID(int=1)}/cancel", {}),
