@@ -18,11 +18,14 @@ _ALIGNMENT = 8
 _KEYS_A_STEP = 10_000
 
 
-def write_block(magic: bytes, head: Mapping[str, Any], parts: Mapping[str, bytes]) -> bytes:
+def write_block(magic: bytes, head: Mapping[str, Any], parts: Mapping[str, Content]) -> bytes:
     """Put parts into one block. `magic` is a line with its end."""
     lengths = {name: len(part) for name, part in parts.items()}
     line = json.dumps({**head, "lengths": lengths}, separators=(",", ":")).encode()
-    return _padded(magic + line + b"\n") + b"".join(_padded(part) for part in parts.values())
+    pieces: list[Content] = []
+    for part in (magic + line + b"\n", *parts.values()):
+        pieces += (part, bytes(-len(part) % _ALIGNMENT))
+    return b"".join(pieces)
 
 
 def read_block(magic: bytes, content: Content) -> tuple[dict[str, Any], dict[str, memoryview]]:
@@ -90,7 +93,3 @@ def read_index(part: memoryview, numbers: Sequence[int]) -> dict[str, int]:
 
 def _aligned(place: int) -> int:
     return place + -place % _ALIGNMENT
-
-
-def _padded(part: bytes) -> bytes:
-    return part + b"\0" * (-len(part) % _ALIGNMENT)

@@ -83,37 +83,49 @@ def compile_routes(
     routes: Iterable[Route], dealers: Iterable[str], skus: Iterable[str]
 ) -> Compiled:
     """Compile the routes of these dealers and products, in whatever order. Raises `BadTable`."""
-    compiler = _Compiler(sorted(dealers), frozenset(skus))
-    ordered = sorted(routes, key=lambda route: (route.sku, route.cluster or "", route.route_id))
-    for sku, group in groupby(ordered, key=itemgetter(1)):
-        compiler.add_product(sku, list(group))
-    return Compiled(compiler.finish(), tuple(compiler.refused))
+    compiler = RouteCompiler(dealers, skus)
+    compiler.add(routes)
+    return compiler.finish()
 
 
-class _Compiler:
-    """Gathers the parts, product by product."""
+class RouteCompiler:
+    """Compiles a table that comes in steps, so that it need not stand in memory as objects.
 
-    def __init__(self, dealers: Sequence[str], skus: frozenset[str]) -> None:
-        self._dealers = {dealer_id: number for number, dealer_id in enumerate(dealers)}
-        self._skus = skus
+    Each step has all routes of some products; their SKUs come after those of the step before.
+    """
+
+    def __init__(self, dealers: Iterable[str], skus: Iterable[str]) -> None:
+        self._dealers = {dealer_id: number for number, dealer_id in enumerate(sorted(dealers))}
+        self._skus = frozenset(skus)
         self._conditions: dict[Condition, int] = {}
         self._keys: list[str] = []
         self._offers = array("I")
         self._candidates = bytearray()
         self._ends = array("Q")
-        self._texts: list[str] = []
-        self._length = 0
+        self._texts = bytearray()
         self._route_ids: set[str] = set()
-        self.refused: list[Refusal] = []
+        self._refused: list[Refusal] = []
+        self._newest_sku: str | None = None
 
-    def add_product(self, sku: str, routes: Sequence[Route]) -> None:
+    def add(self, routes: Iterable[Route]) -> None:
+        """Add a step's routes, in whatever order. Raises `BadTable`, ValueError for a SKU that is
+        not after those of the step before."""
+        ordered = sorted(routes, key=lambda route: (route.sku, route.cluster or "", route.route_id))
+        newest = self._newest_sku
+        if ordered and newest is not None and ordered[0].sku <= newest:
+            raise ValueError(f"{ordered[0].sku} comes after {newest}")
+        for sku, group in groupby(ordered, key=itemgetter(1)):
+            self._add_product(sku, list(group))
+            self._newest_sku = sku
+
+    def _add_product(self, sku: str, routes: Sequence[Route]) -> None:
         """Add all that is offered of one product, sorted by cluster, any-cluster routes first."""
         anywhere: list[_Entry] = []
         by_cluster: dict[str | None, list[_Entry]] = {}
         for route in routes:
             entry = self._entry(route)
             if isinstance(entry, RowFault):
-                self.refused.append(Refusal(route.route_id, entry))
+                self._refused.append(Refusal(route.route_id, entry))
             elif route.cluster is None:
                 anywhere.append(entry)
             else:
@@ -127,16 +139,18 @@ class _Compiler:
             joined = own + [entry for entry in anywhere if entry.dealer not in local]
             self._add_offer(f"{sku}\t{cluster}", joined)
 
-    def finish(self) -> bytes:
+    def finish(self) -> Compiled:
+        """What was added, compiled."""
         parts = {
             "conditions": "".join(_written(each) for each in self._conditions).encode(),
             "keys": written_lines(self._keys),
             "offers": written_numbers(self._offers),
-            "candidates": bytes(self._candidates),
+            "candidates": self._candidates,
             "ends": written_numbers(self._ends),
-            "texts": "".join(self._texts).encode(),
+            "texts": self._texts,
         }
-        return write_block(_MAGIC, {"dealers": list(self._dealers)}, parts)
+        content = write_block(_MAGIC, {"dealers": list(self._dealers)}, parts)
+        return Compiled(content, tuple(self._refused))
 
     def _entry(self, route: Route) -> "_Entry | RowFault":
         if route.route_id in self._route_ids:
@@ -155,10 +169,8 @@ class _Compiler:
         )
 
     def _number_route(self, route: Route) -> int:
-        text = f"{route.route_id}\t{route.dealer_sku}"
-        self._length += len(text.encode())
-        self._texts.append(text)
-        self._ends.append(self._length)
+        self._texts += f"{route.route_id}\t{route.dealer_sku}".encode()
+        self._ends.append(len(self._texts))
         return len(self._ends) - 1
 
     def _number_condition(self, condition: Condition) -> int:

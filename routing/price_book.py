@@ -13,7 +13,6 @@ The parts of the block (`routing/blocks.py`), whose head has the tiers:
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Set
-from itertools import accumulate
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -60,11 +59,14 @@ def compile_prices(products: Iterable[Product], prices: Iterable[Price]) -> byte
                 columns[tier] = array("q", bytes(8 * len(skus)))
             columns[tier][number] = price_rupiah
     tiers = sorted(columns)
-    texts = [orjson.dumps(product[1:]) for product in ordered]
+    texts, ends = bytearray(), array("Q")
+    for product in ordered:
+        texts += orjson.dumps(product[1:])
+        ends.append(len(texts))
     parts = {
         "skus": written_lines(skus),
-        "ends": written_numbers(array("Q", accumulate(map(len, texts)))),
-        "texts": b"".join(texts),
+        "ends": written_numbers(ends),
+        "texts": texts,
         "prices": b"".join(written_numbers(columns[tier]) for tier in tiers),
     }
     return write_block(_MAGIC, {"tiers": tiers}, parts)

@@ -16,6 +16,7 @@ from typing import Any
 
 from app.administration.operator import Operator, Scope
 from app.administration.plans import (
+    REST_SHARE,
     TABLE_CHANGED,
     Plan,
     Progress,
@@ -28,6 +29,7 @@ from app.administration.plans import (
     unwatched,
 )
 from app.errors import Conflict, NotFound
+from app.pace import Pace
 from app.storage import catalogue, drafts, reference, table_versions
 from app.storage.pool import Connection, Pool
 from app.storage.table_versions import NewVersion, Version
@@ -256,7 +258,7 @@ async def _write(
     if planned.is_empty:
         return Applied(planned, planned.revision, None, before.checksum, before.checksum)
     await _keep_what_stood(connection, by, planned.revision, before)
-    await drafts.write(connection)
+    await drafts.write(connection, Pace(REST_SHARE))
     after = await _copy(connection)
     revision = await catalogue.publish_goods(connection)
     version = await table_versions.keep(

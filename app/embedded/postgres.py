@@ -37,6 +37,9 @@ SETTINGS = {
     "synchronous_commit": "on",
 }
 
+_LOG = ["--wal-segsize", "1"]
+"""Mebibytes. Making a file of the log holds up every commit: small ones hold it up briefly."""
+
 CREATE_SECONDS = 60.0
 RECOVERY_SECONDS = 60.0
 """Replaying the log after a crash comes before the first connection."""
@@ -145,7 +148,7 @@ def _create(home: _Home) -> None:
     folder.give_to_server(draft.password)
     identity = [f"--username={NAME}", f"--pwfile={draft.password}", "--auth=scram-sha-256"]
     text = ["--encoding=UTF8", "--locale=C", "--no-instructions"]
-    _run(draft, "initdb", ["-D", str(draft.cluster), *identity, *text])
+    _run(draft, "initdb", ["-D", str(draft.cluster), *identity, *text, *_LOG])
     # A single-user server creates the database: no connection, so no client is needed here.
     single = ["--single", "-D", str(draft.cluster), "postgres"]
     _run(draft, "postgres", single, stdin=f"CREATE DATABASE {NAME}\n")

@@ -10,22 +10,23 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import Any
 
+from app.pace import Pace
 from app.storage import compiled_goods, reference
 from app.storage.compiled_goods import Header
 from app.storage.pool import Connection
-from app.storage.reference import GoodsRows, ProductRow, RouteRow
+from app.storage.reference import ProductRow, RouteRow
 from routing.blocks import Content
 from routing.compare import Changes, product_changes, route_changes
-from routing.image import Image, compile_routes
+from routing.image import Compiled, Image, RouteCompiler
 from routing.price_book import Price, PriceBook, compile_prices
 from routing.table import NO_CONDITION, BadTable, Condition, Product, Route, read_hours
 
-_Row = TypeVar("_Row")
-
 MOST_ROWS_HERE = 2_000
 """Goods with more rows are not compiled beside orders: this many take some 20 ms of a thread."""
+_SKUS_A_STEP = 500
+_ROWS_A_STEP = 2_000
 ANY_SIZE = 2**62
 """For commands, which hold nobody up."""
 _MOST_REFUSED_TOLD = 20
@@ -88,8 +89,10 @@ async def newer_goods(
     header = await compiled_goods.newest(connection)
     is_wanted = header is not None and header.goods_revision >= wanted
     if not is_wanted and await reference.goods_fit_in(connection, most_rows):
-        rows = await reference.goods(connection)
-        goods, _ = await asyncio.to_thread(compile_goods, rows, held)
+        try:
+            goods, _ = await compile_goods(connection, held, Pace(0))
+        except GoodsChanged:
+            return None
         return goods
     if header is None or (held is not None and header.goods_revision <= held.revision):
         return None
@@ -119,19 +122,42 @@ def _open(header: Header, blocks: Blocks) -> Goods:
 # ------------------------------------------------------------------ compiling
 
 
-def compile_goods(rows: GoodsRows, before: Goods | None) -> tuple[Goods, Blocks]:
-    """Compile rows and tell what that changes. Raises BadTable for rows that contradict each other.
+class GoodsChanged(Exception):
+    """The goods changed while they were read: what was compiled is of no revision."""
 
-    Takes the rows out of `rows` as it goes: a million of them are a gigabyte.
+
+async def compile_goods(
+    connection: Connection, before: Goods | None, pace: Pace
+) -> tuple[Goods, Blocks]:
+    """Compile the goods in force and tell what that changes. Raises BadTable, GoodsChanged.
+
+    They are read some at a time, each time by a statement of its own: a transaction that stands for
+    seconds would keep all that orders leave behind from being cleared away.
     """
-    products = [product_of(row) for row in rows.products]
-    routes = [route_from(row) for row in _taken(rows.routes)]
-    dealers = {route.dealer_id for route in routes}
-    compiled = compile_routes(routes, dealers, [product.sku for product in products])
-    prices = compile_prices(
-        products, (Price(row.tier, row.sku, row.price) for row in _taken(rows.prices))
-    )
-    image, price_book = Image(compiled.content), PriceBook(prices)
+    revision = (await reference.revisions(connection)).goods
+    products = await _products(connection, pace)
+    dealers = [row.dealer_id for row in await reference.dealers(connection)]
+    compiler = RouteCompiler(dealers, products)
+    for skus in _in_steps(sorted(products), _SKUS_A_STEP):
+        rows = await reference.routes_for(connection, skus)
+        await asyncio.to_thread(compiler.add, map(route_from, rows))
+        await pace.rest()
+    compiled = await asyncio.to_thread(compiler.finish)
+    prices = await _prices(connection, pace)
+    if (await reference.revisions(connection)).goods != revision:
+        raise GoodsChanged
+    return await asyncio.to_thread(_finish, revision, compiled, products, prices, before)
+
+
+def _finish(
+    revision: int,
+    compiled: Compiled,
+    products: Mapping[str, Product],
+    prices: list[Price],
+    before: Goods | None,
+) -> tuple[Goods, Blocks]:
+    book = compile_prices(products.values(), prices)
+    image, price_book = Image(compiled.content), PriceBook(book)
     report = Report(
         len(image),
         route_changes(before and before.image, image),
@@ -140,7 +166,33 @@ def compile_goods(rows: GoodsRows, before: Goods | None) -> tuple[Goods, Blocks]
         dict(Counter(each.fault.value for each in compiled.refused)),
         {each.route_id: each.fault.value for each in compiled.refused[:_MOST_REFUSED_TOLD]},
     )
-    return Goods(rows.revision, image, price_book, report), Blocks(compiled.content, prices)
+    return Goods(revision, image, price_book, report), Blocks(compiled.content, book)
+
+
+async def _products(connection: Connection, pace: Pace) -> dict[str, Product]:
+    """What is on sale, by SKU."""
+    found: dict[str, Product] = {}
+    after = ""
+    while rows := await reference.products_after(connection, after, _ROWS_A_STEP):
+        found.update((row.sku, product_of(row)) for row in rows if row.enabled)
+        after = rows[-1].sku
+        await pace.rest()
+    return found
+
+
+async def _prices(connection: Connection, pace: Pace) -> list[Price]:
+    found: list[Price] = []
+    after = ("", "")
+    while rows := await reference.prices_after(connection, *after, _ROWS_A_STEP):
+        found += (Price(row.tier, row.sku, row.price) for row in rows)
+        after = (rows[-1].tier, rows[-1].sku)
+        await pace.rest()
+    return found
+
+
+def _in_steps(skus: list[str], step: int) -> Iterator[list[str]]:
+    for begin in range(0, len(skus), step):
+        yield skus[begin : begin + step]
 
 
 def product_of(row: ProductRow) -> Product:
@@ -173,9 +225,3 @@ def route_from(row: RouteRow) -> Route:
         row.cost,
         NO_CONDITION if condition == NO_CONDITION else condition,
     )
-
-
-def _taken(rows: list[_Row]) -> Iterator[_Row]:
-    """Rows, given up one by one."""
-    while rows:
-        yield rows.pop()

@@ -13,11 +13,14 @@ from enum import IntEnum
 from itertools import islice
 from typing import Any
 
+from app.pace import Pace
 from app.storage.pool import Connection
 from app.storage.reference import RouteRow
 
 _STATEMENT_SECONDS = 600
-_ROWS_AT_ONCE = 50_000
+_BLOCKS_AT_ONCE = 100
+"""Of the table of changes, some 5,000 rows."""
+_ROWS_AT_ONCE = 5_000
 _CSV = """
     select sku, cluster, dealer_id as dealer, dealer_sku, cost,
            case when enabled then 'true' else 'false' end as enabled, nullif(hours, '') as hours,
@@ -86,6 +89,29 @@ class Loss:
     cost: int
 
 
+_DELETE = """
+    delete from routes r using route_changes c
+    where c.kind = 'removed' and c.ctid >= $1 and c.ctid < $2
+        and r.route_id = c.route_id
+"""
+_UPDATE = """
+    update routes r
+    set cluster = c.cluster, dealer_sku = c.dealer_sku, cost = c.cost, enabled = c.enabled,
+        hours = c.hours, valid_until = c.valid_until, daily_quota = c.daily_quota,
+        repeat_limit = c.repeat_limit, weight = c.weight
+    from route_changes c
+    where c.kind = 'changed' and c.ctid >= $1 and c.ctid < $2
+        and r.route_id = c.route_id
+"""
+_INSERT = """
+    insert into routes (route_id, sku, cluster, dealer_id, dealer_sku, cost, enabled, hours,
+                        valid_from, valid_until, daily_quota, repeat_limit, weight)
+    select route_id, sku, cluster, dealer_id, dealer_sku, cost, enabled, hours, valid_from,
+           valid_until, daily_quota, repeat_limit, weight
+    from route_changes where kind = 'added' and ctid >= $1 and ctid < $2
+"""
+
+
 async def take_desk(connection: Connection, desk: Desk) -> bool:
     """Become the only one who works there for a service, until the connection ends."""
     return await connection.fetchval("select pg_try_advisory_lock($1)", int(desk))
@@ -128,13 +154,14 @@ async def leave(connection: Connection) -> None:
     )
 
 
-async def fill(connection: Connection, rows: Iterable[tuple[Any, ...]]) -> None:
+async def fill(connection: Connection, rows: Iterable[tuple[Any, ...]], pace: Pace) -> None:
     """Write the draft's routes, as `RouteRow` names their columns. What `rows` raises gets out."""
     coming = iter(rows)
     while some := list(islice(coming, _ROWS_AT_ONCE)):
         await connection.copy_records_to_table(
             "draft_routes", records=some, columns=RouteRow.__slots__, timeout=_STATEMENT_SECONDS
         )
+        await pace.rest()
     await connection.execute("analyze draft_routes", timeout=_STATEMENT_SECONDS)
 
 
@@ -408,35 +435,22 @@ async def orphaned(connection: Connection, most: int) -> tuple[int, list[str]]:
 # ------------------------------------------------------------------ writing and reading
 
 
-async def write(connection: Connection) -> None:
-    """Make the draft the table in force. Holds the revision's lock; `publish` comes after."""
-    await connection.execute(
-        """
-        delete from routes r using route_changes c
-        where c.kind = 'removed' and r.route_id = c.route_id
-        """,
-        timeout=_STATEMENT_SECONDS,
+async def write(connection: Connection, pace: Pace) -> None:
+    """Make the draft the table in force. Holds the revision's lock; `publish` comes after.
+
+    Some changes at a time: orders that are committed meanwhile wait for the log that was written
+    before theirs.
+    """
+    # By key, each time: a plan that reads the whole table would do so at every step.
+    await connection.execute("set local enable_hashjoin = off; set local enable_mergejoin = off")
+    blocks = await connection.fetchval(
+        "select pg_relation_size('route_changes') / current_setting('block_size')::integer"
     )
-    await connection.execute(
-        """
-        update routes r
-        set cluster = c.cluster, dealer_sku = c.dealer_sku, cost = c.cost, enabled = c.enabled,
-            hours = c.hours, valid_until = c.valid_until, daily_quota = c.daily_quota,
-            repeat_limit = c.repeat_limit, weight = c.weight
-        from route_changes c where c.kind = 'changed' and r.route_id = c.route_id
-        """,
-        timeout=_STATEMENT_SECONDS,
-    )
-    await connection.execute(
-        """
-        insert into routes (route_id, sku, cluster, dealer_id, dealer_sku, cost, enabled, hours,
-                            valid_from, valid_until, daily_quota, repeat_limit, weight)
-        select route_id, sku, cluster, dealer_id, dealer_sku, cost, enabled, hours, valid_from,
-               valid_until, daily_quota, repeat_limit, weight
-        from route_changes where kind = 'added'
-        """,
-        timeout=_STATEMENT_SECONDS,
-    )
+    for act in (_DELETE, _UPDATE, _INSERT):
+        for begin in range(0, blocks, _BLOCKS_AT_ONCE):
+            span = (begin, 0), (begin + _BLOCKS_AT_ONCE, 0)
+            await connection.execute(act, *span, timeout=_STATEMENT_SECONDS)
+            await pace.rest()
 
 
 async def copy_out(

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from app.storage.pool import Connection
 
-_ROWS_A_STEP = 20_000
 _PRODUCTS = "select sku, name, brand, kind, denomination, enabled from products"
 _PRICES = "select tier, sku, price from prices"
 _ROUTES = """
@@ -97,16 +96,6 @@ class Terms:
     regions: list[tuple[str, str]]
 
 
-@dataclass(frozen=True, slots=True)
-class GoodsRows:
-    """What is bought and sold, of one `goods_revision`; of products only those on sale."""
-
-    revision: int
-    products: list[ProductRow]
-    prices: list[PriceRow]
-    routes: list[RouteRow]
-
-
 class Revisions(NamedTuple):
     """The numbers that changes raise: every one, and those of the goods."""
 
@@ -157,24 +146,6 @@ async def goods_fit_in(connection: Connection, most_rows: int) -> bool:
         most_rows + 1,
     )
     return counted <= most_rows
-
-
-async def goods(connection: Connection) -> GoodsRows:
-    """Read the goods in one consistent snapshot, some at a time."""
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-        # Whole tables are read faster as they lie than along an index.
-        await connection.execute("set local enable_seqscan = on")
-        return GoodsRows(
-            (await revisions(connection)).goods,
-            [
-                ProductRow(*row)
-                async for row in connection.cursor(
-                    _PRODUCTS + " where enabled", prefetch=_ROWS_A_STEP
-                )
-            ],
-            [PriceRow(*row) async for row in connection.cursor(_PRICES, prefetch=_ROWS_A_STEP)],
-            [RouteRow(*row) async for row in connection.cursor(_ROUTES, prefetch=_ROWS_A_STEP)],
-        )
 
 
 async def policy(connection: Connection) -> tuple[int, str]:
@@ -242,6 +213,12 @@ async def regions(connection: Connection) -> list[tuple[str, str]]:
     """Every region with its cluster, by region."""
     rows = await connection.fetch("select region, cluster from regions order by region")
     return [(row[0], row[1]) for row in rows]
+
+
+async def routes_for(connection: Connection, skus: Collection[str]) -> list[RouteRow]:
+    """Every route of these products, in no order."""
+    rows = await connection.fetch(_ROUTES + " where sku = any($1)", list(skus))
+    return [RouteRow(*row) for row in rows]
 
 
 async def routes_of(connection: Connection, dealer_id: str) -> list[RouteRow]:

@@ -12,11 +12,14 @@ import time
 from typing import Any
 
 from app.children import step_back
-from app.lifecycle.goods import compile_goods, kept_goods
+from app.lifecycle.goods import GoodsChanged, compile_goods, kept_goods
+from app.pace import Pace
 from app.storage import compiled_goods, reference
 from app.storage.compiled_goods import Header
 from app.storage.pool import Connection, PoolSettings, open_pool
 from routing.table import BadTable
+
+_REST_SHARE = 0.5
 
 
 async def _run(means: dict[str, Any]) -> dict[str, Any]:
@@ -37,8 +40,7 @@ async def _compile(connection: Connection) -> dict[str, Any]:
     if header is not None and header.goods_revision >= wanted:
         return {}
     before = header and await kept_goods(connection, header)
-    rows = await reference.goods(connection)
-    goods, blocks = compile_goods(rows, before)
+    goods, blocks = await compile_goods(connection, before, Pace(_REST_SHARE))
     report = goods.report.document()
     header = Header(
         goods.revision,
@@ -60,6 +62,9 @@ def main() -> None:
     gc.disable()
     try:
         told = asyncio.run(_run(json.loads(sys.stdin.buffer.readline())))
+    except GoodsChanged:
+        # Whoever looks next begins anew.
+        told = {}
     except BadTable as fault:
         told = {"fault": str(fault)}
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller must be told

@@ -6,6 +6,7 @@ It holds what the HTTP side calls (accept, settle, receive) and runs what works 
 
 import asyncio
 import random
+import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ _EXPIRY_SECONDS = 0.1
 _CLOSING_SECONDS = 10.0
 _SHARES_SECONDS = 25.0
 _COMPILING_SECONDS = 0.5
+_SWITCH_SECONDS = 0.0005
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +249,8 @@ async def start_engine(settings: EngineSettings, metrics: Metrics) -> Engine:
 
     Raises DatabaseUnavailable, ConfigurationError.
     """
+    # A thread that reads a compiled table must not keep orders waiting for the interpreter.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     pool = await open_pool(settings.database)
     engine = Engine(settings, pool, metrics)
     try:

@@ -29,15 +29,12 @@ class Stands(NamedTuple):
 
 async def read(pool: Pool) -> Stands:
     async with pool.acquire() as connection:
-        terms, goods = await reference.terms(connection), await reference.goods(connection)
-    return Stands(
-        terms.revision,
-        goods.revision,
-        sorted(goods.products, key=lambda row: row.sku),
-        sorted(goods.prices, key=lambda row: (row.tier, row.sku)),
-        terms.prefixes,
-        terms.regions,
-    )
+        terms = await reference.terms(connection)
+        revisions = await reference.revisions(connection)
+        products = await reference.products(connection)
+        prices = await reference.prices(connection)
+    on_sale = [row for row in products if row.enabled]
+    return Stands(*revisions, on_sale, prices, terms.prefixes, terms.regions)
 
 
 async def test_an_empty_database_knows_the_indonesian_numbers(pool: Pool):

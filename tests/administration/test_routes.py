@@ -526,7 +526,7 @@ async def test_an_export_is_what_the_sheets_own_writer_writes(owner: Owner, pool
         SKU,
     )
     async with pool.acquire() as connection:
-        rows = (await reference.goods(connection)).routes
+        rows = await reference.routes(connection)
     written = write_sheet(SheetRow(*astuple(row)[1:]) for row in rows)
     assert (await export_routes(pool, ADA)).content == written.encode()
 
