@@ -35,7 +35,7 @@ from routing.table import BadTable
 KINDS = ("added", "changed", "removed")
 TABLE_CHANGED = "table-changed"
 """Of problems: the table is not any more the one that was looked at."""
-REST_SHARE = 0.5
+_REST_SHARE = 0.5
 """A sheet of a million lines takes half as long again, and orders beside it hardly longer."""
 _MOST_EXAMPLES = 20
 _MOST_SAMPLES = 10_000
@@ -300,7 +300,7 @@ async def _read(
     tell: Progress,
 ) -> None:
     reader = SheetReader(sheet.content, standing.known, dealer_id, sheet.form)
-    await drafts.fill(connection, _drafted(reader, _lines_of(sheet), tell), Pace(REST_SHARE))
+    await drafts.fill(connection, _drafted(reader, _lines_of(sheet), tell), Pace(_REST_SHARE))
 
 
 def _drafted(reader: SheetReader, lines: int, tell: Progress) -> Iterator[tuple[Any, ...]]:

@@ -16,7 +16,6 @@ from typing import Any
 
 from app.administration.operator import Operator, Scope
 from app.administration.plans import (
-    REST_SHARE,
     TABLE_CHANGED,
     Plan,
     Progress,
@@ -35,6 +34,9 @@ from app.storage.pool import Connection, Pool
 from app.storage.table_versions import NewVersion, Version
 
 _TRIES = 5
+_COPYING_REST_SHARE = 0.5
+_WRITING_REST_SHARE = 1.5
+"""More than for other work: what is written to the log is in the way of every commit."""
 _LOCK_PATIENCE = timedelta(seconds=20)
 _CHECKSUM_LENGTH = 16
 _GZIP = 31
@@ -258,7 +260,7 @@ async def _write(
     if planned.is_empty:
         return Applied(planned, planned.revision, None, before.checksum, before.checksum)
     await _keep_what_stood(connection, by, planned.revision, before)
-    await drafts.write(connection, Pace(REST_SHARE))
+    await drafts.write(connection, Pace(_WRITING_REST_SHARE))
     after = await _copy(connection)
     revision = await catalogue.publish_goods(connection)
     version = await table_versions.keep(
@@ -305,10 +307,12 @@ async def _keep_what_stood(
 async def _copy(connection: Connection) -> _Copy:
     digest, packer = hashlib.sha256(), zlib.compressobj(wbits=_GZIP)
     pieces: list[bytes] = []
+    pace = Pace(_COPYING_REST_SHARE)
 
     async def take(piece: bytes) -> None:
         digest.update(piece)
         pieces.append(packer.compress(piece))
+        await pace.rest()
 
     await drafts.copy_out(connection, None, take)
     pieces.append(packer.flush())

@@ -35,6 +35,8 @@ SETTINGS = {
     "shared_buffers": "256MB",
     "fsync": "on",
     "synchronous_commit": "on",
+    "max_wal_size": "2GB",
+    "min_wal_size": "256MB",
 }
 
 _LOG = ["--wal-segsize", "1"]

@@ -1,4 +1,4 @@
-"""Goods that were compiled once for all processes: blocks of bytes, kept in pieces.
+"""Goods that were compiled once for all processes: blocks of bytes, kept in compressed pieces.
 
     compiled_goods(goods_revision, compiled_at, routes_length, routes_checksum, prices_length,
                    prices_checksum, report)
@@ -7,15 +7,21 @@
 Neither is logged: after a crash they are empty, and the goods are compiled again.
 """
 
-from collections.abc import Iterator
+import asyncio
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from app.pace import Pace
 from app.storage.pool import Connection
 from routing.blocks import Content
+from routing.table import BadTable
 
 _COMPILER = 0x6A616C75722D676F
 _PIECE_BYTES = 1 << 20
+_LEVEL = 1
+"""Of zlib: a third of the bytes for a second of a processor."""
 _PIECES_A_STEP = 2
 
 
@@ -53,28 +59,29 @@ async def compiled_at(connection: Connection) -> datetime | None:
     return await connection.fetchval("select max(compiled_at) from compiled_goods")
 
 
-async def read(connection: Connection, header: Header) -> tuple[bytearray, bytearray] | None:
-    """The blocks of routes and of prices; None where others have taken their place meanwhile."""
-    whole = bytearray(header.routes_length + header.prices_length)
-    place = 0
+async def read(connection: Connection, header: Header) -> tuple[Content, Content] | None:
+    """The blocks of routes and of prices; None where others have taken their place meanwhile.
+
+    Raises BadTable for pieces that were damaged.
+    """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        pieces = connection.cursor(
+        rows = connection.cursor(
             "select content from compiled_pieces where goods_revision = $1 order by number",
             header.goods_revision,
             prefetch=_PIECES_A_STEP,
         )
-        async for (content,) in pieces:
-            whole[place : place + len(content)] = content
-            place += len(content)
-    if place != len(whole):
+        packed = [content async for (content,) in rows]
+    whole = await asyncio.to_thread(_unpacked, packed)
+    if len(whole) != header.routes_length + header.prices_length:
         return None
-    prices = whole[header.routes_length :]
-    del whole[header.routes_length :]
-    return whole, prices
+    return whole[: header.routes_length], whole[header.routes_length :]
 
 
-async def keep(connection: Connection, header: Header, routes: Content, prices: Content) -> None:
+async def keep(
+    connection: Connection, header: Header, routes: Content, prices: Content, pace: Pace
+) -> None:
     """Keep compiled goods in place of all others."""
+    packed = list(_packed(bytes(routes) + prices))
     async with connection.transaction():
         await connection.execute("delete from compiled_pieces")
         await connection.execute("delete from compiled_goods")
@@ -86,15 +93,23 @@ async def keep(connection: Connection, header: Header, routes: Content, prices: 
             """,
             *(getattr(header, name) for name in Header.__slots__),
         )
-        for number, content in enumerate(_pieces(routes + prices)):
+        for number, content in enumerate(packed):
             await connection.execute(
                 "insert into compiled_pieces (goods_revision, number, content) values ($1, $2, $3)",
                 header.goods_revision,
                 number,
                 content,
             )
+            await pace.rest()
 
 
-def _pieces(content: Content) -> Iterator[Content]:
+def _packed(content: bytes) -> Iterator[bytes]:
     for begin in range(0, len(content), _PIECE_BYTES):
-        yield content[begin : begin + _PIECE_BYTES]
+        yield zlib.compress(content[begin : begin + _PIECE_BYTES], _LEVEL)
+
+
+def _unpacked(pieces: Sequence[bytes]) -> bytes:
+    try:
+        return b"".join(map(zlib.decompress, pieces))
+    except zlib.error as error:
+        raise BadTable(f"the compiled goods are not what was written: {error}") from error

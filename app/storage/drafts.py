@@ -18,8 +18,8 @@ from app.storage.pool import Connection
 from app.storage.reference import RouteRow
 
 _STATEMENT_SECONDS = 600
-_BLOCKS_AT_ONCE = 100
-"""Of the table of changes, some 5,000 rows."""
+_BLOCKS_AT_ONCE = 20
+"""Of the table of changes, some 1,000 rows."""
 _ROWS_AT_ONCE = 5_000
 _CSV = """
     select sku, cluster, dealer_id as dealer, dealer_sku, cost,

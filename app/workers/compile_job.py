@@ -40,7 +40,8 @@ async def _compile(connection: Connection) -> dict[str, Any]:
     if header is not None and header.goods_revision >= wanted:
         return {}
     before = header and await kept_goods(connection, header)
-    goods, blocks = await compile_goods(connection, before, Pace(_REST_SHARE))
+    pace = Pace(_REST_SHARE)
+    goods, blocks = await compile_goods(connection, before, pace)
     report = goods.report.document()
     header = Header(
         goods.revision,
@@ -50,7 +51,7 @@ async def _compile(connection: Connection) -> dict[str, Any]:
         goods.price_book.checksum,
         json.dumps(report),
     )
-    await compiled_goods.keep(connection, header, blocks.routes, blocks.prices)
+    await compiled_goods.keep(connection, header, blocks.routes, blocks.prices, pace)
     seconds = round(time.monotonic() - started, 1)
     return {"goods_revision": goods.revision, "seconds": seconds, **report}
 
