@@ -55,7 +55,7 @@ async def put_products(
     _require_distinct(products, lambda row: row.sku, checks)
     checks.done()
     async with acting(pool) as connection:
-        await catalogue.lock(connection)
+        await catalogue.lock_goods(connection)
         brands = {brand for _, brand in await reference.prefixes(connection)}
         _require_known(products, lambda row: row.brand, brands, "brand", checks)
         checks.done()
@@ -88,7 +88,7 @@ async def set_on_sale(
     checks.sku("sku", sku)
     checks.done()
     async with acting(pool) as connection:
-        await catalogue.lock(connection)
+        await catalogue.lock_goods(connection)
         before = {row.sku: row for row in await reference.products_of(connection, [sku])}
         if sku not in before:
             raise NotFound(
@@ -116,7 +116,7 @@ async def put_prices(
     _require_distinct(prices, _price_key, checks)
     checks.done()
     async with acting(pool) as connection:
-        await catalogue.lock(connection)
+        await catalogue.lock_goods(connection)
         skus = {each.row.sku for each in prices}
         known = {row.sku for row in await reference.products_of(connection, skus)}
         _require_known(prices, lambda row: row.sku, known, "sku", checks)

@@ -96,6 +96,8 @@ class Plan:
     """What a sheet changes of the table at a revision."""
 
     revision: int
+    goods_revision: int
+    """Of products, prices and routes: while it is in force, this is what the sheet changes."""
     counts: Counts
     examples: dict[str, list[dict[str, Any]]]
     """The first few routes that change, by kind."""
@@ -133,6 +135,7 @@ class _Standing:
     """What a sheet is held against, but for the routes."""
 
     revision: int
+    goods_revision: int
     policy: str
     dealers: list[DealerRow]
     known: Known
@@ -236,6 +239,7 @@ async def _work_out(
     rise_count, rises = await drafts.rises(connection, percent, _MOST_EXAMPLES)
     return Plan(
         standing.revision,
+        standing.goods_revision,
         counts,
         await _examples(connection),
         rise_count,
@@ -247,6 +251,7 @@ async def _work_out(
 
 
 async def _stand(connection: Connection) -> _Standing:
+    goods_revision = (await reference.revisions(connection)).goods
     revision, policy = await reference.policy(connection)
     dealers = await reference.dealers(connection)
     # A cluster that a route stands in already is no slip of the pen.
@@ -254,7 +259,7 @@ async def _stand(connection: Connection) -> _Standing:
     clusters |= await drafts.clusters(connection)
     skus = await reference.skus(connection)
     known = Known(skus, clusters, {row.dealer_id for row in dealers})
-    return _Standing(revision, policy, dealers, known)
+    return _Standing(revision, goods_revision, policy, dealers, known)
 
 
 def _expect(revision: int, expected: int | None) -> None:

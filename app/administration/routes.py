@@ -159,8 +159,8 @@ async def apply(
             before = await _copy(connection)
             async with connection.transaction():
                 # A publisher in between may have changed what this was worked out from.
-                in_force = await catalogue.lock_revision(connection, _LOCK_PATIENCE)
-                if in_force == planned.revision:
+                in_force = await catalogue.lock_goods(connection, _LOCK_PATIENCE)
+                if in_force == planned.goods_revision:
                     applied = await _write(connection, by, planned, before, wanted, act)
                     if also is not None:
                         await also(connection, applied)

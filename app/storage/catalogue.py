@@ -10,9 +10,12 @@ from datetime import timedelta
 from app.storage.pool import Connection, columns, transposed
 from app.storage.reference import DealerRow, PriceRow, ProductRow, RouteRow
 
+_GOODS = 0x6A616C75722D676C
+
 
 async def lock(connection: Connection) -> None:
-    """Keep other changes of the catalogue waiting until this transaction ends."""
+    """Keep other changes of dealers, numbers, regions and policy waiting until this transaction
+    ends. Those of goods wait with their publishing."""
     await connection.execute("select from routing_policy for update")
 
 
@@ -33,15 +36,18 @@ async def publish_goods(connection: Connection) -> int:
     )
 
 
-async def lock_revision(connection: Connection, patience: timedelta) -> int:
-    """Keep others from publishing until this transaction ends. Returns the revision in force.
+async def lock_goods(connection: Connection, patience: timedelta | None = None) -> int:
+    """Keep others from changing products, prices or routes until this transaction ends.
 
-    Waits for whoever publishes now, for as long as `patience`.
+    A large sheet takes long to write; dealers can be paused meanwhile, since only `publish_goods`
+    locks what they lock. Waits for whoever changes goods now, for as long as `patience`. Returns
+    the goods' revision in force.
     """
-    await connection.execute(
-        "select set_config('lock_timeout', $1, true)", f"{patience // timedelta(milliseconds=1)}ms"
-    )
-    return await connection.fetchval("select revision from routing_policy for update")
+    if patience is not None:
+        milliseconds = patience // timedelta(milliseconds=1)
+        await connection.execute("select set_config('lock_timeout', $1, true)", f"{milliseconds}ms")
+    await connection.execute("select pg_advisory_xact_lock($1)", _GOODS)
+    return await connection.fetchval("select goods_revision from routing_policy")
 
 
 async def put_policy(connection: Connection, policy: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from app.administration import dealers
 from app.administration.operator import Operator, Scope
 from app.administration.plans import Plan, Sheet, Wanted
 from app.administration.routes import (
@@ -39,7 +40,7 @@ from app.storage.pool import Pool
 from routing.choose import Inquiry
 from routing.sheet import COLUMNS, Form, SheetRow, sheet_as_json, write_sheet
 from tests.publishing import PUBLISH
-from tests.shops import ALFA, BRAVO, CHARLIE, SKU, Owner, engine_on, furnish
+from tests.shops import ALFA, BRAVO, CHARLIE, SKU, Owner, engine_on, furnish, until
 
 ADA = Operator("ada", "console")
 NOW = datetime(2026, 11, 22, 5, tzinfo=UTC)
@@ -294,6 +295,21 @@ async def test_import_waits_for_a_publisher_and_takes_up_what_it_did(owner: Owne
         assert not importing.done()
     assert (await importing).plan.counts.changed == 1
     assert await owner.fetchval("select cost from routes") == 4900
+
+
+async def test_a_dealer_is_paused_while_a_sheet_is_written(owner: Owner, pool: Pool):
+    async with owner.transaction():
+        await owner.execute("select from routes where dealer_id = 'alfa' for update")
+        importing = asyncio.ensure_future(bring(pool, sheet({"dealer": "alfa", "cost": 4900})))
+
+        async def is_writing() -> object:
+            return await owner.fetchval("select exists (select from pg_locks where not granted)")
+
+        await until(is_writing)
+        assert (await dealers.pause(pool, ADA, "alfa", "prices look wrong")).changed
+        assert not importing.done()
+    assert (await importing).plan.counts.changed == 1
+    assert not await owner.fetchval("select enabled from dealers where dealer_id = 'alfa'")
 
 
 async def test_twenty_thousand_routes_are_imported_exported_and_compared(owner: Owner, pool: Pool):
