@@ -35,6 +35,7 @@ from loadtests.caller import FAULTS, Caller, request_head
 from loadtests.job import Percentiles, percentiles
 from loadtests.orders import order_body
 from loadtests.programs import LoadTestFailure
+from loadtests.report import PAGE, with_figures
 from loadtests.stage import Stage, data_folder, outside, service, set_stage
 from routing.sheet import SheetRow, write_sheet
 
@@ -49,6 +50,7 @@ _BUYERS = 100
 _WARM_UP_SECONDS = 5.0
 _LOOK_SECONDS = 0.25
 _DEALERS = len(seed.DEALERS)
+_BEGIN, _END = "<!-- table load figures: begin -->", "<!-- table load figures: end -->"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Wish:
     processes: int
     data_dir: Path | None
     json_only: bool
+    write_docs: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +157,9 @@ def main() -> None:
         sys.exit(f"table load: {error}")
     if not wish.json_only:
         _print_table(report, Console(width=160))
+    if wish.write_docs:
+        figures = with_figures(PAGE.read_text(), _markdown(report), _BEGIN, _END)
+        PAGE.write_text(figures)
     print(json.dumps(report), flush=True)
     sys.exit(1 if report["faults"] or not all(report["bounds"].values()) else 0)
 
@@ -402,6 +408,34 @@ def _print_table(report: Mapping[str, Any], console: Console) -> None:
     console.print(table)
 
 
+def _markdown(report: Mapping[str, Any]) -> str:
+    quiet = report["accept_quiet"]
+    rows = [
+        f"| {each['what']} | {each['applied_seconds']:.1f} | {each['in_force_seconds']:.1f} | "
+        f"{each['taken_up_seconds']:.2f} | {each['accept']['p50_ms']:.1f} | "
+        f"{each['accept']['p99_ms']:.1f} | {each['ratio_p99']:.2f} |"
+        for each in report["loads"]
+    ]
+    bounds = ", ".join(
+        f"{name}: {'met' if met else 'missed'}" for name, met in report["bounds"].items()
+    )
+    return "\n".join(
+        [
+            f"{report['lines']:,} lines, {report['orders_per_second']:g} orders a second, "
+            f"{report['processes']} serving process(es). No lag of the event loop was above "
+            f"{report['loop_lag_at_most_ms']:g} ms.",
+            "",
+            "| | stored, s | in force, s | after compiling, s | accept p50, ms | p99, ms | ratio |",
+            "|---|---:|---:|---:|---:|---:|---:|",
+            f"| orders alone | | | | {quiet['p50_ms']:.1f} | {quiet['p99_ms']:.1f} | |",
+            *rows,
+            "",
+            f"Bounds: {bounds}.",
+            "",
+        ]
+    )
+
+
 def _read_arguments() -> Wish:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--lines", type=int, default=1_000_000, help="of the sheet")
@@ -410,9 +444,16 @@ def _read_arguments() -> Wish:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--json", action="store_true", help="print the last line only")
+    parser.add_argument("--write-docs", action="store_true", help="write docs/performance.md")
     given = parser.parse_args()
     return Wish(
-        given.lines, given.rate, given.quiet_seconds, given.processes, given.data_dir, given.json
+        given.lines,
+        given.rate,
+        given.quiet_seconds,
+        given.processes,
+        given.data_dir,
+        given.json,
+        given.write_docs,
     )
 
 

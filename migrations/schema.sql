@@ -473,7 +473,8 @@ CREATE TABLE public.routes (
     CONSTRAINT routes_daily_quota_check CHECK ((daily_quota > 0)),
     CONSTRAINT routes_repeat_limit_check CHECK (((repeat_limit >= 1) AND (repeat_limit <= 99))),
     CONSTRAINT routes_weight_check CHECK (((weight >= 0) AND (weight <= 1000)))
-);
+)
+WITH (fillfactor='50');
 
 CREATE TABLE public.routing_policy (
     only_row boolean DEFAULT true NOT NULL,

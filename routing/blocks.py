@@ -13,9 +13,10 @@ from typing import Any, Literal
 
 from routing.table import BadTable
 
-Content = bytes | bytearray
+Content = bytes | bytearray | memoryview
 _ALIGNMENT = 8
 _KEYS_A_STEP = 10_000
+_LINE_BYTES = 65_536
 
 
 def write_block(magic: bytes, head: Mapping[str, Any], parts: Mapping[str, Content]) -> bytes:
@@ -30,22 +31,33 @@ def write_block(magic: bytes, head: Mapping[str, Any], parts: Mapping[str, Conte
 
 def read_block(magic: bytes, content: Content) -> tuple[dict[str, Any], dict[str, memoryview]]:
     """The head and the parts. Raises `BadTable` for bytes that are no such block, or cut."""
-    if not content.startswith(magic):
+    view = memoryview(content)
+    if bytes(view[: len(magic)]) != magic:
         raise BadTable("these bytes are no compiled table of this version")
     try:
-        end = content.index(b"\n", len(magic)) + 1
-        head = json.loads(content[len(magic) : end])
+        line = _first_line(view[len(magic) :])
+        head = json.loads(line)
         lengths: Mapping[str, int] = head["lengths"]
     except (ValueError, KeyError, TypeError) as error:
         raise BadTable("these bytes are no compiled table") from error
     parts: dict[str, memoryview] = {}
-    view, place = memoryview(content), _aligned(end)
+    place = _aligned(len(magic) + len(line))
     for name, length in lengths.items():
         parts[name] = view[place : place + length]
         place = _aligned(place + length)
     if place != len(content):
         raise BadTable("the compiled table is cut")
     return head, parts
+
+
+def _first_line(view: memoryview) -> bytes:
+    """Up to its end, which is part of it. Raises ValueError without one."""
+    size = _LINE_BYTES
+    while (end := bytes(view[:size]).find(b"\n")) < 0:
+        if size >= len(view):
+            raise ValueError("no line")
+        size *= 2
+    return bytes(view[: end + 1])
 
 
 def checksum_of(content: Content, expected: str | None) -> str:

@@ -104,18 +104,20 @@ async def kept_goods(connection: Connection, header: Header) -> Goods | None:
 
     Raises BadTable where they are not what was compiled.
     """
-    found = await compiled_goods.read(connection, header)
-    if found is None:
+    pieces = await compiled_goods.read(connection, header)
+    return await asyncio.to_thread(_open, header, pieces)
+
+
+def _open(header: Header, pieces: list[bytes]) -> Goods | None:
+    blocks = compiled_goods.unpacked(header, pieces)
+    if blocks is None:
         return None
-    return await asyncio.to_thread(_open, header, Blocks(*found))
-
-
-def _open(header: Header, blocks: Blocks) -> Goods:
+    routes, prices = blocks
     report = json.loads(header.report)
     for name in ("route_changes", "product_changes"):
         report[name] = Changes(**report[name])
-    image = Image(blocks.routes, header.routes_checksum)
-    price_book = PriceBook(blocks.prices, header.prices_checksum)
+    image = Image(routes, header.routes_checksum)
+    price_book = PriceBook(prices, header.prices_checksum)
     return Goods(header.goods_revision, image, price_book, Report(**report))
 
 

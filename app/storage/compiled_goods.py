@@ -7,9 +7,8 @@
 Neither is logged: after a crash they are empty, and the goods are compiled again.
 """
 
-import asyncio
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -59,29 +58,43 @@ async def compiled_at(connection: Connection) -> datetime | None:
     return await connection.fetchval("select max(compiled_at) from compiled_goods")
 
 
-async def read(connection: Connection, header: Header) -> tuple[Content, Content] | None:
-    """The blocks of routes and of prices; None where others have taken their place meanwhile.
-
-    Raises BadTable for pieces that were damaged.
-    """
+async def read(connection: Connection, header: Header) -> list[bytes]:
+    """The pieces, for `unpacked`; fewer where others have taken their place meanwhile."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         rows = connection.cursor(
             "select content from compiled_pieces where goods_revision = $1 order by number",
             header.goods_revision,
             prefetch=_PIECES_A_STEP,
         )
-        packed = [content async for (content,) in rows]
-    whole = await asyncio.to_thread(_unpacked, packed)
-    if len(whole) != header.routes_length + header.prices_length:
+        return [content async for (content,) in rows]
+
+
+def unpacked(header: Header, pieces: Sequence[bytes]) -> tuple[memoryview, memoryview] | None:
+    """The blocks of routes and of prices; None where pieces are missing.
+
+    For a thread: it goes in small steps, so that an event loop beside it goes on. Raises BadTable
+    for pieces that were damaged.
+    """
+    whole = bytearray(header.routes_length + header.prices_length)
+    place = 0
+    for piece in pieces:
+        try:
+            content = zlib.decompress(piece)
+        except zlib.error as error:
+            raise BadTable(f"the compiled goods are not what was written: {error}") from error
+        whole[place : place + len(content)] = content
+        place += len(content)
+    if place != header.routes_length + header.prices_length:
         return None
-    return whole[: header.routes_length], whole[header.routes_length :]
+    view = memoryview(whole)
+    return view[: header.routes_length], view[header.routes_length :]
 
 
 async def keep(
     connection: Connection, header: Header, routes: Content, prices: Content, pace: Pace
 ) -> None:
     """Keep compiled goods in place of all others."""
-    packed = list(_packed(bytes(routes) + prices))
+    packed = list(_packed((routes, prices)))
     async with connection.transaction():
         await connection.execute("delete from compiled_pieces")
         await connection.execute("delete from compiled_goods")
@@ -103,13 +116,7 @@ async def keep(
             await pace.rest()
 
 
-def _packed(content: bytes) -> Iterator[bytes]:
-    for begin in range(0, len(content), _PIECE_BYTES):
-        yield zlib.compress(content[begin : begin + _PIECE_BYTES], _LEVEL)
-
-
-def _unpacked(pieces: Sequence[bytes]) -> bytes:
-    try:
-        return b"".join(map(zlib.decompress, pieces))
-    except zlib.error as error:
-        raise BadTable(f"the compiled goods are not what was written: {error}") from error
+def _packed(blocks: Iterable[Content]) -> Iterator[bytes]:
+    for block in blocks:
+        for begin in range(0, len(block), _PIECE_BYTES):
+            yield zlib.compress(block[begin : begin + _PIECE_BYTES], _LEVEL)

@@ -181,9 +181,14 @@ class Review:
     seen_at: datetime
 
 
+async def moment(connection: Connection) -> datetime:
+    """The database's clock."""
+    return await connection.fetchval("select now()")
+
+
 async def review(connection: Connection, wanted: Sequence[Hour]) -> Review:
     """Which of these hours, all of them over, are not written yet or were changed since."""
-    seen_at = await connection.fetchval("select now()")
+    seen_at = await moment(connection)
     rows = await connection.fetch(
         f"""
         with {_HOURS}

@@ -225,13 +225,14 @@ class ShareExchange:
 
         Another process that writes the same one at this moment does it for all.
         """
-        now = datetime.now(UTC)
         days = self._router.trade.snapshot.policy.window_days
         sent_by = timedelta(seconds=self._settings.retry_for_seconds)
-        last = now - (sent_by + LATE + UNCOMMITTED) - HOUR
-        wanted = purchase_hours.hours(now - timedelta(days=days), last)
         try:
             async with self._pool.acquire() as connection:
+                # Everybody's clock: ours may be ahead and take an hour to be over that is not.
+                now = await purchase_hours.moment(connection)
+                last = now - (sent_by + LATE + UNCOMMITTED) - HOUR
+                wanted = purchase_hours.hours(now - timedelta(days=days), last)
                 found = await purchase_hours.review(connection, wanted)
                 for hour in found.due:
                     await purchase_hours.write(connection, hour)
