@@ -129,6 +129,7 @@ async def widen(connection: Connection) -> None:
         set enable_hashjoin = on;
         set enable_mergejoin = on;
         set work_mem = '128MB';
+        set backend_flush_after = '512kB';
         """
     )
 

@@ -55,6 +55,9 @@ _SESSION = {
     "enable_bitmapscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
+    # A draft of a large table stays in memory: what is written to new files holds up every commit
+    # that makes the file system write its journal. Taken only where a draft is.
+    "temp_buffers": "512MB",
 }
 
 
