@@ -130,6 +130,7 @@ async def test_failure_settled_elsewhere_is_taken_back_everywhere(
         await becomes(lambda: two.shares)
         two.buys("alfa", 5000, orders=-1)
         await becomes(lambda: not one.shares and not two.shares)
+        assert (one.shares, two.shares) == ({}, {})
 
 
 async def test_message_that_comes_twice_counts_once(
@@ -240,13 +241,13 @@ async def test_flushed_stream_loses_nothing_for_long(shop: Pool, valkey: Running
             await redis.flushall()
             await asyncio.sleep(0.02)
         one.buys("alfa", 1000)
+
         # Nothing was bought for the database; whoever missed something finds that out there.
-        await becomes(
-            lambda: all(
-                each.rebuilds("gap") or each.shares.get("alfa") == GroupTotal(31_000, 31)
-                for each in (one, two)
-            )
-        )
+        def missed_nothing(each: Party) -> bool:
+            return bool(each.rebuilds("gap")) or each.shares.get("alfa") == GroupTotal(31_000, 31)
+
+        await becomes(lambda: missed_nothing(one) and missed_nothing(two))
+        assert [missed_nothing(one), missed_nothing(two)] == [True, True]
 
 
 async def test_redis_started_again_has_everybody_count_anew_and_go_on(shop: Pool, server_dir: Path):
@@ -324,3 +325,5 @@ async def test_changed_owner_groups_have_the_shares_counted_anew(shop: Pool):
             await connection.execute(PUBLISH)
         await one.router.refresh(shop)
         await becomes(lambda: one.rebuilds("groups"))
+        assert one.rebuilds("groups") == 1
+        assert one.router.trade.snapshot.dealers["alfa"].owner_group == "new"

@@ -17,11 +17,14 @@ def measured(shop: Shop, series: str) -> float | None:
     return float(found[1]) if found else None
 
 
-async def shows(shop: Shop, series: str, least: float = 1.0) -> None:
+async def shows(shop: Shop, series: str, least: float = 1.0) -> float:
+    """What a series shows once it is large enough."""
+
     async def seen() -> bool:
         return (measured(shop, series) or 0.0) >= least
 
     await until(seen)
+    return measured(shop, series) or 0.0
 
 
 async def test_connections_dealers_and_table_are_measured(database_dsn: str):
@@ -64,19 +67,20 @@ async def test_table_that_cannot_be_taken_up_is_counted_and_holds_up_nothing(dat
         await shop.execute(
             "update routing_policy set revision = 9, policy = '{\"window_days\": 0}'"
         )
-        await shows(shop, 'jalur_upkeep_failures_total{duty="table"}')
+        assert await shows(shop, 'jalur_upkeep_failures_total{duty="table"}') >= 1
         backlog = 'jalur_upkeep_last_success_timestamp_seconds{duty="backlog"}'
-        await shows(shop, backlog)
-        await shows(shop, backlog, (measured(shop, backlog) or 0.0) + 0.5)
+        counted = await shows(shop, backlog)
+        assert await shows(shop, backlog, counted + 0.5) > counted
+        assert shop.engine.router.trade.revision < 9
 
 
 async def test_process_looks_at_itself_while_the_database_is_away(database_dsn: str):
     async with working(database_dsn, always(Asked.sukses)) as (shop, _):
         await cut_off(database_dsn, allow=False)
         try:
-            await shows(shop, 'jalur_upkeep_failures_total{duty="installation"}')
+            assert await shows(shop, 'jalur_upkeep_failures_total{duty="installation"}') >= 1
             beats = measured(shop, "jalur_event_loop_lag_seconds_count") or 0.0
-            await shows(shop, "jalur_event_loop_lag_seconds_count", beats + 5)
+            assert await shows(shop, "jalur_event_loop_lag_seconds_count", beats + 5) > beats
         finally:
             await cut_off(database_dsn, allow=True)
 
