@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 
 from app.errors import ConfigurationError
-from app.lifecycle.goods import MOST_ROWS_HERE, newer_goods
+from app.lifecycle.goods import MOST_ROWS_HERE, Goods, newer_goods
 from app.lifecycle.tally import Tally
 from app.lifecycle.trade import DealerLimits, Trade, make_trade
 from app.sealing import Sealer
@@ -44,6 +44,7 @@ class Router:
         self._breaker_rules = breaker_rules or BreakerRules()
         self._breakers: dict[str, Breaker] = {}
         self._trade: Trade | None = None
+        self._goods: Goods | None = None
         self.goods_wanted = 0
         """The goods' newest revision when last looked; those in force may be older for a while."""
         self.shares = Shares(Policy().window_days)
@@ -77,9 +78,12 @@ class Router:
         async with pool.acquire() as connection:
             seen = await reference.revisions(connection)
             self.goods_wanted = seen.goods
-            newer = await newer_goods(connection, held and held.goods, seen.goods, most_rows)
-            goods = newer or (held and held.goods)
-            if goods is None or (newer is None and held and held.revision == seen.revision):
+            # Kept even where the terms do not fit: they are not to be fetched every second.
+            newer = await newer_goods(connection, self._goods, seen.goods, most_rows)
+            self._goods = goods = newer or self._goods
+            if goods is None:
+                return False
+            if held and held.goods is goods and held.revision == seen.revision:
                 return False
             terms = await reference.terms(connection)
         self._trade = await asyncio.to_thread(make_trade, terms, goods, self.limits)

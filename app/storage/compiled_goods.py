@@ -10,7 +10,6 @@ Neither is logged: after a crash they are empty, and the goods are compiled agai
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from app.pace import Pace
 from app.storage.pool import Connection
@@ -51,11 +50,6 @@ async def newest(connection: Connection) -> Header | None:
         """
     )
     return None if row is None else Header(*row)
-
-
-async def compiled_at(connection: Connection) -> datetime | None:
-    """When the newest were compiled."""
-    return await connection.fetchval("select max(compiled_at) from compiled_goods")
 
 
 async def read(connection: Connection, header: Header) -> list[bytes]:

@@ -119,6 +119,25 @@ async def test_what_does_not_compile_leaves_the_last_good_one_in_force(
     assert (await took(restarted, pool)).snapshot.image.checksum == before.snapshot.image.checksum
 
 
+async def test_goods_that_come_while_the_policy_is_broken_are_in_force_once_it_is_mended(
+    owner: Owner, pool: Pool, compiler: Compiler
+):
+    router = process()
+    await compiler.keep_up()
+    before = await took(router, pool)
+    await owner.execute("update routing_policy set policy = '{\"window_days\": 0}'")
+    await owner.execute(f"update routes set cost = 9 where route_id = 'r7'; {PUBLISH}")
+    await compiler.keep_up()
+    for _ in range(2):
+        with pytest.raises(BadTable):
+            await router.refresh(pool)
+    assert router.trade is before
+    # They were fetched once: nothing is left to be fetched.
+    await owner.execute("truncate compiled_goods, compiled_pieces")
+    await owner.execute("update routing_policy set revision = revision + 1, policy = '{}'")
+    assert (await took(router, pool)).goods.report.route_changes == Changes(changed=1)
+
+
 async def test_of_two_only_one_compiles(
     owner: Owner, pool: Pool, compiler: Compiler, database_dsn: str
 ):
