@@ -1,7 +1,7 @@
 """What a dealer's protocol is: functions from a top-up to a request, from an answer to a report.
 
 A protocol does no I/O. It is one module in `dealers/protocols/`, found by its file name, with the
-constant and the functions that `Protocol` names below. The router does the sending, once, for all
+constants and the functions that `Protocol` names below. The router does the sending, once, for all
 protocols; a protocol only decides what goes into a request and what an answer means.
 
 Every answer becomes one of five outcomes (`Outcome`). Whatever a protocol cannot read with
@@ -62,6 +62,27 @@ class ReferenceRules:
 
 
 @dataclass(frozen=True, slots=True)
+class Setting:
+    """A credential or an option that a protocol reads, as ops are told of it."""
+
+    name: str
+    meaning: str
+    """What to put there, in a few words."""
+    required: bool = True
+
+
+COMMON_OPTIONS = (
+    Setting("callback_url", "where the dealer is told to send its callbacks", required=False),
+    Setting("check_interval_seconds", "least time between two checks of one purchase", False),
+    Setting("absent_after_seconds", "two answers so far apart prove absence", required=False),
+)
+"""Options that a dealer of any protocol may have."""
+
+CheckSchedule = tuple[tuple[int, float], ...]
+"""(how many checks, seconds between them); the last repeats for ever."""
+
+
+@dataclass(frozen=True, slots=True)
 class Capabilities:
     """What a protocol declares about itself, once, as its constant `CAPABILITIES`."""
 
@@ -74,6 +95,12 @@ class Capabilities:
     created. None: "not found" never proves anything here."""
     min_check_interval_seconds: float = 0.0
     """At most one status check per reference in this time."""
+    check_schedule: CheckSchedule | None = None
+    """When the dealer itself says how often to ask; None: the router's own schedule."""
+    requests_per_second: float | None = None
+    """The dealer's documented limit over all requests; None: none is known."""
+    price_list_interval_seconds: float = 0.0
+    """At most one price list in this time."""
     callback_is_word: bool = False
     """True where a callback carries a verified signature over its status; otherwise a callback
     only triggers a status check."""
@@ -88,6 +115,8 @@ class Account:
     credentials: Mapping[str, str] = field(repr=False)
     options: Mapping[str, str] = field(default_factory=dict[str, str])
     """Settings of the protocol that are not secret, for example answer templates."""
+    session: str | None = field(default=None, repr=False)
+    """The token in force, for a protocol that logs in (`LogsIn`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +129,10 @@ class TopUp:
     """National form with its leading zero: `0812…`."""
     max_price_rupiah: int
     callback_url: str | None = None
+    counter: int = 1
+    """Which purchase of this product for this number at this dealer it is on this day (WIB)."""
+    hops: tuple[str, ...] = ()
+    """The installations that the order came through, this one last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +140,10 @@ class Request:
     """An HTTP request to send. `body` is complete; nothing is added but the length."""
 
     method: str
-    url: str
+    url: str = field(repr=False)
+    """Some protocols carry secrets here: it is never printed or logged."""
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +206,14 @@ class CallbackRefused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Session:
+    """What a dealer gave us for logging in."""
+
+    token: str = field(repr=False)
+    lifetime_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Balance:
     """Our deposit at a dealer, in rupiah."""
 
@@ -189,7 +231,7 @@ class DealerPrice:
 
 
 class UnreadableAnswer(Exception):
-    """A balance or price list answer that cannot be read. The message names the reason."""
+    """A balance, price list or log-in answer that cannot be read. The message names the reason."""
 
 
 class Protocol(Structural):
@@ -200,9 +242,16 @@ class Protocol(Structural):
     """
 
     CAPABILITIES: Capabilities
+    CREDENTIALS: tuple[Setting, ...]
+    """What our account consists of; all of it is secret."""
+    OPTIONS: tuple[Setting, ...]
+    """Its own options, beside `COMMON_OPTIONS`."""
 
     def validate(self, account: Account) -> list[str]:
-        """Return what is missing or wrong in the account's settings, a sentence each."""
+        """Return what is wrong in the account's settings, a sentence each.
+
+        That everything required is there, and nothing else, is seen to by the registry.
+        """
         ...
 
     def top_up(self, account: Account, order: TopUp) -> Request:
@@ -225,8 +274,8 @@ class Protocol(Structural):
         """Read a dealer's callback. Raises `CallbackRefused`."""
         ...
 
-    def acknowledge(self) -> tuple[str, bytes]:
-        """Content type and body that the dealer expects as the answer to its callback."""
+    def acknowledge(self, account: Account, callback: Callback) -> tuple[str, bytes]:
+        """Content type and body that the dealer expects as the answer to this callback."""
         ...
 
     def balance(self, account: Account) -> Request:
@@ -243,4 +292,28 @@ class Protocol(Structural):
 
     def read_price_list(self, account: Account, answer: Answer) -> list[DealerPrice]:
         """Read the price list. Raises `UnreadableAnswer`."""
+        ...
+
+
+class LogsIn(Structural):
+    """What a protocol has besides where its requests need a token that runs out."""
+
+    def log_in(self, account: Account) -> Request:
+        """The request for a token. It never buys."""
+        ...
+
+    def read_log_in(self, account: Account, answer: Answer) -> Session:
+        """Read the token. Raises `UnreadableAnswer`."""
+        ...
+
+    def session_ended(self, answer: Answer) -> bool:
+        """Whether this answer says that the token is no longer good: the next request logs in."""
+        ...
+
+
+class DescribedByAccount(Structural):
+    """What a protocol has besides where the account's options decide what it can do."""
+
+    def capabilities_of(self, account: Account) -> Capabilities:
+        """The account's own capabilities. Called for a validated account only."""
         ...

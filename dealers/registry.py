@@ -8,10 +8,11 @@ with a `Dialect`, so three rules hold for every protocol, whatever its author fo
 - a report can be stored: its texts are one printable line of bounded length, its price is sane.
 """
 
+import difflib
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from types import MappingProxyType, ModuleType
@@ -20,6 +21,7 @@ from urllib.parse import urlsplit
 
 import dealers.protocols
 from dealers.contract import (
+    COMMON_OPTIONS,
     Account,
     Answer,
     Balance,
@@ -28,10 +30,14 @@ from dealers.contract import (
     CallbackReport,
     Capabilities,
     DealerPrice,
+    DescribedByAccount,
+    LogsIn,
     Outcome,
     Protocol,
     Report,
     Request,
+    Session,
+    Setting,
     TopUp,
     UnreadableAnswer,
 )
@@ -40,14 +46,20 @@ _LONGEST_TEXT = 200
 _LONGEST_CODE = 40
 _LARGEST_AMOUNT_RUPIAH = 10**12
 
-_FUNCTIONS = tuple(
-    name
-    for name, member in vars(Protocol).items()
-    if inspect.isfunction(member) and not name.startswith("_")
-)
+
+def _functions_of(shape: type) -> tuple[str, ...]:
+    return tuple(
+        name
+        for name, member in vars(shape).items()
+        if inspect.isfunction(member) and not name.startswith("_")
+    )
+
+
+_FUNCTIONS = _functions_of(Protocol)
+_SESSION_FUNCTIONS = _functions_of(LogsIn)
 
 _Reader = Callable[[Account, TopUp, Answer], Report]
-_Read = TypeVar("_Read", Balance, list[DealerPrice])
+_Read = TypeVar("_Read", Balance, list[DealerPrice], Session)
 
 
 class IncompleteProtocol(Exception):
@@ -63,12 +75,54 @@ class Dialect:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the protocol declares about itself."""
+        """What the protocol declares about itself, whichever the account."""
         return self.protocol.CAPABILITIES
 
+    def capabilities_of(self, account: Account) -> Capabilities:
+        """What the protocol declares at this account, which must be valid."""
+        described = getattr(self.protocol, "capabilities_of", None)
+        if described is None:
+            return self.protocol.CAPABILITIES
+        return cast(DescribedByAccount, self.protocol).capabilities_of(account)
+
+    @property
+    def credentials(self) -> tuple[Setting, ...]:
+        """What our account consists of."""
+        return self.protocol.CREDENTIALS
+
+    @property
+    def options(self) -> tuple[Setting, ...]:
+        """Everything that may stand in an account's options."""
+        return (*self.protocol.OPTIONS, *COMMON_OPTIONS)
+
     def validate(self, account: Account) -> list[str]:
-        """Return what is missing or wrong in the account's settings, a sentence each."""
-        return _address_faults(account.base_url) + self.protocol.validate(account)
+        """Return what is missing, unknown or wrong in the account's settings, a sentence each."""
+        faults = [
+            *_address_faults(account.base_url),
+            *_setting_faults("credential", self.credentials, account.credentials),
+            *_setting_faults("option", self.options, account.options),
+        ]
+        return faults or self.protocol.validate(account)
+
+    @property
+    def logs_in(self) -> bool:
+        """Whether requests need a session."""
+        return hasattr(self.protocol, "log_in")
+
+    def log_in(self, account: Account) -> Request:
+        """The request for a session."""
+        return cast(LogsIn, self.protocol).log_in(account)
+
+    def read_log_in(self, account: Account, answer: Answer) -> Session:
+        """Read the session. Raises `UnreadableAnswer` and nothing else."""
+        return _readable(cast(LogsIn, self.protocol).read_log_in, account, answer)
+
+    def session_ended(self, answer: Answer) -> bool:
+        """Whether the dealer no longer takes the session. Never raises."""
+        try:
+            return self.logs_in and cast(LogsIn, self.protocol).session_ended(answer)
+        except Exception:  # noqa: BLE001 - a new session costs a call, a bug here an order
+            return True
 
     def top_up(self, account: Account, order: TopUp) -> Request:
         """The purchase request."""
@@ -100,9 +154,9 @@ class Dialect:
             raise CallbackRefused("its reference has a shape that we never send")
         return read
 
-    def acknowledge(self) -> tuple[str, bytes]:
-        """Content type and body that the dealer expects as the answer to its callback."""
-        return self.protocol.acknowledge()
+    def acknowledge(self, account: Account, callback: Callback) -> tuple[str, bytes]:
+        """Content type and body that the dealer expects as the answer to this callback."""
+        return self.protocol.acknowledge(account, callback)
 
     def balance(self, account: Account) -> Request:
         """The balance request."""
@@ -147,11 +201,34 @@ def discover(package: ModuleType) -> Mapping[str, Dialect]:
 
 def _complete(module: ModuleType) -> Protocol:
     missing = [name for name in _FUNCTIONS if not callable(getattr(module, name, None))]
+    missing[:0] = [name for name in ("CREDENTIALS", "OPTIONS") if not _are_settings(module, name)]
     if not isinstance(getattr(module, "CAPABILITIES", None), Capabilities):
         missing.insert(0, "CAPABILITIES")
+    if hasattr(module, "log_in"):
+        missing += [name for name in _SESSION_FUNCTIONS if not hasattr(module, name)]
     if missing:
         raise IncompleteProtocol(f"{module.__file__} lacks {', '.join(missing)}")
     return cast(Protocol, module)
+
+
+def _are_settings(module: ModuleType, name: str) -> bool:
+    declared = getattr(module, name, None)
+    return isinstance(declared, tuple) and all(
+        isinstance(each, Setting) for each in cast(tuple[object, ...], declared)
+    )
+
+
+def _setting_faults(
+    kind: str, known: tuple[Setting, ...], given: Mapping[str, str]
+) -> Iterator[str]:
+    for setting in known:
+        if setting.required and not given.get(setting.name):
+            yield f"{kind} {setting.name} is missing: {setting.meaning}"
+    names = [setting.name for setting in known]
+    for name in sorted(given.keys() - names):
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
+        yield f"{kind} {name} is unknown: {hint}"
 
 
 def _address_faults(base_url: str) -> list[str]:

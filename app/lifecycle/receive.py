@@ -95,7 +95,7 @@ class Receiver:
                 "unavailable", "The callback could not be stored.", retry_after_seconds=5
             ) from error
         await self._apply(access, stored, read)
-        return access.dialect.acknowledge()
+        return access.dialect.acknowledge(access.account, callback)
 
     async def sweep(self) -> int:
         """Apply what waits in the inbox. Returns how many were tried."""

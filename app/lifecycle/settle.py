@@ -50,7 +50,7 @@ from app.words import (
     rule,
     withdraw,
 )
-from dealers.contract import Capabilities, Fault, Outcome, Recovery
+from dealers.contract import Capabilities, CheckSchedule, Fault, Outcome, Recovery
 from routing.choose import Inquiry, as_record
 from routing.monopoly import Market
 from routing.quality import Outcome as Quality
@@ -94,22 +94,23 @@ class Patience:
     """How long an unknown outcome is asked about by itself, and how often."""
 
     review_after: timedelta = timedelta(minutes=30)
-    check_schedule: tuple[tuple[int, float], ...] = (
+    check_schedule: CheckSchedule = (
         (36, 5),
         (42, 10),
         (40, 15),
         (80, 30),
         (1, 120),
     )
-    """(how many checks, seconds between them); the last repeats for ever."""
+    """What a dealer is asked by whose protocol has no schedule of its own."""
 
-    def delay(self, checks: int) -> timedelta:
+    def delay(self, checks: int, declared: CheckSchedule | None = None) -> timedelta:
         """How long after the last act the next check comes, when `checks` were made."""
-        for count, seconds in self.check_schedule:
+        schedule = declared or self.check_schedule
+        for count, seconds in schedule:
             if checks < count:
                 return timedelta(seconds=seconds)
             checks -= count
-        return timedelta(seconds=self.check_schedule[-1][1])
+        return timedelta(seconds=schedule[-1][1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -504,7 +505,9 @@ class _Settlement:
             review = NewReview(order.lane, order.order_id, attempt.attempt_no, "too-old-to-ask")
             self.new_reviews.append(review)
             return None
-        patience = timedelta(0) if ruling.check_at_once else self._patience.delay(attempt.checks)
+        patience = self._patience.delay(attempt.checks, capabilities.check_schedule)
+        if ruling.check_at_once:
+            patience = timedelta(0)
         soonest = attempt.asked_at + timedelta(seconds=capabilities.min_check_interval_seconds)
         return max(order.now + patience, soonest)
 

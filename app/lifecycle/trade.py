@@ -174,7 +174,8 @@ def _capabilities(dialect: Dialect, account: Account) -> Capabilities:
         for option, field in _OVERRIDES.items()
         if option in account.options
     }
-    return replace(dialect.capabilities, **stated) if stated else dialect.capabilities
+    declared = dialect.capabilities_of(account)
+    return replace(declared, **stated) if stated else declared
 
 
 def _seconds(option: str, text: str) -> float:

@@ -4,8 +4,6 @@ There is no status call. A purchase sent again with the same `ref_id` returns th
 for 90 days; after that it buys again. A check is therefore a purchase, and a refusal may come from
 a test that Digiflazz makes before it looks the reference up. Hence one map of codes per kind.
 
-Credentials: `username`, `api_key`, and `webhook_secret` (without it callbacks are only hints).
-
 Source: https://developer.digiflazz.com/api/buyer/ (topup, response-code, webhook).
 """
 
@@ -32,6 +30,7 @@ from dealers.contract import (
     Recovery,
     Report,
     Request,
+    Setting,
     TopUp,
     UnreadableAnswer,
 )
@@ -40,8 +39,15 @@ CAPABILITIES: Final = Capabilities(
     recovery=Recovery.SAME_REF_IS_STATUS,
     max_age_seconds=90 * 24 * 3600.0,
     min_check_interval_seconds=60.0,
+    price_list_interval_seconds=300.0,
     callback_is_word=True,
 )
+CREDENTIALS: Final = (
+    Setting("username", "the name that Digiflazz gave the account"),
+    Setting("api_key", "the production or the development key"),
+    Setting("webhook_secret", "what callbacks are signed with; else they are hints", False),
+)
+OPTIONS: Final = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +128,8 @@ _STATUS_TEXT: Mapping[Outcome, str] = {
 
 
 def validate(account: Account) -> list[str]:
-    """Return which credentials are missing."""
-    needed = ("username", "api_key")
-    return [f"credential {name} is missing" for name in needed if not account.credentials.get(name)]
+    """Any values will do."""
+    return []
 
 
 def top_up(account: Account, order: TopUp) -> Request:
@@ -167,7 +172,7 @@ def read_callback(account: Account, callback: Callback) -> CallbackReport:
     return CallbackReport(dealer_ref, _report(fields, code, _CALLBACK), verified)
 
 
-def acknowledge() -> tuple[str, bytes]:
+def acknowledge(account: Account, callback: Callback) -> tuple[str, bytes]:
     """Any 200 is enough for Digiflazz."""
     return "text/plain", b"ok"
 

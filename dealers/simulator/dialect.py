@@ -4,6 +4,7 @@ A dialect decides nothing. It is one module in `dealers/simulator/dialects/`, fo
 protocol's name, with the functions that `Dialect` names.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -21,6 +22,8 @@ class Incoming:
     """The path after the dealer's own prefix, without a leading slash."""
     query: bytes
     body: bytes
+    headers: Mapping[bytes, bytes] = field(default_factory=dict[bytes, bytes])
+    """Header names in lower case."""
 
 
 @dataclass(frozen=True, slots=True)

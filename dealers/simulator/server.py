@@ -41,7 +41,8 @@ class Simulator:
         desk = self._desks.get(first)
         if desk is None:
             return Answer(_wire(self._view(first)))
-        served = self._sales.serve(desk, Incoming(request.method, action, query, request.body))
+        incoming = Incoming(request.method, action, query, request.body, request.headers)
+        served = self._sales.serve(desk, incoming)
         if served.manner is Manner.CUT:
             return None
         return Answer(_wire(served.reply), self._timing.before_answer(served.manner))

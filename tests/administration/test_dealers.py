@@ -129,11 +129,20 @@ async def test_a_change_that_would_drop_the_dealer_is_refused(pool: Pool):
 
 
 async def test_credentials_and_options_are_merged_and_told_apart(pool: Pool):
-    await dealers.add(pool, BY, dealer(options={"a": "1", "b": "2"}), LIMITS)
-    edit = Edit(credentials={"pin": "sesame-2"}, options={"a": "3", "b": ""}, timeout_seconds=30.1)
+    await dealers.add(
+        pool,
+        BY,
+        dealer(options={"check_interval_seconds": "1", "absent_after_seconds": "2"}),
+        LIMITS,
+    )
+    edit = Edit(
+        credentials={"pin": "sesame-2"},
+        options={"check_interval_seconds": "3", "absent_after_seconds": ""},
+        timeout_seconds=30.1,
+    )
     row = (await dealers.change(pool, BY, "nusantara", edit, LIMITS)).dealer
     assert open_credentials(row, LIMITS.sealer) == {**OTOMAX, "pin": "sesame-2"}
-    assert json.loads(row.options) == {"a": "3"}
+    assert json.loads(row.options) == {"check_interval_seconds": "3"}
     again = await dealers.change(pool, BY, "nusantara", edit, LIMITS)
     assert not again.changed
     assert len(await acts(pool)) == 2

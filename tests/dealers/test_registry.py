@@ -1,5 +1,6 @@
 """The registry: protocols are found by file name, checked at start and guarded ever after."""
 
+import dataclasses
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ CALLBACK = Callback("GET", "", {}, b"")
 _CAPABILITIES = """
 from dealers.contract import Capabilities, Recovery
 CAPABILITIES = Capabilities(Recovery.NONE)
+CREDENTIALS = OPTIONS = ()
 """
 _FUNCTIONS = (
     "validate",
@@ -88,10 +90,40 @@ def test_a_file_without_a_function_of_the_contract_is_named(package: ModuleType,
 
 
 def test_a_file_without_capabilities_is_named(package: ModuleType):
-    _write(package, "half.py", *_FUNCTIONS, head="CAPABILITIES = 'many'\n")
+    _write(
+        package, "half.py", *_FUNCTIONS, head="CREDENTIALS = OPTIONS = ()\nCAPABILITIES = 'many'\n"
+    )
 
     with pytest.raises(IncompleteProtocol, match=r"half\.py lacks CAPABILITIES$"):
         discover(package)
+
+
+def test_a_file_without_settings_is_named(package: ModuleType):
+    head = "from dealers.contract import Capabilities, Recovery\n"
+    head += "CAPABILITIES = Capabilities(Recovery.NONE)\nOPTIONS = ('zone',)\n"
+    _write(package, "half.py", *_FUNCTIONS, head=head)
+
+    with pytest.raises(IncompleteProtocol, match=r"half\.py lacks CREDENTIALS, OPTIONS$"):
+        discover(package)
+
+
+def test_a_file_that_logs_in_but_cannot_read_the_answer_is_named(package: ModuleType):
+    _write(package, "half.py", *_FUNCTIONS, "log_in")
+
+    with pytest.raises(IncompleteProtocol, match=r"half\.py lacks read_log_in, session_ended$"):
+        discover(package)
+
+
+def test_settings_that_lack_or_that_no_protocol_reads_are_named():
+    at = Account("d1", "https://dealer.example", {"memberID": "A", "pim": "1", "password": "s"})
+    faults = load()["otomax"].validate(dataclasses.replace(at, options={"zone": "1"}))
+
+    assert faults == [
+        "credential pin is missing: its PIN",
+        "credential pim is unknown: did you mean pin?",
+        "option zone is unknown: there are callback_url, check_interval_seconds, "
+        "absent_after_seconds",
+    ]
 
 
 def test_a_reader_that_raises_reports_unknown(package: ModuleType):
