@@ -6,6 +6,7 @@ import typer
 
 from app import logs
 from app.cli.audit import audit_app
+from app.cli.dealer_words import read_command
 from app.cli.dealers import dealers_app
 from app.cli.demo.command import demo
 from app.cli.keys import keys_app
@@ -47,6 +48,7 @@ cli.add_typer(products_app, name="products")
 cli.add_typer(prices_app, name="prices")
 cli.add_typer(regions_app, name="regions")
 cli.add_typer(prefixes_app, name="prefixes")
+dealers_app.command("read")(read_command)
 cli.add_typer(dealers_app, name="dealers")
 cli.add_typer(operators_app, name="operators")
 cli.add_typer(audit_app, name="audit")

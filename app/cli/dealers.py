@@ -74,8 +74,8 @@ def add_command(
         owner_group,
         protocol,
         base_url,
-        _credentials(credential, credentials_file),
-        _pairs(option, "option"),
+        credentials_given(credential, credentials_file),
+        pairs(option, "option"),
         concurrency,
         timeout_seconds,
         connect_timeout_seconds,
@@ -117,9 +117,9 @@ def set_command(
         owner_group,
         protocol,
         base_url,
-        _credentials(credential, credentials_file),
+        credentials_given(credential, credentials_file),
         replace_credentials,
-        _pairs(option, "option"),
+        pairs(option, "option"),
         concurrency,
         timeout_seconds,
         connect_timeout_seconds,
@@ -238,8 +238,9 @@ def _end(for_: str | None, until: str | None, now: datetime) -> datetime:
     return now + timedelta(**{_UNITS[duration[2]]: int(duration[1])})
 
 
-def _credentials(given: Sequence[str] | None, file: str | None) -> dict[str, str]:
-    return {**({} if file is None else _from_file(file)), **_pairs(given, "credential")}
+def credentials_given(given: Sequence[str] | None, file: str | None) -> dict[str, str]:
+    """The credentials on the command line and in a file, those on the line first."""
+    return {**({} if file is None else _from_file(file)), **pairs(given, "credential")}
 
 
 def _from_file(path: str) -> dict[str, str]:
@@ -259,7 +260,7 @@ def _from_file(path: str) -> dict[str, str]:
     return values
 
 
-def _pairs(given: Sequence[str] | None, what: str) -> dict[str, str]:
+def pairs(given: Sequence[str] | None, what: str) -> dict[str, str]:
     """Read NAME=VALUE texts. What stands behind the name is never quoted: it may be a secret."""
     pairs: dict[str, str] = {}
     for text in given or ():
