@@ -5,7 +5,6 @@ They come from environment variables: `DATABASE_URL`, `REDIS_URL`, and the other
 without the value, which may be a secret.
 """
 
-import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -14,11 +13,11 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import ConfigurationError
+from app.schedules import read_schedule
 from app.sealing import InvalidKey, Sealer
 
 _PREFIX = "JALUR_"
 _ALIASES = ("DATABASE_URL", "REDIS_URL")
-_STEP = re.compile(r"(?:([1-9][0-9]*)x)?([0-9]+(?:\.[0-9]+)?)")
 
 Network = IPv4Network | IPv6Network
 
@@ -41,16 +40,7 @@ def _networks(value: object) -> object:
 
 
 def _steps(value: object) -> object:
-    """Read `36x5,120` as `((36, 5.0), (1, 120.0))`: 36 times after 5 seconds, then after 120."""
-    if not isinstance(value, str):
-        return value
-    steps: list[tuple[int, float]] = []
-    for part in _parts(value):
-        step = _STEP.fullmatch(part)
-        if step is None or float(step[2]) == 0:
-            raise ValueError("steps such as 36x5,42x10,120: how often, x, after how many seconds")
-        steps.append((int(step[1] or 1), float(step[2])))
-    return steps
+    return read_schedule(value) if isinstance(value, str) else value
 
 
 def _keys(value: object) -> object:

@@ -75,6 +75,7 @@ COMMON_OPTIONS = (
     Setting("callback_url", "where the dealer is told to send its callbacks", required=False),
     Setting("check_interval_seconds", "least time between two checks of one purchase", False),
     Setting("absent_after_seconds", "two answers so far apart prove absence", required=False),
+    Setting("check_schedule", "when to ask, such as 36x5,42x10,120 (seconds)", required=False),
 )
 """Options that a dealer of any protocol may have."""
 

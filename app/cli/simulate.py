@@ -7,22 +7,37 @@ import typer
 
 from app.cli import receiver
 from app.errors import ConfigurationError
-from dealers.simulator.config import ConfigError
+from dealers.simulator.config import ConfigError, read_config
 from dealers.simulator.server import run
+from dealers.simulator.standalone import standalone
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")]
 
 
 def simulator_command(
-    config: Annotated[Path, typer.Option(help="JSON: the dealers to be, their prices, the waits.")],
+    config: Annotated[
+        Path | None,
+        typer.Option(help="JSON: the dealers to be; without it, one of every protocol."),
+    ] = None,
     port: Port = 6969,
     state_dir: Annotated[
         Path | None, typer.Option(help="Where the book is kept; in memory without it.")
     ] = None,
+    callbacks: Annotated[
+        str,
+        typer.Option(
+            help="Without --config: where dealers call back, such as "
+            "http://127.0.0.1:8080/v1/callbacks/{dealer}/TOKEN."
+        ),
+    ] = "",
 ) -> None:
-    """Run dealers that misbehave on demand, on 127.0.0.1."""
+    """Run dealers that misbehave on demand, on 127.0.0.1.
+
+    The last two digits of a customer's number choose what a dealer does: GET /behaviours lists it,
+    GET /dealers shows each dealer's path, account and prices.
+    """
     try:
-        run(config, port, state_dir)
+        run(read_config(config) if config else standalone(callbacks), port, state_dir)
     except ConfigError as error:
         raise ConfigurationError(str(error)) from error
     except OSError as error:

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 
 from app.errors import ConfigurationError
 from app.lifecycle.goods import Goods, product_of, route_from
+from app.schedules import read_schedule
 from app.sealing import Sealer
 from app.storage.reference import DealerRow, ProductRow, RouteRow, Terms
-from dealers.contract import Account, Capabilities
+from dealers.contract import Account, Capabilities, CheckSchedule
 from dealers.registry import Dialect
 from routing.numbering import BrandTable
 from routing.price_book import PriceBook
@@ -22,6 +23,7 @@ from routing.table import BadTable, Dealer, Policy, QualityRules, Strategy
 
 DEFAULT_LARGEST_RISE_PERCENT = 20
 _LARGEST_RISE = "largest_rise_percent"
+_SCHEDULE = "check_schedule"
 _OVERRIDES = {
     "check_interval_seconds": "min_check_interval_seconds",
     "absent_after_seconds": "absent_after_seconds",
@@ -169,13 +171,22 @@ def _account(row: DealerRow, sealer: Sealer) -> Account:
 
 
 def _capabilities(dialect: Dialect, account: Account) -> Capabilities:
-    stated = {
+    stated: dict[str, float | CheckSchedule] = {
         field: _seconds(option, account.options[option])
         for option, field in _OVERRIDES.items()
         if option in account.options
     }
+    if _SCHEDULE in account.options:
+        stated[_SCHEDULE] = _schedule(account.options[_SCHEDULE])
     declared = dialect.capabilities_of(account)
     return replace(declared, **stated) if stated else declared
+
+
+def _schedule(text: str) -> CheckSchedule:
+    try:
+        return read_schedule(text)
+    except ValueError as fault:
+        raise ConfigurationError(f"option {_SCHEDULE} must hold {fault}") from None
 
 
 def _seconds(option: str, text: str) -> float:

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from dealers.simulator.config import read_config
 from dealers.simulator.server import run
 
 
@@ -13,7 +14,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True, help="0 takes a free one")
     parser.add_argument("--state-dir", type=Path, help="keep the book here; else in memory only")
     arguments = parser.parse_args()
-    run(arguments.config, arguments.port, arguments.state_dir)
+    run(read_config(arguments.config), arguments.port, arguments.state_dir)
 
 
 if __name__ == "__main__":

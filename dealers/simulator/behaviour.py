@@ -6,6 +6,8 @@ by themselves. Pure, so that the book and the agenda can look a plan up again af
 
 from dataclasses import dataclass
 from enum import StrEnum
+from math import exp, log
+from random import Random
 from types import MappingProxyType
 
 
@@ -101,6 +103,24 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
+class Latency:
+    """How long a dealer takes for each answer: log-normal, as services are, cut at a minute."""
+
+    median_seconds: float
+    p99_seconds: float
+
+    def sample(self, random: Random) -> float:
+        """Seconds for one answer."""
+        spread = log(self.p99_seconds / self.median_seconds) / _P99_DEVIATIONS
+        return min(self.median_seconds * exp(spread * random.gauss(0, 1)), _LONGEST_SECONDS)
+
+
+_P99_DEVIATIONS = 2.3263
+"""Of a normal distribution, 99 % lie below so many standard deviations."""
+_LONGEST_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One thing a dealer does by itself, after the step before it is over."""
 
@@ -173,6 +193,32 @@ _PLANS = MappingProxyType(
         "88": Plan(State.PENDING),
     }
 )
+
+
+MEANINGS = MappingProxyType(
+    {
+        "70": "says pending, delivers, says so by callback",
+        "71": "says pending, delivers, never calls back: only asking tells",
+        "72": "says pending, then fails and calls back",
+        "73": "refuses, out of stock; nothing is created",
+        "74": "fails because of the number",
+        "75": "delivers, then cuts the connection",
+        "76": "cuts the connection; nothing is created",
+        "77": "delivers, answers after the client has given up",
+        "78": "says pending, delivers, sends the callback three times at once",
+        "79": "delivers, calls back with success and then with failure; asked, it says success",
+        "80": "delivers, later refunds",
+        "81": "delivers, answers garbage",
+        "82": "delivers, answers HTTP 500",
+        "83": "answers HTTP 503; nothing is created",
+        "84": "delivers without a serial number, which comes later by callback",
+        "85": "fails for the product, later delivers after all",
+        "86": "delivers, answers after a long while",
+        "87": "refuses: its price rose above the limit sent",
+        "88": "says pending, for ever",
+    }
+)
+"""What each plan looks like from outside, for people; every other number: delivers at once."""
 
 
 def digits_of(customer_number: str) -> str:

@@ -47,6 +47,8 @@ class Ask:
     only_status: bool = False
     price_limited: bool = True
     """Whether the dealer may refuse because its price rose above what the buyer agreed to."""
+    max_price_rupiah: int | None = None
+    """What the buyer agreed to pay at most, where the protocol says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,9 @@ class Dialect(Protocol):
     """The shape of a dialect module. `balance_rupiah` is the buyer's deposit at that moment."""
 
     CREDENTIALS: tuple[str, ...]
-    """The names that an account of this protocol must have; others are optional."""
+    """The names that an account of this protocol must have."""
+    OPTIONAL_CREDENTIALS: tuple[str, ...]
+    """Those that it may have, such as a secret for signing callbacks."""
 
     def read(self, dealer: Dealer, incoming: Incoming, balance_rupiah: int) -> Ask | Reply:
         """Read a request. What needs no purchase (balance, prices, refusals) is answered here."""

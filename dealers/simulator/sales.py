@@ -21,7 +21,9 @@ from dealers.simulator.behaviour import (
     plan_of,
 )
 from dealers.simulator.book import Book, Purchase, serial_number_of
+from dealers.simulator.config import Dealer
 from dealers.simulator.dialect import Ask, Desk, Incoming, Reply
+from dealers.simulator.market import Market
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +47,10 @@ _SPOILT: Mapping[Manner, Reply] = MappingProxyType(
 class Sales:
     """Serves buyers' requests out of the book."""
 
-    def __init__(self, book: Book, agenda: Agenda, timing: Timing) -> None:
+    def __init__(self, book: Book, agenda: Agenda, market: Market, timing: Timing) -> None:
         self._book = book
         self._agenda = agenda
+        self._market = market
         self._timing = timing
 
     def serve(self, desk: Desk, incoming: Incoming) -> Served:
@@ -66,12 +69,11 @@ class Sales:
 
     def _sell(self, desk: Desk, ask: Ask, digits: str) -> Served:
         plan = plan_of(digits)
-        price_rupiah = desk.dealer.prices.get(ask.sku)
-        if price_rupiah is None:
-            return self._refuse(desk, ask, Reason.UNKNOWN_PRODUCT)
-        if plan.refusal is not None and not _is_within_limit(plan, ask):
-            return self._refuse(desk, ask, plan.refusal)
-        purchase = self._create(desk, ask, digits, price_rupiah)
+        refusal = _refusal(desk.dealer, ask, plan)
+        if refusal is not None:
+            return self._refuse(desk, ask, refusal)
+        purchase = self._create(desk, ask, digits, desk.dealer.prices[ask.sku])
+        self._market.sold(desk.dealer, ask.sku)
         reply = _SPOILT.get(plan.manner)
         if reply is None:
             balance_rupiah = self._book.balance_rupiah(desk.dealer)
@@ -113,6 +115,18 @@ class Sales:
 def _may_try_again(known: Purchase, ask: Ask) -> bool:
     same = (known.customer_number, known.sku) == (ask.customer_number, ask.sku)
     return known.state is State.LOST and same
+
+
+def _refusal(dealer: Dealer, ask: Ask, plan: Plan) -> Reason | None:
+    """Why nothing is sold, by what the dealer offers now and by what the digits ask for."""
+    price_rupiah, limit_rupiah = dealer.prices.get(ask.sku), ask.max_price_rupiah
+    if price_rupiah is None:
+        return Reason.UNKNOWN_PRODUCT
+    if not dealer.is_in_stock(ask.sku):
+        return Reason.STOCK
+    if limit_rupiah is not None and price_rupiah > limit_rupiah:
+        return Reason.PRICE
+    return None if _is_within_limit(plan, ask) else plan.refusal
 
 
 def _is_within_limit(plan: Plan, ask: Ask) -> bool:

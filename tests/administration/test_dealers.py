@@ -83,6 +83,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"options": {"absent_after_seconds": "soon"}},
         "option absent_after_seconds must be a number",
     ),
+    "a schedule of words": (
+        {"options": {"check_schedule": "often"}},
+        "option check_schedule must hold steps such as",
+    ),
     "an option below nothing": (
         {"options": {"absent_after_seconds": "-1"}},
         "option absent_after_seconds must be a number",

@@ -156,6 +156,17 @@ async def test_checks_follow_the_schedule(shop: Shop):
     assert waits == [10, 40, 40, 40]
 
 
+async def test_a_dealers_own_schedule_goes_before_the_routers(database_dsn: str):
+    own = replace(ALFA, options='{"check_schedule": "2x40,70"}')
+    async with shop_at(database_dsn, always(cut), own) as (shop, _):
+        await lost(shop)
+        waits = [await wait_seconds(shop)]
+        for _ in range(3):
+            await ask(shop)
+            waits.append(await wait_seconds(shop))
+    assert waits == [40, 40, 70, 70]
+
+
 @asynccontextmanager
 async def engine_on_patience(
     shop: Shop, schedule: tuple[tuple[int, float], ...]

@@ -6,16 +6,21 @@ from typing import cast
 
 from dealers.simulator.dialect import Dialect
 
-_NAMES = ("CREDENTIALS", "read", "refuse", "confirm", "recall", "callback")
+_NAMES = ("CREDENTIALS", "OPTIONAL_CREDENTIALS", "read", "refuse", "confirm", "recall", "callback")
 
 
 class UnknownDialect(Exception):
     """No module speaks this protocol, or it lacks a name. The message says which."""
 
 
+def names() -> list[str]:
+    """Every protocol that is spoken here, in order."""
+    return sorted(module.name for module in iter_modules(__path__) if module.name[0] != "_")
+
+
 def find_dialect(protocol: str) -> Dialect:
     """The dialect that speaks a protocol. Raises `UnknownDialect`."""
-    if protocol not in {module.name for module in iter_modules(__path__)}:
+    if protocol not in names():
         raise UnknownDialect(f"no dialect speaks {protocol!r}")
     module = import_module(f"{__name__}.{protocol}")
     missing = [name for name in _NAMES if not hasattr(module, name)]

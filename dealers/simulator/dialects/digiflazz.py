@@ -18,6 +18,7 @@ from dealers.simulator.config import Dealer
 from dealers.simulator.dialect import NO_SUCH_PAGE, Ask, Incoming, Outgoing, Reply
 
 CREDENTIALS = ("username", "api_key")
+OPTIONAL_CREDENTIALS = ("webhook_secret",)
 
 _JSON = b"application/json"
 _REF_NOT_UNIQUE = "49"
@@ -103,12 +104,14 @@ def callback(dealer: Dealer, purchase: Purchase, claim: State, balance_rupiah: i
 
 
 def _transaction(dealer: Dealer, fields: dict[str, Any], balance_rupiah: int) -> Ask | Reply:
+    limit = fields.get("max_price")
     ask = Ask(
         dealer_ref=str(fields.get("ref_id", "")),
         sku=str(fields.get("buyer_sku_code", "")),
         customer_number=str(fields.get("customer_no", "")),
         callback_url=str(fields.get("cb_url") or ""),
         price_limited="max_price" in fields,
+        max_price_rupiah=limit if isinstance(limit, int) else None,
     )
     if not (ask.dealer_ref and ask.sku and ask.customer_number):
         return refuse(dealer, ask, Reason.BAD_REQUEST, balance_rupiah)
@@ -128,7 +131,11 @@ def _price_list(dealer: Dealer, fields: dict[str, Any], balance_rupiah: int) -> 
         return _error(Reason.WRONG_SIGNATURE)
     code = fields.get("code")
     return _reply(
-        [_offer(sku, price) for sku, price in dealer.prices.items() if code in (None, "", sku)]
+        [
+            _offer(dealer, sku, price)
+            for sku, price in dealer.prices.items()
+            if code in (None, "", sku)
+        ]
     )
 
 
@@ -195,7 +202,7 @@ def _reply(data: object) -> Reply:
     return Reply(orjson.dumps({"data": data}), _JSON)
 
 
-def _offer(sku: str, price_rupiah: int) -> dict[str, object]:
+def _offer(dealer: Dealer, sku: str, price_rupiah: int) -> dict[str, object]:
     return {
         "product_name": sku,
         "category": "Pulsa",
@@ -205,9 +212,9 @@ def _offer(sku: str, price_rupiah: int) -> dict[str, object]:
         "price": price_rupiah,
         "buyer_sku_code": sku,
         "buyer_product_status": True,
-        "seller_product_status": True,
-        "unlimited_stock": True,
-        "stock": 0,
+        "seller_product_status": dealer.is_in_stock(sku),
+        "unlimited_stock": sku not in dealer.stock,
+        "stock": dealer.stock.get(sku, 0),
         "multi": True,
         "start_cut_off": "00:00",
         "end_cut_off": "00:00",

@@ -17,6 +17,7 @@ from dealers.simulator.config import Dealer
 from dealers.simulator.dialect import NO_SUCH_PAGE, Ask, Incoming, Outgoing, Reply
 
 CREDENTIALS = ("memberID", "pin", "password")
+OPTIONAL_CREDENTIALS = ()
 
 _REASONS = MappingProxyType(
     {
