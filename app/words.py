@@ -136,7 +136,7 @@ class Ruling:
     ends_flight: bool = False
     """The claim of the act that brought this word ends."""
     check: bool = False
-    """The dealer is to be asked again."""
+    """The dealer is to be asked again; where nobody can be, it is looked at when it is overdue."""
     check_at_once: bool = False
     absent_since: datetime | None = None
     another_dealer: bool = False
@@ -301,19 +301,24 @@ def _stays_open(
     *,
     absent_since: datetime | None = None,
 ) -> Ruling:
-    """No final word: the attempt is asked about again, by no means bought elsewhere."""
+    """No final word: the attempt is asked about again, by no means bought elsewhere.
+
+    Where nobody can be asked, a lost answer is reviewed at once; what the dealer acknowledged has
+    its callback to wait for.
+    """
     acknowledged = word.report.outcome == Outcome.PENDING or attempt.state == AttemptState.PENDING
     cannot_ask = terms.capabilities.recovery == Recovery.NONE
     overdue = now - attempt.sent_at >= terms.review_after
+    waits_for_callback = cannot_ask and acknowledged and not overdue
     status = OrderStatus.PROCESSING if order.status in OPEN_ORDER else order.status
     return Ruling(
         AttemptState.PENDING if acknowledged else AttemptState.UNKNOWN,
         status,
         ends_flight=_answers_flight(attempt, word),
-        check=not cannot_ask,
+        check=not cannot_ask or waits_for_callback,
         check_at_once=_is_unread_callback(word) and not cannot_ask,
         absent_since=absent_since,
-        review="unresolved" if cannot_ask or overdue else None,
+        review="unresolved" if overdue or (cannot_ask and not waits_for_callback) else None,
     )
 
 

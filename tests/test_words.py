@@ -181,6 +181,18 @@ def test_a_dealer_that_cannot_be_asked_is_reviewed_at_once():
     assert ruling.attempt in OPEN_ATTEMPT
 
 
+def test_what_such_a_dealer_acknowledged_waits_for_its_callback_until_it_is_overdue():
+    acknowledged = hear(order("accepted", attempt("sent")), PENDING, terms=MUTE)
+    assert (acknowledged.attempt, acknowledged.review) == (AttemptState.PENDING, None)
+    assert acknowledged.check
+    stands = order("processing", attempt("pending"))
+    unanswered = hear(stands, UNKNOWN, Source.CHECK, fence=1, transport=True, terms=MUTE)
+    assert (unanswered.attempt, unanswered.review) == (AttemptState.PENDING, None)
+    later = NOON + timedelta(hours=1)
+    overdue = hear(stands, UNKNOWN, Source.CHECK, fence=1, transport=True, terms=MUTE, now=later)
+    assert (overdue.review, overdue.check) == ("unresolved", False)
+
+
 # ------------------------------------------------------------------ fences
 
 

@@ -278,6 +278,9 @@ def _acts(ruling: Ruling, report: Report, capabilities: Capabilities) -> Iterato
 
 
 def _when_asked(ruling: Ruling, capabilities: Capabilities) -> str:
+    if capabilities.recovery == Recovery.NONE:
+        minutes = _PATIENCE.review_after.total_seconds() / 60
+        return f"wait {minutes:g} minutes for the callback, then review; buy nowhere else"
     patience = _PATIENCE.delay(0, capabilities.check_schedule).total_seconds()
     seconds = max(
         0.0 if ruling.check_at_once else patience, capabilities.min_check_interval_seconds

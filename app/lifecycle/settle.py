@@ -505,6 +505,8 @@ class _Settlement:
             review = NewReview(order.lane, order.order_id, attempt.attempt_no, "too-old-to-ask")
             self.new_reviews.append(review)
             return None
+        if capabilities.recovery == Recovery.NONE:
+            return attempt.sent_at + self._patience.review_after
         patience = self._patience.delay(attempt.checks, capabilities.check_schedule)
         if ruling.check_at_once:
             patience = timedelta(0)
