@@ -7,6 +7,7 @@ report's defaults. `json` is a body to be dumped, `body` a literal one, `repeat`
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ class Case:
         return Callback(**{**callback, "body": callback["body"].encode()})
 
 
+@cache
 def account(protocol: str) -> Account:
     return Account("d1", **json.loads((_RECORDINGS / protocol / "_account.json").read_text()))
 
@@ -69,6 +71,7 @@ def report(expected: dict[str, Any], message: str) -> Report:
     return Report(**fields)
 
 
+@cache
 def _all_cases() -> list[Case]:
     return [
         Case(dialect, account(dialect.name), path.stem, json.loads(path.read_text()))

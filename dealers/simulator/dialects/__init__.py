@@ -6,7 +6,15 @@ from typing import cast
 
 from dealers.simulator.dialect import Dialect
 
-_NAMES = ("CREDENTIALS", "OPTIONAL_CREDENTIALS", "read", "refuse", "confirm", "recall", "callback")
+_NAMES = (
+    "CREDENTIALS",
+    "OPTIONAL_CREDENTIALS",
+    "read",
+    "refuse",
+    "confirm",
+    "recall",
+    "callback",
+)
 
 
 class UnknownDialect(Exception):
