@@ -16,6 +16,7 @@ from app.cli.operators import operators_app
 from app.cli.prefixes import prefixes_app
 from app.cli.prices import prices_app
 from app.cli.products import products_app
+from app.cli.protocols import protocols_command
 from app.cli.regions import regions_app
 from app.cli.resellers import resellers_app
 from app.cli.reviews import disputes_app, review_app
@@ -49,6 +50,7 @@ cli.add_typer(prices_app, name="prices")
 cli.add_typer(regions_app, name="regions")
 cli.add_typer(prefixes_app, name="prefixes")
 dealers_app.command("read")(read_command)
+dealers_app.command("protocols")(protocols_command)
 cli.add_typer(dealers_app, name="dealers")
 cli.add_typer(operators_app, name="operators")
 cli.add_typer(audit_app, name="audit")

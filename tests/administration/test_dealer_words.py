@@ -155,3 +155,16 @@ def test_an_unknown_protocol_is_answered_with_those_that_there_are():
 
 def _read(case: Case):
     return read_answer(case.dialect, case.account, _kind(case), ANYONE, case.answer())
+
+
+def test_every_protocol_tells_what_an_account_consists_of():
+    run = CliRunner().invoke(cli, ["dealers", "protocols", "--json"])
+    listed = {each["name"]: each for each in json.loads(run.stdout)["protocols"]}
+
+    assert set(listed) == set(load())
+    assert [each["name"] for each in listed["otomax"]["credentials"]] == [
+        "memberID",
+        "pin",
+        "password",
+    ]
+    assert "check_schedule" in [each["name"] for each in listed["otomax"]["options"]]
