@@ -62,8 +62,9 @@ OPTIONS: Final = ()
 
 _COUNTRY, _CALLING_CODE = "IDN", "+62"
 _RUPIAH = "IDR"
-_PRICE_LINES = 100
+_PAGE_LINES = 100
 """The largest page."""
+_LONGEST_PAGE_NUMBER = 6
 
 _SKU = re.compile(r"(?P<product>\d{1,9})(?::(?P<rupiah>\d{1,9}))?")
 
@@ -218,16 +219,23 @@ def read_balance(account: Account, answer: Answer) -> Balance:
 
 
 def price_list(account: Account) -> Request:
-    """`GET /products` for Indonesia: the first page, as large as one can be."""
-    query = {"country_iso_code": _COUNTRY, "type": "FIXED_VALUE_RECHARGE", "per_page": _PRICE_LINES}
-    return _request(account, "GET", f"/products?{urlencode(query)}")
+    """`GET /products` for Indonesia, in pages as large as they can be."""
+    return _products(account, "1")
+
+
+def next_price_list(account: Account, answer: Answer) -> Request | None:
+    """The page that `X-Next-Page` names, which is empty or absent on the last."""
+    page = answer.headers.get("x-next-page", "").strip()
+    if not page:
+        return None
+    if not page.isdecimal() or len(page) > _LONGEST_PAGE_NUMBER:
+        raise UnreadableAnswer("X-Next-Page is not a number")
+    return _products(account, page)
 
 
 def read_price_list(account: Account, answer: Answer) -> list[DealerPrice]:
-    """Read the products' wholesale prices. Raises `UnreadableAnswer`, also for a cut list."""
+    """Read one page of the products' wholesale prices. Raises `UnreadableAnswer`."""
     rows = _rows_or_raise(answer)
-    if answer.headers.get("x-total-pages", "1") not in {"0", "1"}:
-        raise UnreadableAnswer(f"the list has more than {_PRICE_LINES} products")
     return [_price_line(row) for row in rows if _is_id(row.get("id"))]
 
 
@@ -241,6 +249,16 @@ def _request(account: Account, method: str, path: str, body: bytes = b"") -> Req
     if body:
         headers["content-type"] = "application/json"
     return Request(method, account.base_url.rstrip("/") + path, headers, body)
+
+
+def _products(account: Account, page: str) -> Request:
+    query = {
+        "country_iso_code": _COUNTRY,
+        "type": "FIXED_VALUE_RECHARGE",
+        "per_page": _PAGE_LINES,
+        "page": page,
+    }
+    return _request(account, "GET", f"/products?{urlencode(query)}")
 
 
 def _international(order: TopUp) -> str:

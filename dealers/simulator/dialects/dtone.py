@@ -100,8 +100,9 @@ def recall(dealer: Dealer, ask: Ask, purchase: Purchase | None, balance_rupiah: 
     """The list of transactions under a reference; one that is sent again is refused."""
     if not ask.only_status:
         return _error(_USED)
-    known = purchase is not None and purchase.state is not State.LOST
-    return _reply([_transaction(purchase, purchase.state)] if known else [])
+    if purchase is None or purchase.state is State.LOST:
+        return _reply([])
+    return _reply([_transaction(purchase, purchase.state)])
 
 
 def callback(dealer: Dealer, purchase: Purchase, claim: State, balance_rupiah: int) -> Outgoing:

@@ -96,8 +96,9 @@ def recall(dealer: Dealer, ask: Ask, purchase: Purchase | None, balance_rupiah: 
     """A page of the report; a reference that is sent again is refused."""
     if not ask.only_status:
         return _error(_USED)
-    known = purchase is not None and purchase.state is not State.LOST
-    rows = [_transaction(purchase, purchase.state)] if known else []
+    rows: list[dict[str, object]] = []
+    if purchase is not None and purchase.state is not State.LOST:
+        rows = [_transaction(purchase, purchase.state)]
     return _reply({"content": rows, "totalElements": len(rows), "last": True})
 
 
