@@ -138,9 +138,11 @@ class Sessions:
     def _begin(self, access: DealerAccess, desk: _Desk) -> "asyncio.Task[None]":
         """The log-in under way, begun where there is none."""
         if desk.log_in is None:
-            desk.log_in = asyncio.create_task(self._log_in(access, desk))
-            self._log_ins.add(desk.log_in)
-            desk.log_in.add_done_callback(self._log_ins.discard)
+            # Of its own, for it outlives whoever asked first.
+            task = asyncio.create_task(self._log_in(access, desk))  # noqa: TID251 - see above
+            self._log_ins.add(task)
+            task.add_done_callback(self._log_ins.discard)
+            desk.log_in = task
         return desk.log_in
 
     async def _log_in(self, access: DealerAccess, desk: _Desk) -> None:
@@ -157,7 +159,7 @@ async def log_in(access: DealerAccess, send: Send) -> Session:
     """Log in once. Raises `NoSession`."""
     try:
         request = access.dialect.log_in(access.account)
-    except Exception as error:  # noqa: BLE001 - whatever the protocol tripped on
+    except Exception as error:
         raise NoSession(f"no log-in could be made: {type(error).__name__}") from error
     answer = await send(access, request)
     try:
