@@ -21,6 +21,7 @@ from dealers.simulator.config import Dealer
 from dealers.simulator.dialect import NO_SUCH_PAGE, Ask, Incoming, Outgoing, Reply
 
 CREDENTIALS = ("api_key", "api_secret")
+OPTIONAL_CREDENTIALS = ()
 
 _JSON = b"application/json"
 _CALLING_CODE = "+62"
@@ -67,6 +68,14 @@ _DECLINED: Mapping[Reason, str] = MappingProxyType(
 )
 
 
+_OPERATORS = MappingProxyType({"S": 601, "X": 602, "I": 603, "T": 604, "AX": 605, "SM": 606})
+
+
+def sku_of(brand: str, thousand: int) -> str:
+    """What buyers call a top-up of so many thousand rupiah."""
+    return str(_OPERATORS[brand] * 1000 + thousand)
+
+
 def read(dealer: Dealer, incoming: Incoming, balance_rupiah: int) -> Ask | Reply:
     """Read a purchase, a question by our reference, or a request for balances or products."""
     if not _is_allowed(dealer, incoming.headers.get(b"authorization", b"")):
@@ -80,8 +89,8 @@ def read(dealer: Dealer, incoming: Incoming, balance_rupiah: int) -> Ask | Reply
         case "GET", "balances":
             return _reply([_wallet(balance_rupiah)])
         case "GET", "products":
-            plain = [each for each in dealer.prices.items() if each[0].isdecimal()]
-            return _reply([_product(sku, price) for sku, price in plain])
+            on_sale = [sku for sku in dealer.prices if sku.isdecimal() and dealer.is_in_stock(sku)]
+            return _reply([_product(sku, dealer.prices[sku]) for sku in on_sale])
         case _:
             return NO_SUCH_PAGE
 
@@ -126,7 +135,6 @@ def _purchase(fields: Mapping[str, Any]) -> Ask | Reply:
         sku=f"{product}:{amount['amount']}" if "amount" in amount else product,
         customer_number="0" + number.removeprefix(_CALLING_CODE),
         callback_url=str(fields.get("callback_url") or ""),
-        price_limited=False,
     )
     # What is created without being confirmed is another way of buying, which nobody here uses.
     complete = ask.dealer_ref and product and fields.get("auto_confirm") is True

@@ -22,6 +22,7 @@ from dealers.simulator.config import Dealer
 from dealers.simulator.dialect import NO_SUCH_PAGE, Ask, Incoming, Outgoing, Reply
 
 CREDENTIALS = ("client_id", "client_secret")
+OPTIONAL_CREDENTIALS = ("webhook_secret",)
 
 _JSON = b"application/json"
 _LIFETIME_SECONDS = 86_400.0
@@ -61,6 +62,14 @@ _MESSAGES: Mapping[str, str] = MappingProxyType(
 )
 
 
+_OPERATORS = MappingProxyType({"S": 601, "X": 602, "I": 603, "T": 604, "AX": 605, "SM": 606})
+
+
+def sku_of(brand: str, thousand: int) -> str:
+    """What buyers call a top-up of so many thousand rupiah."""
+    return f"{_OPERATORS[brand]}:{thousand * 1000}"
+
+
 def read(dealer: Dealer, incoming: Incoming, balance_rupiah: int) -> Ask | Reply:
     """Read a request for a token, a purchase, the report or the balance."""
     if (incoming.method, incoming.action) == ("POST", "oauth/token"):
@@ -86,9 +95,15 @@ def refuse(dealer: Dealer, ask: Ask, reason: Reason, balance_rupiah: int) -> Rep
 
 
 def confirm(dealer: Dealer, purchase: Purchase, balance_rupiah: int) -> Reply:
-    """The transaction's number, whatever becomes of it; a wrong number is noticed at once."""
+    """The transaction's number; a wrong number is noticed at once.
+
+    A real Reloadly says no more here. What is final at once is told at once all the same, as its
+    synchronous call does: which word comes first must not hang on when the buyer asks.
+    """
     if purchase.reason is Reason.WRONG_NUMBER:
         return _error(_CODES[Reason.WRONG_NUMBER])
+    if purchase.state in (State.SUCCEEDED, State.FAILED):
+        return _reply(_transaction(purchase, purchase.state))
     return _reply({"transactionId": purchase.number})
 
 
@@ -155,7 +170,6 @@ def _purchase(fields: Mapping[str, Any]) -> Ask | Reply:
         dealer_ref=str(fields.get("customIdentifier", "")),
         sku=f"{fields.get('operatorId')}:{fields.get('amount')}{suffix}",
         customer_number=f"0{number}",
-        price_limited=False,
     )
     complete = ask.dealer_ref and number and phone.get("countryCode") == "ID"
     return ask if complete else _error("INVALID_INPUT_PROVIDED")
