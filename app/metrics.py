@@ -187,7 +187,10 @@ class Metrics:
         self._settled[dealer_id, source, outcome].inc()
 
     def dealer_called(self, dealer_id: str, kind: str, seconds: float) -> None:
-        """A dealer answered, or did not, after so long; `kind` is `purchase` or `question`."""
+        """A dealer answered, or did not, after so long.
+
+        `kind` is `purchase`, `question` or `log_in`.
+        """
         self._calls[dealer_id, kind].observe(seconds)
 
     def dealer_call_failed(self, dealer_id: str, kind: str, reason: str) -> None:

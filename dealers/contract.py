@@ -312,6 +312,17 @@ class LogsIn(Structural):
         ...
 
 
+class ListsInPages(Structural):
+    """What a protocol has besides where its price list comes in pages."""
+
+    def next_price_list(self, account: Account, answer: Answer) -> Request | None:
+        """The request for the page after this one, or None after the last.
+
+        Raises `UnreadableAnswer`.
+        """
+        ...
+
+
 class DescribedByAccount(Structural):
     """What a protocol has besides where the account's options decide what it can do."""
 

@@ -31,6 +31,7 @@ from dealers.contract import (
     Capabilities,
     DealerPrice,
     DescribedByAccount,
+    ListsInPages,
     LogsIn,
     Outcome,
     Protocol,
@@ -59,7 +60,7 @@ _FUNCTIONS = _functions_of(Protocol)
 _SESSION_FUNCTIONS = _functions_of(LogsIn)
 
 _Reader = Callable[[Account, TopUp, Answer], Report]
-_Read = TypeVar("_Read", Balance, list[DealerPrice], Session)
+_Read = TypeVar("_Read", Balance, list[DealerPrice], Session, Request | None)
 
 
 class IncompleteProtocol(Exception):
@@ -173,6 +174,15 @@ class Dialect:
     def read_price_list(self, account: Account, answer: Answer) -> list[DealerPrice]:
         """Read the price list. Raises `UnreadableAnswer` and nothing else."""
         return _readable(self.protocol.read_price_list, account, answer)
+
+    def next_price_list(self, account: Account, answer: Answer) -> Request | None:
+        """The request for the list's next page, or None after the last.
+
+        Raises `UnreadableAnswer` and nothing else.
+        """
+        if not hasattr(self.protocol, "next_price_list"):
+            return None
+        return _readable(cast(ListsInPages, self.protocol).next_price_list, account, answer)
 
     def _could_be_ours(self, dealer_ref: str) -> bool:
         short_enough = len(dealer_ref) <= self.capabilities.reference.max_length

@@ -67,6 +67,7 @@ class Seller:
     timeout_seconds: float = 5.0
     options: str = "{}"
     credentials: str | None = None
+    dealer_sku: str = "S5"
 
 
 ALFA, BRAVO, CHARLIE = Seller("alfa", 5000), Seller("bravo", 5100), Seller("charlie", 5200)
@@ -125,11 +126,12 @@ async def _add_seller(connection: "asyncpg.Connection[asyncpg.Record]", seller: 
     await connection.execute(
         """
         insert into routes (route_id, sku, dealer_id, dealer_sku, cost)
-        values ('r-' || $1, $2, $1, 'S5', $3)
+        values ('r-' || $1, $2, $1, $4, $3)
         """,
         seller.dealer_id,
         SKU,
         seller.cost,
+        seller.dealer_sku,
     )
 
 

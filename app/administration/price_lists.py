@@ -5,7 +5,7 @@ and is told, as is what it names and we have no route for: adding and removing r
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -15,16 +15,18 @@ from app.administration.plans import Progress, Sheet, Wanted, unwatched
 from app.administration.routes import Act, Applied
 from app.administration.routes import apply as apply_sheet
 from app.errors import ConfigurationError, Conflict, Unavailable
+from app.lifecycle.sessions import NoSession, log_in
 from app.lifecycle.trade import DealerAccess, DealerLimits, access_to
 from app.outbound.client import OutboundClient, TransportFailure
 from app.sealing import CannotOpen
 from app.storage import reference
 from app.storage.pool import Pool
 from app.storage.reference import RouteRow
-from dealers.contract import Answer, DealerPrice, Request, UnreadableAnswer
+from dealers.contract import Account, Answer, DealerPrice, Request, UnreadableAnswer
 from routing.sheet import SheetRow, write_sheet
 
 _MOST_ANSWER_BYTES = 32 * 1024 * 1024
+_MOST_PAGES = 100
 _MOST_TOLD = 100
 _HTTP_OK = 200
 
@@ -70,14 +72,13 @@ async def pull(
         access = _access(await find(connection, dealer_id), limits)
         revision = await reference.revision(connection)
         routes = await reference.routes_of(connection, dealer_id)
-    request = access.dialect.price_list(access.account)
-    if request is None:
+    if access.dialect.price_list(access.account) is None:
         raise Conflict(
             "no-price-list",
             f"{dealer_id} speaks {access.row.protocol}, which has no price list: ask the dealer "
             f"for a file, then `jalur routes apply FILE --dealer {dealer_id}`.",
         )
-    listed = _read(access, await _ask(access, request))
+    listed = await _listed(access)
     return _set_against(dealer_id, revision, routes, listed, now)
 
 
@@ -111,10 +112,49 @@ def _access(row: reference.DealerRow, limits: DealerLimits) -> DealerAccess:
         ) from None
 
 
-async def _ask(access: DealerAccess, request: Request) -> Answer:
+async def _listed(access: DealerAccess) -> list[DealerPrice]:
+    """The whole list, page by page, over connections of its own."""
     client = OutboundClient(
         max_in_flight=1, connect_timeout_seconds=access.row.connect_timeout_seconds
     )
+    try:
+        account = await _logged_in(access, client)
+        listed: list[DealerPrice] = []
+        request = access.dialect.price_list(account)
+        for _ in range(_MOST_PAGES):
+            if request is None:
+                return listed
+            answer = await _ask(access, client, request)
+            listed += _read(access, answer)
+            request = access.dialect.next_price_list(account, answer)
+    finally:
+        await client.close()
+    raise Unavailable(
+        "unreadable-price-list",
+        f"{access.row.dealer_id}'s price list has more than {_MOST_PAGES} pages.",
+    )
+
+
+async def _logged_in(access: DealerAccess, client: OutboundClient) -> Account:
+    """Our account, with a token of its own where the dealer wants one: lists are asked rarely."""
+    if not access.dialect.logs_in:
+        return access.account
+
+    async def send(access: DealerAccess, request: Request) -> Answer:
+        return await _ask(access, client, request, any_status=True)
+
+    try:
+        session = await log_in(access, send)
+    except NoSession as refusal:
+        raise Unavailable(
+            "dealer-unreachable", f"{access.row.dealer_id} gives no session: {refusal}"
+        ) from None
+    return replace(access.account, session=session.token)
+
+
+async def _ask(
+    access: DealerAccess, client: OutboundClient, request: Request, *, any_status: bool = False
+) -> Answer:
     try:
         answer = await client.call(
             request,
@@ -125,9 +165,7 @@ async def _ask(access: DealerAccess, request: Request) -> Answer:
         raise Unavailable(
             "dealer-unreachable", f"{access.row.dealer_id} did not answer: {failure}"
         ) from None
-    finally:
-        await client.close()
-    if answer.status != _HTTP_OK:
+    if answer.status != _HTTP_OK and not any_status:
         raise Unavailable(
             "dealer-unreachable", f"{access.row.dealer_id} answered with HTTP {answer.status}."
         )

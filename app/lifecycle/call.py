@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from app.lifecycle.sessions import NoSession, Sessions
 from app.lifecycle.trade import DealerAccess
 from app.metrics import Metrics
 from app.outbound.client import OutboundClient, TransportFailure
@@ -39,6 +40,7 @@ class Kind(StrEnum):
 
     PURCHASE = "purchase"
     QUESTION = "question"
+    LOG_IN = "log_in"
 
 
 class DealerCalls:
@@ -50,6 +52,7 @@ class DealerCalls:
         self._in_flight: Counter[tuple[str, Kind]] = Counter()
         self._under_way: Counter[tuple[str, Kind]] = Counter()
         self.monotonic = monotonic
+        self.sessions = Sessions(self._send_log_in, boottime_seconds)
 
     def in_flight(self, dealer_id: str, kind: Kind) -> int:
         """How many acts of a kind were claimed for the dealer and are not over."""
@@ -92,8 +95,15 @@ class DealerCalls:
 
     async def close(self) -> None:
         """Close every connection."""
+        await self.sessions.close()
         for _, client in self._clients.values():
             await client.close()
+
+    async def _send_log_in(self, access: DealerAccess, request: Request) -> Answer:
+        called = await self.call(access, request, Kind.LOG_IN)
+        if called.answer is None:
+            raise NoSession(f"no answer to the log-in: {called.report.code}")
+        return called.answer
 
     def _client(self, access: DealerAccess, kind: Kind) -> OutboundClient:
         """The dealer's pool for a kind, made anew when its limits change."""

@@ -20,6 +20,7 @@ from app.errors import DatabaseUnavailable, Overloaded
 from app.lifecycle.call import DealerCalls, Kind, boottime_seconds
 from app.lifecycle.handover import Handover
 from app.lifecycle.route import Router
+from app.lifecycle.sessions import NoSession
 from app.lifecycle.settle import Settler, Withdrawal
 from app.lifecycle.trade import DealerAccess
 from app.references import dealer_reference
@@ -418,11 +419,18 @@ class Executor:
     async def _buy(self, purchase: Purchase) -> tuple[Report, bool]:
         access = purchase.access
         breaker = self._router.breaker(access.row.dealer_id)
+        sessions = self._calls.sessions
+        try:
+            account = await sessions.account(access, purchase.send_before)
+        except (NoSession, asyncio.CancelledError) as refusal:
+            # Also who was stopped while waiting has sent nothing.
+            breaker.failed(purchase.ticket, self._calls.monotonic())
+            return Report(Outcome.REJECTED, "no-session", str(refusal), Fault.ACCOUNT), True
         if boottime_seconds() >= purchase.send_before:
             late = Report(Outcome.REJECTED, "lease-ran-out", "not sent: the claim was too old")
             return late, True
         try:
-            request = access.dialect.top_up(access.account, purchase.order)
+            request = access.dialect.top_up(account, purchase.order)
         except Exception as error:  # noqa: BLE001 - nothing was sent, whatever the protocol tripped on
             text = f"no request could be made: {type(error).__name__}"
             return Report(Outcome.REJECTED, "not-built", text, Fault.ACCOUNT), True
@@ -431,7 +439,8 @@ class Executor:
         if called.answer is None:
             breaker.failed(purchase.ticket, now)
             return called.report, True
-        report = access.dialect.read_top_up(access.account, purchase.order, called.answer)
+        sessions.heard(access, account, called.answer)
+        report = access.dialect.read_top_up(account, purchase.order, called.answer)
         if report.outcome == Outcome.UNKNOWN:
             breaker.failed(purchase.ticket, now)
         else:

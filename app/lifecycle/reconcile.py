@@ -15,6 +15,7 @@ from app.errors import DatabaseUnavailable, Overloaded
 from app.lifecycle.call import DealerCalls, Kind, boottime_seconds
 from app.lifecycle.execute import Lease
 from app.lifecycle.route import Router
+from app.lifecycle.sessions import NoSession
 from app.lifecycle.settle import Settler, too_old_to_resend
 from app.lifecycle.trade import DealerAccess
 from app.storage import attempts
@@ -108,7 +109,12 @@ class Reconciler:
         refusal = _cannot_ask(due, access)
         if access is None or refusal is not None:
             return Report(Outcome.UNKNOWN, refusal or "dealer-gone"), True
-        if boottime_seconds() >= self._lease.send_before(check.started, access):
+        send_before = self._lease.send_before(check.started, access)
+        try:
+            account = await self._calls.sessions.account(access, send_before)
+        except NoSession as refusal:
+            return Report(Outcome.UNKNOWN, "no-session", str(refusal)), True
+        if boottime_seconds() >= send_before:
             return Report(Outcome.UNKNOWN, "lease-ran-out"), True
         order = TopUp(
             due.dealer_ref,
@@ -118,14 +124,15 @@ class Reconciler:
             access.account.options.get("callback_url"),
         )
         try:
-            request = access.dialect.status(access.account, order)
+            request = access.dialect.status(account, order)
         except Exception as error:  # noqa: BLE001 - whatever the protocol tripped on
             return Report(Outcome.UNKNOWN, "not-built", type(error).__name__), True
         called = await self._calls.call(access, request, Kind.QUESTION)
         if called.answer is None:
             # That this question was not sent proves nothing about the purchase.
             return Report(Outcome.UNKNOWN, called.report.code, called.report.message), True
-        return access.dialect.read_status(access.account, order, called.answer), False
+        self._calls.sessions.heard(access, account, called.answer)
+        return access.dialect.read_status(account, order, called.answer), False
 
 
 def _cannot_ask(due: DueAttempt, access: DealerAccess | None) -> str | None:

@@ -6,7 +6,7 @@ protocol's name, with the functions that `Dialect` names.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 from dealers.simulator.behaviour import Reason, State
 from dealers.simulator.book import Purchase
@@ -95,6 +95,19 @@ class Dialect(Protocol):
     ) -> Outgoing:
         """A callback that claims a state for a purchase, whether or not it is the true one."""
         ...
+
+
+class NamesProducts(Protocol):
+    """What a dialect has besides where its products have no codes such as S10."""
+
+    def sku_of(self, brand: str, thousand: int) -> str:
+        """What buyers call a brand's top-up of so many thousand rupiah."""
+        ...
+
+
+def names_products(dialect: object) -> TypeGuard[NamesProducts]:
+    """Whether the dialect's products have names of their own shape."""
+    return hasattr(dialect, "sku_of")
 
 
 @dataclass(frozen=True, slots=True)

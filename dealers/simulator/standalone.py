@@ -1,6 +1,7 @@
 """The simulator without a configuration: a dealer of every protocol, with made-up accounts."""
 
 from dealers.simulator.config import Config, Dealer
+from dealers.simulator.dialect import names_products
 from dealers.simulator.dialects import find_dialect, names
 
 _BRANDS = ("S", "X", "I", "T", "AX", "SM")
@@ -18,6 +19,15 @@ def standalone(callbacks: str = "") -> Config:
     return Config(tuple(_dealer(name, place, callbacks) for place, name in enumerate(names())))
 
 
+def sku_of(protocol: str, brand: str, thousand: int) -> str:
+    """What a dealer calls a brand's top-up of so many thousand rupiah.
+
+    The usual code, such as S10, unless the dialect has a way of its own.
+    """
+    dialect = find_dialect(protocol)
+    return dialect.sku_of(brand, thousand) if names_products(dialect) else f"{brand}{thousand}"
+
+
 def _dealer(protocol: str, place: int, callbacks: str) -> Dealer:
     dialect = find_dialect(protocol)
     wanted = (*dialect.CREDENTIALS, *dialect.OPTIONAL_CREDENTIALS)
@@ -27,7 +37,7 @@ def _dealer(protocol: str, place: int, callbacks: str) -> Dealer:
         protocol=protocol,
         credentials={name: f"{name.lower()}-{protocol}" for name in wanted},
         prices={
-            f"{brand}{thousand}": thousand * 1000 + margin_rupiah
+            sku_of(protocol, brand, thousand): thousand * 1000 + margin_rupiah
             for brand in _BRANDS
             for thousand in _THOUSANDS
         },

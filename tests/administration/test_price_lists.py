@@ -1,7 +1,11 @@
 """A dealer's own price list against our routes there, asked of the dealer simulator over HTTP."""
 
+import json
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import cast
 
 import asyncpg
 import pytest
@@ -10,10 +14,16 @@ from app.administration import price_lists
 from app.administration.plans import Wanted
 from app.administration.price_lists import Pulled
 from app.errors import Conflict, NotFound, PreconditionFailed, Unavailable
+from app.lifecycle.trade import credentials_context
+from app.sealing import Sealer
 from app.storage.pool import Pool
+from dealers.contract import Account, Answer, DealerPrice, Protocol
+from dealers.registry import Dialect, load
 from tests.administration.office import BY, LIMITS
 from tests.dealers.simulator.simulators import RunningSimulator, configuration, simulator
-from tests.shops import ALFA, NOBODY, Owner, Seller, furnish
+from tests.lifecycle.counters import Asked
+from tests.outbound.peers import Conversation, listening
+from tests.shops import ALFA, NOBODY, SECRET_KEY, Owner, Seller, furnish
 
 NOW = datetime(2026, 11, 22, 5, tzinfo=UTC)
 
@@ -22,6 +32,15 @@ NOW = datetime(2026, 11, 22, 5, tzinfo=UTC)
 def dealer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSimulator]:
     config = configuration(NOBODY)
     config["dealers"][0]["prices"] = {"S5": 5300, "S10": 10_300}
+    config["dealers"].append(
+        {
+            "dealer_id": "pulau",
+            "protocol": "reloadly",
+            "credentials": {"client_id": "toko", "client_secret": "kunci"},
+            "prices": {},
+            "balance_rupiah": 5400,
+        }
+    )
     with simulator(tmp_path_factory.mktemp("simulator"), config) as running:
         yield running
 
@@ -104,3 +123,78 @@ async def test_an_account_that_the_dealer_refuses_is_told(
     await owner.execute("update dealers set base_url = $1", f"{dealer.url}/nobody")
     with pytest.raises(Unavailable, match="HTTP 404"):
         await pull(pool)
+
+
+def _product(sku: int, price: int) -> dict[str, object]:
+    wholesale = {"unit_type": "CURRENCY", "unit": "IDR", "amount": price, "fee": 0}
+    return {"id": sku, "name": f"{sku}", "prices": {"wholesale": wholesale}}
+
+
+async def test_a_list_in_pages_is_read_to_its_end(owner: Owner, pool: Pool):
+    pages = {"1": (b"2", [_product(5, 5300)]), "2": (b"", [_product(99, 80), _product(100, 9)])}
+
+    async def converse(conversation: Conversation) -> None:
+        while True:
+            await conversation.read_request()
+            asked = Asked(conversation.peer.requests[-1])
+            following, products = pages[asked.query["page"]]
+            head = b"X-Next-Page: %b\r\n" % following
+            await conversation.answer(json.dumps(products).encode(), head)
+
+    async with listening(converse) as peer:
+        await _move(owner, "dtone", peer.url, {"api_key": "a", "api_secret": "b"})
+        await owner.execute("update routes set dealer_sku = '5' where dealer_sku = 'S5'")
+        pulled = await pull(pool)
+    assert len(peer.requests) == 2
+    assert (pulled.listed, pulled.unknown, pulled.missing) == (3, ["100", "99"], ["S99"])
+
+
+async def test_a_list_without_end_is_told(owner: Owner, pool: Pool):
+    async def converse(conversation: Conversation) -> None:
+        while True:
+            await conversation.read_request()
+            await conversation.answer(b"[]", b"X-Next-Page: 2\r\n")
+
+    async with listening(converse) as peer:
+        await _move(owner, "dtone", peer.url, {"api_key": "a", "api_secret": "b"})
+        with pytest.raises(Unavailable, match="more than 100 pages"):
+            await pull(pool)
+
+
+async def test_a_dealer_that_wants_a_log_in_is_asked_with_a_session(
+    owner: Owner, pool: Pool, dealer: RunningSimulator
+):
+    """Its balance stands for a list: no protocol that logs in has one."""
+    reloadly = load()["reloadly"].protocol
+
+    def read(_: Account, answer: Answer) -> list[DealerPrice]:
+        return [DealerPrice("S5", "", json.loads(answer.body)["balance"], available=True)]
+
+    listing = SimpleNamespace(
+        **vars(reloadly) | {"price_list": reloadly.balance, "read_price_list": read}
+    )
+    dialects = {**load(), "listing": Dialect("listing", cast(Protocol, listing))}
+    limits = replace(LIMITS, dialects=dialects)
+    url, keys = f"{dealer.url}/pulau", {"client_id": "toko", "client_secret": "kunci"}
+    await _move(owner, "listing", url, keys, auth_url=url)
+    pulled = await price_lists.pull(pool, BY, "mitra", limits, NOW)
+    assert b"5400" in pulled.sheet.content
+    await _move(owner, "listing", url, keys | {"client_secret": "wrong"}, auth_url=url)
+    with pytest.raises(Unavailable, match="gives no session: the log-in was refused: http-401"):
+        await price_lists.pull(pool, BY, "mitra", limits, NOW)
+
+
+async def _move(
+    owner: Owner, protocol: str, base_url: str, credentials: dict[str, str], **options: str
+) -> None:
+    sealed = Sealer([SECRET_KEY]).seal(json.dumps(credentials), credentials_context("mitra"))
+    await owner.execute(
+        """
+        update dealers set protocol = $1, base_url = $2, credentials_sealed = $3, options = $4
+        where dealer_id = 'mitra'
+        """,
+        protocol,
+        base_url,
+        sealed,
+        json.dumps(options),
+    )

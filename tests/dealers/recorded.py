@@ -6,7 +6,7 @@ report's defaults. `json` is a body to be dumped, `body` a literal one, `repeat`
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,15 @@ ORDER = TopUp(
     max_price_rupiah=10_500,
     callback_url="https://jalur.example/v1/callbacks/d1",
 )
+
+
+SKUS = {"reloadly": "1187:10000", "dtone": "6035"}
+"""Where a protocol asks for a shape of its own."""
+
+
+def order(protocol: str) -> TopUp:
+    """`ORDER` as this protocol's dealers name the product."""
+    return replace(ORDER, dealer_sku=SKUS.get(protocol, ORDER.dealer_sku))
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from app.storage.reference import DealerRow, PriceRow, ProductRow, RouteRow
 from dealers.registry import load
 from dealers.simulator.behaviour import MEANINGS
 from dealers.simulator.config import Dealer
-from dealers.simulator.standalone import standalone
+from dealers.simulator.standalone import sku_of, standalone
 from tests.faults.shop import Shop
 from tests.matrix.expected import By, Means
 
@@ -69,6 +69,10 @@ class Stall:
     @property
     def sku(self) -> str:
         return self.dealer.dealer_id.upper()
+
+    @property
+    def dealer_sku(self) -> str:
+        return sku_of(self.row.protocol, "S", 10)
 
 
 def rows() -> list[Row]:
@@ -118,7 +122,10 @@ class MatrixShop(Shop):
                 [
                     route
                     for stall in self.stalls
-                    for route in (_route(stall, stall.dealer), _route(stall, _backup()))
+                    for route in (
+                        _route(stall, stall.dealer, stall.dealer_sku),
+                        _route(stall, _backup(), _CODE),
+                    )
                 ],
             )
             await catalogue.publish_goods(connection)
@@ -129,14 +136,15 @@ class MatrixShop(Shop):
         self, dealer: Dealer, protocol: str, options: Mapping[str, str], sealer: Sealer
     ) -> DealerRow:
         context = credentials_context(dealer.dealer_id)
+        base_url = f"{self.simulator_url}/{dealer.dealer_id}"
         return DealerRow(
             dealer_id=dealer.dealer_id,
             name=dealer.dealer_id,
             owner_group=dealer.dealer_id,
             protocol=protocol,
-            base_url=f"{self.simulator_url}/{dealer.dealer_id}",
+            base_url=base_url,
             credentials_sealed=sealer.seal(json.dumps(dict(dealer.credentials)), context),
-            options=json.dumps({**_OPTIONS, **options}),
+            options=json.dumps({**_common(protocol), **_own(protocol, base_url), **options}),
             callback_token=_TOKEN,
             concurrency=64,
             timeout_seconds=_TIMEOUT_SECONDS,
@@ -237,6 +245,19 @@ def means_of(row: Row) -> Means:
     )
 
 
+def _common(protocol: str) -> dict[str, str]:
+    """Short waits; where absence is never proved, no option makes it so."""
+    proves_absence = load()[protocol].capabilities.absent_after_seconds is not None
+    left_out = set() if proves_absence else {"absent_after_seconds"}
+    return {name: value for name, value in _OPTIONS.items() if name not in left_out}
+
+
+def _own(protocol: str, base_url: str) -> dict[str, str]:
+    """What a protocol needs to be told of the simulated dealer beside its address."""
+    own = {option.name for option in load()[protocol].protocol.OPTIONS}
+    return {"auth_url": base_url} if "auth_url" in own else {}
+
+
 def _listed(dealer: Dealer, base_url: str) -> dict[str, object]:
     url = dealer.callback_url.replace("{base}", base_url)
     return {name: value for name, value in asdict(dealer).items() if value is not None} | {
@@ -255,14 +276,14 @@ def _backup() -> Dealer:
     )
 
 
-def _route(stall: Stall, dealer: Dealer) -> RouteRow:
+def _route(stall: Stall, dealer: Dealer, dealer_sku: str) -> RouteRow:
     return RouteRow(
         route_id=f"{stall.sku}-{dealer.dealer_id}",
         sku=stall.sku,
         cluster=None,
         dealer_id=dealer.dealer_id,
-        dealer_sku=_CODE,
-        cost=dealer.prices[_CODE],
+        dealer_sku=dealer_sku,
+        cost=dealer.prices[dealer_sku],
         enabled=True,
         hours="",
         valid_from=None,
