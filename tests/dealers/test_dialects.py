@@ -72,16 +72,9 @@ class Pair:
 
 
 def _pairs() -> list[Pair]:
-    spoken = {name: known for name, known in load().items() if _is_spoken(name)}
-    return [Pair(known, dialects.find_dialect(name)) for name, known in spoken.items()]
-
-
-def _is_spoken(name: str) -> bool:
-    try:
-        dialects.find_dialect(name)
-    except dialects.UnknownDialect:
-        return False
-    return True
+    spoken = dialects.names()
+    found = {name: known for name, known in load().items() if name in spoken}
+    return [Pair(known, dialects.find_dialect(name)) for name, known in found.items()]
 
 
 def _incoming(request: Request) -> Incoming:
@@ -128,8 +121,13 @@ def pair(request: pytest.FixtureRequest) -> Pair:
     return cast(Pair, request.param)
 
 
-def test_every_dialect_belongs_to_a_protocol(pair: Pair):
-    assert set(pair.dialect.CREDENTIALS) <= {each.name for each in pair.known.credentials}
+def test_every_dialect_belongs_to_a_protocol():
+    assert set(dialects.names()) <= load().keys()
+
+
+def test_both_name_the_same_credentials(pair: Pair):
+    wanted = {*pair.dialect.CREDENTIALS, *pair.dialect.OPTIONAL_CREDENTIALS}
+    assert wanted <= {each.name for each in pair.known.credentials}
 
 
 def test_a_purchase_is_understood(pair: Pair):

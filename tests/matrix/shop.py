@@ -22,6 +22,7 @@ from dealers.registry import load
 from dealers.simulator.behaviour import MEANINGS
 from dealers.simulator.config import Dealer
 from dealers.simulator.standalone import sku_of, standalone
+from tests.dealers.recorded import case
 from tests.faults.shop import Shop
 from tests.matrix.expected import By, Means
 
@@ -242,6 +243,7 @@ def means_of(row: Row) -> Means:
         declared.recovery,
         declared.absent_after_seconds is not None,
         declared.callback_is_word,
+        case(row.protocol, "status-reversed").expected.get("reversal", False),
     )
 
 

@@ -18,6 +18,7 @@ from dealers.simulator.config import Dealer
 from dealers.simulator.dialect import NO_SUCH_PAGE, Ask, Incoming, Outgoing, Reply
 
 CREDENTIALS = ("username", "api_key")
+OPTIONAL_CREDENTIALS = ()
 
 _JSON = b"application/json"
 _PROCESS = "39"
@@ -99,7 +100,6 @@ def _top_up(dealer: Dealer, fields: dict[str, Any], balance_rupiah: int) -> Ask 
         dealer_ref=str(fields.get("ref_id", "")),
         sku=str(fields.get("product_code", "")),
         customer_number=str(fields.get("customer_id", "")),
-        price_limited=False,
     )
     if not (ask.dealer_ref and ask.sku and ask.customer_number):
         return refuse(dealer, ask, Reason.BAD_REQUEST, balance_rupiah)
@@ -130,7 +130,7 @@ def _balance(dealer: Dealer, fields: dict[str, Any], balance_rupiah: int) -> Rep
 def _price_list(dealer: Dealer, fields: dict[str, Any], balance_rupiah: int) -> Reply:
     if not _is_signed(dealer, fields, "pl"):
         return _error(Reason.WRONG_SIGNATURE)
-    offers = [_offer(sku, price) for sku, price in dealer.prices.items()]
+    offers = [_offer(dealer, sku, price) for sku, price in dealer.prices.items()]
     return _reply({"pricelist": offers, "message": "SUCCESS", "rc": "00"})
 
 
@@ -205,7 +205,7 @@ def _reply(data: Mapping[str, object]) -> Reply:
     return Reply(orjson.dumps({"data": data}), _JSON, 400 if failed else 200)
 
 
-def _offer(sku: str, price_rupiah: int) -> dict[str, object]:
+def _offer(dealer: Dealer, sku: str, price_rupiah: int) -> dict[str, object]:
     return {
         "product_code": sku,
         "product_description": "Pulsa",
@@ -214,5 +214,5 @@ def _offer(sku: str, price_rupiah: int) -> dict[str, object]:
         "product_price": price_rupiah,
         "product_type": "pulsa",
         "active_period": "30",
-        "status": "active",
+        "status": "active" if dealer.is_in_stock(sku) else "non active",
     }

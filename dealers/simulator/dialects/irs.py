@@ -15,6 +15,7 @@ from dealers.simulator.config import Dealer
 from dealers.simulator.dialect import NO_SUCH_PAGE, Ask, Incoming, Outgoing, Reply
 
 CREDENTIALS = ("id", "pin", "user", "pass")
+OPTIONAL_CREDENTIALS = ()
 
 _PAGES = frozenset({"", "trx", "api/h2h"})
 _REASONS: Mapping[Reason, str] = MappingProxyType(
@@ -37,12 +38,13 @@ def read(dealer: Dealer, incoming: Incoming, balance_rupiah: int) -> Ask | Reply
     if incoming.method != "GET" or incoming.action not in _PAGES:
         return NO_SUCH_PAGE
     query = dict(parse_qsl(incoming.query.decode("latin-1"), keep_blank_values=True))
+    limit = query.get("hargamax", "")
     ask = Ask(
         dealer_ref=query.get("idtrx", ""),
         sku=query.get("kodeproduk", ""),
         # ST24 puts the counter before the number.
         customer_number=query.get("tujuan", "").rpartition(".")[2],
-        price_limited="hargamax" in query,
+        max_price_rupiah=int(limit) if limit.isdecimal() else None,
     )
     if not (ask.dealer_ref and ask.sku and ask.customer_number):
         return refuse(dealer, ask, Reason.BAD_REQUEST, balance_rupiah)

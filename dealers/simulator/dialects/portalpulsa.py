@@ -1,8 +1,7 @@
 """PortalPulsa and JavaH2H as their buyers see them: forms to one address, told apart by `inquiry`.
 
-A purchase is only ever taken or refused; what became of it is told by `STATUS`. A dealer whose
-credentials hold a `prefix` "h2h" is a JavaH2H; else it is a PortalPulsa. *Saldo* is the deposit,
-*harga* the price, *gagal* failed.
+A purchase is only ever taken or refused; what became of it is told by `STATUS`. Headers of either
+name are taken. *Saldo* is the deposit, *harga* the price, *gagal* failed.
 """
 
 import hmac
@@ -18,6 +17,7 @@ from dealers.simulator.config import Dealer
 from dealers.simulator.dialect import NO_SUCH_PAGE, Ask, Incoming, Outgoing, Reply
 
 CREDENTIALS = ("userid", "key", "secret")
+OPTIONAL_CREDENTIALS = ()
 
 _JSON = b"application/json"
 _REASONS: Mapping[Reason, str] = MappingProxyType(
@@ -81,7 +81,6 @@ def _purchase(dealer: Dealer, form: Mapping[str, str], balance_rupiah: int) -> A
         dealer_ref=form.get("trxid_api", ""),
         sku=form.get("code", ""),
         customer_number=form.get("phone", ""),
-        price_limited=False,
     )
     if not (ask.dealer_ref and ask.sku and ask.customer_number and form.get("no", "").isdigit()):
         return _failed(_REASONS[Reason.BAD_REQUEST])
@@ -101,7 +100,7 @@ def _balance(dealer: Dealer, form: Mapping[str, str], balance_rupiah: int) -> Re
 
 
 def _prices(dealer: Dealer, form: Mapping[str, str], balance_rupiah: int) -> Reply:
-    rows = [_offer(sku, price) for sku, price in dealer.prices.items()]
+    rows = [_offer(dealer, sku, price) for sku, price in dealer.prices.items()]
     return _reply({"result": "success", "message": rows})
 
 
@@ -111,10 +110,10 @@ _PAGES: Mapping[str, Callable[[Dealer, Mapping[str, str], int], Ask | Reply]] = 
 
 
 def _is_ours(dealer: Dealer, headers: Mapping[bytes, bytes]) -> bool:
-    prefix = dealer.credentials.get("prefix", "portal")
+    prefix = b"h2h" if b"h2h-userid" in headers else b"portal"
     return all(
         hmac.compare_digest(
-            headers.get(f"{prefix}-{name}".encode(), b""), dealer.credentials[name].encode()
+            headers.get(b"%s-%s" % (prefix, name.encode()), b""), dealer.credentials[name].encode()
         )
         for name in CREDENTIALS
     )
@@ -161,12 +160,12 @@ def _reply(content: object) -> Reply:
     return Reply(orjson.dumps(content), _JSON)
 
 
-def _offer(sku: str, price_rupiah: int) -> dict[str, object]:
+def _offer(dealer: Dealer, sku: str, price_rupiah: int) -> dict[str, object]:
     return {
         "code": sku,
         "description": sku,
         "operator": "",
         "price": str(price_rupiah),
-        "status": "normal",
+        "status": "normal" if dealer.is_in_stock(sku) else "gangguan",
         "provider_sub": "REGULER",
     }

@@ -36,12 +36,12 @@ LIVES: dict[str, tuple[Outcome, Outcome]] = {
 """What the first answer says where it tells the end at once, and what a check says later."""
 
 DEALERS = {
-    "iak": ("iak", {}, {}),
-    "irs": ("irs", {}, {}),
-    "portal": ("portalpulsa", {}, {}),
-    "javah2h": ("portalpulsa", {"header_prefix": "h2h"}, {"prefix": "h2h"}),
+    "iak": ("iak", {}),
+    "irs": ("irs", {}),
+    "portal": ("portalpulsa", {}),
+    "javah2h": ("portalpulsa", {"header_prefix": "h2h"}),
 }
-"""Protocol, the account's further options, the simulated dealer's further credentials."""
+"""Protocol and the account's further options."""
 
 ONLY_TAKES = {"iak", "portal", "javah2h"}
 """Dealers whose first answer never tells the end."""
@@ -89,10 +89,10 @@ def running(
         | {
             "dealer_id": dealer_id,
             "protocol": protocol,
-            "credentials": dict(account(protocol).credentials) | more,
+            "credentials": dict(account(protocol).credentials),
             "callback_url": f"{receiver.url}/{dealer_id}",
         }
-        for dealer_id, (protocol, _, more) in DEALERS.items()
+        for dealer_id, (protocol, _) in DEALERS.items()
     ]
     with simulator(tmp_path_factory.mktemp("simulator"), config) as started:
         yield started
@@ -100,7 +100,7 @@ def running(
 
 @pytest.fixture(scope="module", params=DEALERS)
 def shopper(request: pytest.FixtureRequest, running: RunningSimulator) -> ProtocolBuyer:
-    protocol, options, _ = DEALERS[request.param]
+    protocol, options = DEALERS[request.param]
     recorded = account(protocol)
     ours = replace(
         recorded,
