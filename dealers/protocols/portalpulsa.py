@@ -11,8 +11,8 @@ published nowhere, so few of them are taken for a refusal; the rest is asked abo
 signature, so they only trigger a check. There is no price limit. `no` counts the purchases of one
 product for one number on one day.
 
-"Not found" is not declared to prove absence, since its wording is not published either, and it
-counts only where it names our reference: ops who have seen that set `absent_after_seconds`.
+"Not found" is not declared to prove absence, since its wording is not published either: ops who
+have seen it set the option `absent_after_seconds`.
 
 Source: the vendor's sample scripts in public clients (`'no' => '1', // untuk isi lebih dari 1x dlm
 sehari, isi urutan 1,2,3,4,dst`; `//1:pending, 2:gagal, 3:refund, 4:sukses`).
@@ -235,7 +235,7 @@ def _refusal(message: str) -> Report:
 def _absence(fields: _Fields, order: TopUp) -> Report:
     message = _text(fields, "message")
     absent = message.strip(" .!").casefold() in _ABSENT
-    ours = fields.get("trxid_api") == order.dealer_ref
+    ours = fields.get("trxid_api", order.dealer_ref) == order.dealer_ref
     return replace(_unknown("failed", message), not_found=absent and ours)
 
 
