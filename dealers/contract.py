@@ -264,7 +264,10 @@ class Protocol(Structural):
         ...
 
     def status(self, account: Account, order: TopUp) -> Request:
-        """The status request. With `SAME_REF_IS_STATUS` it equals `top_up`, byte for byte."""
+        """The status request. With `SAME_REF_IS_STATUS` it equals `top_up`, byte for byte.
+
+        It is not called with `NONE`.
+        """
         ...
 
     def read_status(self, account: Account, order: TopUp, answer: Answer) -> Report:
@@ -279,8 +282,8 @@ class Protocol(Structural):
         """Content type and body that the dealer expects as the answer to this callback."""
         ...
 
-    def balance(self, account: Account) -> Request:
-        """The balance request."""
+    def balance(self, account: Account) -> Request | None:
+        """The balance request, or None where the protocol has none."""
         ...
 
     def read_balance(self, account: Account, answer: Answer) -> Balance:

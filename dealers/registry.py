@@ -159,8 +159,8 @@ class Dialect:
         """Content type and body that the dealer expects as the answer to this callback."""
         return self.protocol.acknowledge(account, callback)
 
-    def balance(self, account: Account) -> Request:
-        """The balance request."""
+    def balance(self, account: Account) -> Request | None:
+        """The balance request, or None where the protocol has none."""
         return self.protocol.balance(account)
 
     def read_balance(self, account: Account, answer: Answer) -> Balance:

@@ -239,12 +239,12 @@ def test_the_check_is_the_purchase_only_where_the_protocol_says_so(dialect: Dial
     bought = order(dialect.name)
     same = dialect.status(at, bought) == dialect.top_up(at, bought)
 
-    assert same is (dialect.capabilities.recovery is Recovery.SAME_REF_IS_STATUS)
+    assert same is (dialect.capabilities_of(at).recovery is Recovery.SAME_REF_IS_STATUS)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_check_that_buys_has_an_age_limit(dialect: Dialect):
-    declared = dialect.capabilities
+    declared = dialect.capabilities_of(account(dialect.name))
     if declared.recovery is Recovery.SAME_REF_IS_STATUS:
         assert declared.max_age_seconds is not None
 

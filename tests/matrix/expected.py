@@ -37,6 +37,8 @@ class Means:
     recovery: Recovery
     proves_absence: bool
     callback_is_word: bool
+    tells_reversals: bool
+    """Whether a refund has a word of its own; else it looks like any failure."""
 
     @property
     def asks(self) -> bool:
@@ -69,6 +71,7 @@ REVERSED = Cell(Fate.EQUAL, By.NOBODY, "reversed")
 DISPUTED = Cell(Fate.DISPUTE, By.BACKUP, "succeeded")
 UNRESOLVED = Cell(Fate.REVIEW, By.NOBODY, None)
 SERVED_AND_REVIEWED = Cell(Fate.REVIEW, By.DEALER, "succeeded")
+REFUNDED_AND_REVIEWED = Cell(Fate.REVIEW, By.NOBODY, "succeeded")
 ELSEWHERE_AND_REVIEWED = Cell(Fate.REVIEW, By.BACKUP, "succeeded")
 
 
@@ -100,6 +103,11 @@ def _contradicted(means: Means) -> Cell:
     return SERVED if means.asks else _if(means.callback_is_word, SERVED_AND_REVIEWED)
 
 
+def _refunded(means: Means) -> Cell:
+    told = means.hears_when_closed and means.tells_reversals
+    return _if(told, REVERSED, REFUNDED_AND_REVIEWED)
+
+
 _ROW: Mapping[str, Callable[[Means], Cell]] = {
     "00": lambda _: SERVED,
     "70": _pending_then_success,
@@ -112,7 +120,7 @@ _ROW: Mapping[str, Callable[[Means], Cell]] = {
     "77": _answer_lost,
     "78": _pending_then_success,
     "79": _contradicted,
-    "80": lambda means: _if(means.hears_when_closed, REVERSED, SERVED_AND_REVIEWED),
+    "80": _refunded,
     "81": _answer_lost,
     "82": _answer_lost,
     "83": _nothing_created,

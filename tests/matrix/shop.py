@@ -22,6 +22,7 @@ from dealers.registry import load
 from dealers.simulator.behaviour import MEANINGS
 from dealers.simulator.config import Dealer
 from dealers.simulator.standalone import sku_of, standalone
+from tests.dealers.recorded import case
 from tests.faults.shop import Shop
 from tests.matrix.expected import By, Means
 
@@ -33,8 +34,9 @@ _PRICE = 12_500
 _TOKEN = "matrix-token-of-the-callbacks"
 _TIMING = {
     "callback_seconds": 0.4,
-    "late_success_seconds": 0.8,
-    "reversal_seconds": 0.8,
+    # Where the first answer tells nothing, a check must have come before these.
+    "late_success_seconds": 4.0,
+    "reversal_seconds": 4.0,
     "late_answer_seconds": 4.0,
     "slow_answer_seconds": 1.0,
     "late_serial_seconds": 0.5,
@@ -242,6 +244,7 @@ def means_of(row: Row) -> Means:
         declared.recovery,
         declared.absent_after_seconds is not None,
         declared.callback_is_word,
+        case(row.protocol, "status-reversed").expected.get("reversal", False),
     )
 
 

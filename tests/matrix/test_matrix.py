@@ -104,7 +104,8 @@ def _page(rows: list[Row], means: dict[str, Means], found: dict[tuple[str, str],
     can = [
         f"| `{row.protocol}` | {_RECOVERY[means[row.protocol].recovery]} | "
         f"{'yes' if means[row.protocol].proves_absence else 'no'} | "
-        f"{'a word' if means[row.protocol].callback_is_word else 'a hint'} |"
+        f"{'a word' if means[row.protocol].callback_is_word else 'a hint'} | "
+        f"{'yes' if means[row.protocol].tells_reversals else 'no'} |"
         for row in rows
     ]
     columns, table = "\n".join(can), "\n".join([*head, *lines])
