@@ -20,7 +20,8 @@ from app.administration.operator import Operator, Scope
 from app.errors import ConfigurationError, Conflict, NotFound, Unprocessable
 from app.lifecycle.trade import DealerLimits, access_to, credentials_context, open_credentials
 from app.sealing import CannotOpen, Sealer
-from app.storage import catalogue, reference
+from app.storage import callbacks, catalogue, reference
+from app.storage.callbacks import Seen
 from app.storage.pool import Connection, Pool
 from app.storage.reference import DealerRow
 
@@ -193,6 +194,12 @@ async def unmute(pool: Pool, by: Operator, dealer_id: str, reason: str = "") -> 
 async def find(connection: Connection, dealer_id: str) -> DealerRow:
     """The dealer of this id. Raises NotFound."""
     return _in(await reference.dealers(connection), dealer_id)
+
+
+async def callbacks_of(connection: Connection, dealer_id: str, limit: int) -> list[Seen]:
+    """A dealer's callbacks, stored and refused, the last received first. Raises NotFound."""
+    await find(connection, dealer_id)
+    return await callbacks.newest(connection, dealer_id, limit)
 
 
 def callback_path(dealer: DealerRow) -> str:

@@ -1,7 +1,7 @@
 """Dealers as operators see and change them. Credentials go in and never come out."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -88,6 +88,36 @@ class ConfiguredDealer(Dealer):
     """A dealer with its callback address, which is told only where it is new."""
 
     callback_path: str
+
+
+class DealerCallback(Shown):
+    """A dealer's callback as it came, how it was understood, and what became of it."""
+
+    verdict: str
+    """`applied` as a word, `check`: it made the router ask, `review`: people must look,
+    `unmatched`: no purchase of ours, `waiting` for its turn, or `refused`."""
+    cause: str | None
+    """Of a refused one: `path`, `address`, `unreadable` or `reference`."""
+    detail: str | None
+    """Of a refused one: why, in words."""
+    reading: dict[str, Any] | None
+    """Of any other: the reference that it names, whether its signature holds, what it says."""
+    trusted: bool
+    """It came by the dealer's secret path and from one of its networks."""
+    source_address: str
+    times_received: int
+    received_at: datetime
+    last_received_at: datetime
+    method: str
+    query: str
+    headers: dict[str, str]
+    body: str
+
+
+class DealerCallbacks(Page):
+    """A dealer's callbacks, the last received first; of refused ones the newest few."""
+
+    data: list[DealerCallback]
 
 
 class DealerList(Page):

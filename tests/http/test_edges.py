@@ -128,7 +128,7 @@ async def test_a_callback_of_an_unknown_dealer_is_not_found(shop: Shop) -> None:
     assert await shop.owner.fetchval("select count(*) from callbacks") == 0
 
 
-async def test_a_forged_callback_is_refused_and_not_stored(shop: Shop) -> None:
+async def test_a_forged_callback_is_refused_and_kept_apart(shop: Shop) -> None:
     answer = await shop.client().post(
         "/v1/callbacks/alfa",
         content=b'{"data":{"ref_id":"00AAAAAAAAAAAAAAAAAAAA","status":"Sukses"}}',
@@ -136,6 +136,60 @@ async def test_a_forged_callback_is_refused_and_not_stored(shop: Shop) -> None:
     )
     assert_problem(answer, 403, "callback-refused")
     assert await shop.owner.fetchval("select count(*) from callbacks") == 0
+    assert await shop.owner.fetchval("select cause from refused_callbacks") == "unreadable"
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "source"),
+    [
+        ("203.0.113.7", None, "203.0.113.7"),
+        ("::ffff:203.0.113.7", None, "::ffff:203.0.113.7"),
+        ("10.0.0.2", "203.0.113.7", "203.0.113.7"),
+        ("10.0.0.2", "8.8.8.8, 203.0.113.7, 10.0.0.3", "203.0.113.7"),
+    ],
+)
+async def test_a_callback_from_a_listed_address_is_read(
+    shop: Shop, peer: str, forwarded: str | None, source: str
+) -> None:
+    answer = await called_back(shop, peer, forwarded)
+    assert_problem(answer, 403, "callback-refused")
+    row = await shop.owner.fetchrow("select cause, source_address from refused_callbacks")
+    assert row is not None
+    # It got as far as its signature, which is wrong.
+    assert tuple(row) == ("unreadable", source)
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "source"),
+    [
+        ("8.8.8.8", None, "8.8.8.8"),
+        ("8.8.8.8", "203.0.113.7", "8.8.8.8"),
+        ("10.0.0.2", None, "10.0.0.2"),
+        ("10.0.0.2", "203.0.113.7, 8.8.8.8", "8.8.8.8"),
+        ("10.0.0.2", "203.0.113.7, nonsense", "nonsense"),
+        ("203.0.113.16", None, "203.0.113.16"),
+    ],
+)
+async def test_a_callback_from_elsewhere_is_refused_whatever_it_claims(
+    shop: Shop, peer: str, forwarded: str | None, source: str
+) -> None:
+    answer = await called_back(shop, peer, forwarded)
+    assert_problem(answer, 403, "callback-refused")
+    row = await shop.owner.fetchrow("select cause, source_address from refused_callbacks")
+    assert row is not None
+    assert tuple(row) == ("address", source)
+
+
+async def called_back(shop: Shop, peer: str, forwarded: str | None) -> httpx.Response:
+    """A forged callback to a dealer that calls from 203.0.113.0/28, behind proxies in 10/8."""
+    await shop.owner.execute("update dealers set callback_from = '{203.0.113.0/28}'")
+    await shop.owner.execute(PUBLISH)
+    await shop.api.router.refresh(shop.api.pool)
+    proxied = ProxyHeadersMiddleware(cast("Any", build_app(shop.api)), ["10.0.0.0/8"])
+    transport = httpx.ASGITransport(cast("Any", proxied), client=(peer, 5))
+    headers = {} if forwarded is None else {"x-forwarded-for": forwarded}
+    async with httpx.AsyncClient(transport=transport, base_url="http://jalur") as client:
+        return await client.post("/v1/callbacks/alfa", content=b"{}", headers=headers)
 
 
 async def test_a_callback_too_large_is_refused(shop: Shop) -> None:
