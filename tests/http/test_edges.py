@@ -5,17 +5,22 @@ import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any, cast
 
 import httpx
 import pytest
 import uvicorn
+from typer.testing import CliRunner
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from app.__main__ import cli
 from app.errors import Problem
 from app.http.server import build_app
 from app.storage.pool import Pool
 from schemas.problems import CATALOGUE
 from tests.http.problems import assert_problem
 from tests.http.shop import Customer, Shop
+from tests.publishing import PUBLISH
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -139,6 +144,39 @@ async def test_a_forged_callback_is_refused_and_kept_apart(shop: Shop) -> None:
     assert await shop.owner.fetchval("select cause from refused_callbacks") == "unreadable"
 
 
+async def test_operators_see_what_a_dealer_called_with_and_why_it_was_refused(
+    shop: Shop, database_dsn: str
+) -> None:
+    client = shop.client()
+    wrong = {"x-hub-signature": "sha1=00"}
+    await client.post("/v1/callbacks/alfa?try=1", content=b'{"data":{}}', headers=wrong)
+    await client.post("/v1/callbacks/alfa/token", content=b"")
+    admin = {"authorization": "Bearer operators-token"}
+    shown = await client.get("/admin/v1/dealers/alfa/callbacks", headers=admin)
+    newest, oldest = shown.json()["data"]
+    assert (newest["verdict"], newest["cause"]) == ("refused", "path")
+    assert (oldest["cause"], oldest["query"], oldest["body"]) == (
+        "unreadable",
+        "try=1",
+        '{"data":{}}',
+    )
+    assert oldest["headers"]["x-hub-signature"] == "sha1=00"
+    one = await client.get("/admin/v1/dealers/alfa/callbacks?limit=1", headers=admin)
+    assert one.json()["data"] == [newest]
+    assert_problem(
+        await client.get("/admin/v1/dealers/nobody/callbacks", headers=admin), 404, "not-found"
+    )
+    assert_problem(await client.get("/admin/v1/dealers/alfa/callbacks"), 401, "invalid-key")
+    typed = await asyncio.to_thread(
+        CliRunner().invoke,
+        cli,
+        ["dealers", "callbacks", "alfa"],
+        env={"DATABASE_URL": database_dsn},
+    )
+    assert "    unreadable: " in typed.output
+    assert '    POST ?try=1 {"data":{}}' in typed.output
+
+
 @pytest.mark.parametrize(
     ("peer", "forwarded", "source"),
     [
@@ -210,7 +248,7 @@ async def test_the_description_names_every_model_and_every_refusal(shop: Shop) -
         for operation in operations.values():
             assert "application/problem+json" in operation["responses"]["default"]["content"]
             assert (operation.get("security") == []) == (
-                not path.startswith(("/v1/", "/admin/v1/")) or ("callbacks" in path)
+                not path.startswith(("/v1/", "/admin/v1/")) or path.startswith("/v1/callbacks")
             )
 
 
