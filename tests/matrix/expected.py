@@ -37,6 +37,8 @@ class Means:
     recovery: Recovery
     proves_absence: bool
     callback_is_word: bool
+    tells_every_result: bool = False
+    """Each result comes by callback, also where the first answer was lost on its way."""
 
     @property
     def asks(self) -> bool:
@@ -89,6 +91,10 @@ def _nothing_created(means: Means) -> Cell:
 
 
 def _answer_lost(means: Means) -> Cell:
+    return _if(means.asks or (means.callback_is_word and means.tells_every_result), SERVED)
+
+
+def _never_called_back(means: Means) -> Cell:
     return _if(means.asks, SERVED)
 
 
@@ -103,7 +109,7 @@ def _contradicted(means: Means) -> Cell:
 _ROW: Mapping[str, Callable[[Means], Cell]] = {
     "00": lambda _: SERVED,
     "70": _pending_then_success,
-    "71": _answer_lost,
+    "71": _never_called_back,
     "72": lambda means: _if(means.hears, ELSEWHERE),
     "73": lambda _: ELSEWHERE,
     "74": lambda _: FAILED,

@@ -17,6 +17,7 @@ from dealers.simulator.config import Dealer
 from dealers.simulator.dialect import NO_SUCH_PAGE, Ask, Incoming, Outgoing, Reply
 
 CREDENTIALS = ("memberID", "pin", "password")
+OPTIONAL_CREDENTIALS = ()
 
 _NAME = "Pulsa H2H 5.000"
 _CLOCK = "18:46"
@@ -107,7 +108,6 @@ def _transaction(dealer: Dealer, query: Mapping[str, str]) -> Ask | Reply:
         sku=query.get("product", ""),
         customer_number=query.get("dest", ""),
         only_status=query.get("check") == "1",
-        price_limited=False,
     )
     if not (ask.dealer_ref and ask.sku and ask.customer_number):
         return _line("Format Salah")

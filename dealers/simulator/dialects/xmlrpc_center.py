@@ -17,6 +17,7 @@ from dealers.simulator.config import Dealer
 from dealers.simulator.dialect import NO_SUCH_PAGE, Ask, Incoming, Outgoing, Reply
 
 CREDENTIALS = ("DealerID", "PIN")
+OPTIONAL_CREDENTIALS = ()
 RESULT_BY_CALLBACK = True
 
 _XML = b"text/xml"
@@ -81,7 +82,6 @@ def _purchase(dealer: Dealer, fields: dict[str, str]) -> Ask | Reply:
         dealer_ref=fields.get("RefTrxID", ""),
         sku=fields.get("ProductCode", ""),
         customer_number=fields.get("MSISDN", ""),
-        price_limited=False,
     )
     if not (ask.dealer_ref and ask.sku and ask.customer_number):
         return _acknowledgement(*_REFUSALS[Reason.BAD_REQUEST])
