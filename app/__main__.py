@@ -6,6 +6,7 @@ import typer
 
 from app import logs
 from app.cli.audit import audit_app
+from app.cli.dealer_callbacks import callbacks_command
 from app.cli.dealer_words import read_command
 from app.cli.dealers import dealers_app
 from app.cli.demo.command import demo
@@ -51,6 +52,7 @@ cli.add_typer(regions_app, name="regions")
 cli.add_typer(prefixes_app, name="prefixes")
 dealers_app.command("read")(read_command)
 dealers_app.command("protocols")(protocols_command)
+dealers_app.command("callbacks")(callbacks_command)
 cli.add_typer(dealers_app, name="dealers")
 cli.add_typer(operators_app, name="operators")
 cli.add_typer(audit_app, name="audit")

@@ -303,20 +303,21 @@ def _stays_open(
 ) -> Ruling:
     """No final word: the attempt is asked about again, by no means bought elsewhere.
 
-    Where nobody can be asked, a lost answer is reviewed at once; what the dealer acknowledged has
-    its callback to wait for.
+    Where nobody can be asked, a lost answer is reviewed at once, as is a callback that nobody
+    understands; what the dealer acknowledged has its callback to wait for.
     """
     acknowledged = word.report.outcome == Outcome.PENDING or attempt.state == AttemptState.PENDING
     cannot_ask = terms.capabilities.recovery == Recovery.NONE
     overdue = now - attempt.sent_at >= terms.review_after
-    waits_for_callback = cannot_ask and acknowledged and not overdue
+    unread = _is_unread_callback(word)
+    waits_for_callback = cannot_ask and acknowledged and not overdue and not unread
     status = OrderStatus.PROCESSING if order.status in OPEN_ORDER else order.status
     return Ruling(
         AttemptState.PENDING if acknowledged else AttemptState.UNKNOWN,
         status,
         ends_flight=_answers_flight(attempt, word),
         check=not cannot_ask or waits_for_callback,
-        check_at_once=_is_unread_callback(word) and not cannot_ask,
+        check_at_once=unread and not cannot_ask,
         absent_since=absent_since,
         review="unresolved" if overdue or (cannot_ask and not waits_for_callback) else None,
     )

@@ -206,6 +206,8 @@ CREATE TABLE public.callbacks (
     received_at timestamp with time zone DEFAULT now() NOT NULL,
     last_received_at timestamp with time zone DEFAULT now() NOT NULL,
     applied_at timestamp with time zone,
+    trusted boolean DEFAULT false NOT NULL,
+    reading json,
     CONSTRAINT callbacks_verdict_check CHECK ((verdict = ANY (ARRAY['waiting'::text, 'applied'::text, 'check'::text, 'unmatched'::text, 'review'::text])))
 );
 
@@ -246,6 +248,7 @@ CREATE TABLE public.dealers (
     enabled boolean DEFAULT true NOT NULL,
     drained boolean DEFAULT false NOT NULL,
     muted_until timestamp with time zone,
+    callback_from cidr[] DEFAULT '{}'::cidr[] NOT NULL,
     CONSTRAINT dealers_concurrency_check CHECK (((concurrency >= 1) AND (concurrency <= 10000))),
     CONSTRAINT dealers_connect_timeout_seconds_check CHECK ((connect_timeout_seconds > (0)::double precision)),
     CONSTRAINT dealers_dealer_id_check CHECK ((dealer_id ~ '^[a-z][a-z0-9_-]{0,31}$'::text)),
@@ -430,6 +433,22 @@ CREATE TABLE public.ready (
     decision json
 );
 
+CREATE TABLE public.refused_callbacks (
+    dealer_id text NOT NULL,
+    cause text NOT NULL,
+    identity bytea NOT NULL,
+    detail text NOT NULL,
+    method text NOT NULL,
+    query text NOT NULL,
+    headers json NOT NULL,
+    body bytea NOT NULL,
+    source_address text NOT NULL,
+    times_received integer DEFAULT 1 NOT NULL,
+    received_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_received_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT refused_callbacks_cause_check CHECK ((cause = ANY (ARRAY['path'::text, 'address'::text, 'unreadable'::text, 'reference'::text])))
+);
+
 CREATE TABLE public.regions (
     region text NOT NULL,
     cluster text NOT NULL
@@ -612,6 +631,9 @@ ALTER TABLE ONLY public.purchase_hours
 ALTER TABLE ONLY public.ready
     ADD CONSTRAINT ready_pkey PRIMARY KEY (lane, order_id);
 
+ALTER TABLE ONLY public.refused_callbacks
+    ADD CONSTRAINT refused_callbacks_pkey PRIMARY KEY (dealer_id, cause, identity);
+
 ALTER TABLE ONLY public.regions
     ADD CONSTRAINT regions_pkey PRIMARY KEY (region);
 
@@ -644,6 +666,8 @@ CREATE INDEX attempts_closed_late ON public.attempts USING btree (closed_at) WHE
 CREATE INDEX attempts_due ON public.attempts USING btree (due_at) WHERE (due_at IS NOT NULL);
 
 CREATE INDEX audit_log_of_a_subject ON public.audit_log USING btree (subject, audit_id);
+
+CREATE INDEX callbacks_of_a_dealer ON public.callbacks USING btree (dealer_id, last_received_at);
 
 CREATE INDEX callbacks_waiting ON public.callbacks USING btree (last_received_at) WHERE (verdict = 'waiting'::text);
 
@@ -733,6 +757,8 @@ GRANT SELECT,INSERT,UPDATE ON TABLE public.purchase_hours TO jalur_service;
 GRANT SELECT ON TABLE public.purchases_held TO jalur_service;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.ready TO jalur_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.refused_callbacks TO jalur_service;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.regions TO jalur_service;
 

@@ -47,6 +47,7 @@ RESELLER = UUID("0190a000-0000-7000-8000-000000000001")
 OPENING_RUPIAH = 1_000_000
 LOOPBACK = AddressPolicy(allow=(ip_network("127.0.0.0/8"),), allow_http=True)
 OTOMAX = {"memberID": "YUSUF", "pin": "1144", "password": "abcd"}
+XMLRPC = {"DealerID": "2009", "PIN": "1144"}
 DIGIFLAZZ = {"username": "toko", "api_key": "kunci", "webhook_secret": "rahasia"}
 OPERATOR = Operator("test", "here")
 Owner = asyncpg.Connection
@@ -68,8 +69,10 @@ class Seller:
     options: str = "{}"
     credentials: str | None = None
     dealer_sku: str = "S5"
+    callback_from: tuple[str, ...] = ()
 
 
+ACCOUNTS = {"otomax": OTOMAX, "digiflazz": DIGIFLAZZ, "xmlrpc_center": XMLRPC}
 ALFA, BRAVO, CHARLIE = Seller("alfa", 5000), Seller("bravo", 5100), Seller("charlie", 5200)
 
 
@@ -107,13 +110,14 @@ async def furnish(dsn: str, sellers: Sequence[Seller]) -> None:
 
 
 async def _add_seller(connection: "asyncpg.Connection[asyncpg.Record]", seller: Seller) -> None:
-    plain = seller.credentials or json.dumps(OTOMAX if seller.protocol == "otomax" else DIGIFLAZZ)
+    plain = seller.credentials or json.dumps(ACCOUNTS[seller.protocol])
     sealed = Sealer([SECRET_KEY]).seal(plain, credentials_context(seller.dealer_id))
     await connection.execute(
         """
         insert into dealers (dealer_id, name, owner_group, protocol, base_url, credentials_sealed,
-                             options, concurrency, timeout_seconds, callback_token)
-        values ($1, $1, $1, $2, $3, $4, $5, $6, $7, 'sesame')
+                             options, concurrency, timeout_seconds, callback_token,
+                             callback_from)
+        values ($1, $1, $1, $2, $3, $4, $5, $6, $7, 'sesame', $8::text[]::cidr[])
         """,
         seller.dealer_id,
         seller.protocol,
@@ -122,6 +126,7 @@ async def _add_seller(connection: "asyncpg.Connection[asyncpg.Record]", seller: 
         seller.options,
         seller.concurrency,
         seller.timeout_seconds,
+        list(seller.callback_from),
     )
     await connection.execute(
         """

@@ -173,6 +173,21 @@ def test_a_dealer_is_stopped_and_goes_on(terminal: Terminal):
     assert told == ["added", "paused", "drained", "resumed", "muted", "unmuted", "changed"]
 
 
+def test_where_callbacks_come_from_is_set_and_what_came_is_shown(terminal: Terminal):
+    credentials = [word for each in ACCOUNT.items() for word in ("--credential", "=".join(each))]
+    networks = ("--callback-from", "203.0.113.7", "--callback-from", "198.51.100.0/28")
+    added = terminal.ask(*ADD_DEALER, *credentials, *networks)
+    assert added["callback_from"] == ["198.51.100.0/28", "203.0.113.7/32"]
+    assert "callback_from" in terminal.refused("dealers", "set", "cahaya", "--callback-from", "x")
+    kept = terminal.ask("dealers", "set", "cahaya", "--name", "C")
+    assert kept["callback_from"] == added["callback_from"]
+    anywhere = terminal.ask("dealers", "set", "cahaya", "--callback-from", "any")
+    assert anywhere["callback_from"] == []
+    assert "never called back" in terminal.type("dealers", "callbacks", "cahaya")
+    assert terminal.ask("dealers", "callbacks", "cahaya") == {"callbacks": []}
+    assert "no dealer" in terminal.refused("dealers", "callbacks", "nobody")
+
+
 def test_a_secret_that_was_typed_wrongly_is_not_quoted(terminal: Terminal, tmp_path: Path):
     told = terminal.refused(*ADD_DEALER, "--credential", "PIN-ONE")
     assert "NAME=VALUE" in told

@@ -296,4 +296,7 @@ def _as_hint(capabilities: Capabilities, *, is_open: bool) -> str:
         return f"{hint}: ask the dealer for the status"
     if capabilities.recovery == Recovery.SAME_REF_IS_STATUS and is_open:
         return f"{hint}: send the same reference again, which asks"
-    return f"{hint}: put the order up for review, since asking is not possible here"
+    review = f"{hint}: put the order up for review, since asking is not possible here"
+    if capabilities.recovery == Recovery.NONE:
+        return f"{review}; by the secret path from a listed network it settles"
+    return review

@@ -8,9 +8,10 @@ and its callbacks go on.
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 from urllib.parse import urlsplit
 
 from app.administration.acting import acting
@@ -19,7 +20,8 @@ from app.administration.operator import Operator, Scope
 from app.errors import ConfigurationError, Conflict, NotFound, Unprocessable
 from app.lifecycle.trade import DealerLimits, access_to, credentials_context, open_credentials
 from app.sealing import CannotOpen, Sealer
-from app.storage import catalogue, reference
+from app.storage import callbacks, catalogue, reference
+from app.storage.callbacks import Seen
 from app.storage.pool import Connection, Pool
 from app.storage.reference import DealerRow
 
@@ -31,6 +33,9 @@ LONGEST_MUTE = timedelta(days=366)
 _ID = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _MOST_CONCURRENCY = 10_000
 _MOST_VALUES = 50
+_MOST_NETWORKS = 50
+_WIDEST = {4: 16, 6: 32}
+"""The shortest prefix by IP version: a list that holds half the world vouches for nobody."""
 _LONGEST_VALUE = 10_000
 _TOKEN_BYTES = 18
 _TIMES = ("timeout_seconds", "connect_timeout_seconds")
@@ -50,6 +55,8 @@ class NewDealer:
     concurrency: int = DEFAULT_CONCURRENCY
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
     connect_timeout_seconds: float = DEFAULT_CONNECT_TIMEOUT_SECONDS
+    callback_from: Sequence[str] = ()
+    """The networks that its callbacks may come from; none: any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,8 @@ class Edit:
     timeout_seconds: float | None = None
     connect_timeout_seconds: float | None = None
     renew_callback_token: bool = False
+    callback_from: Sequence[str] | None = None
+    """All of its networks anew; an empty list takes the callbacks of any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +115,7 @@ async def add(
         enabled=True,
         drained=False,
         muted_until=None,
+        callback_from=_networks(new.callback_from),
     )
     _check(row, new.credentials, new.options)
     async with acting(pool) as connection:
@@ -184,6 +194,12 @@ async def unmute(pool: Pool, by: Operator, dealer_id: str, reason: str = "") -> 
 async def find(connection: Connection, dealer_id: str) -> DealerRow:
     """The dealer of this id. Raises NotFound."""
     return _in(await reference.dealers(connection), dealer_id)
+
+
+async def callbacks_of(connection: Connection, dealer_id: str, limit: int) -> list[Seen]:
+    """A dealer's callbacks, stored and refused, the last received first. Raises NotFound."""
+    await find(connection, dealer_id)
+    return await callbacks.newest(connection, dealer_id, limit)
 
 
 def callback_path(dealer: DealerRow) -> str:
@@ -265,6 +281,26 @@ def _check_values(what: str, values: Mapping[str, str], checks: Checks) -> None:
         checks.text(f"{what}.{name[:40]}", value, _LONGEST_VALUE, 0)
 
 
+def _networks(texts: Iterable[str]) -> tuple[str, ...]:
+    """Networks as they are stored, each once. Raises Unprocessable."""
+    checks, networks = Checks(), set[str]()
+    for text in texts:
+        try:
+            network = ip_network(text)
+        except ValueError:
+            shape = "an address or a network, such as 203.0.113.7 or 203.0.113.0/28"
+            checks.wrong("callback_from", f"must be {shape}, not {text[:50]!r}")
+            continue
+        widest = _WIDEST[network.version]
+        if network.prefixlen < widest:
+            checks.wrong("callback_from", f"{network} is too wide: at most /{widest}")
+        networks.add(str(network))
+    if len(networks) > _MOST_NETWORKS:
+        checks.wrong("callback_from", f"at most {_MOST_NETWORKS} networks")
+    checks.done()
+    return tuple(sorted(networks))
+
+
 def _names_a_user(base_url: str) -> bool:
     try:
         return "@" in urlsplit(base_url).netloc
@@ -280,6 +316,8 @@ def _edited(before: DealerRow, edit: Edit, sealer: Sealer) -> DealerRow:
     }
     if edit.options:
         given["options"] = json.dumps(_merged(json.loads(before.options), edit.options))
+    if edit.callback_from is not None:
+        given["callback_from"] = _networks(edit.callback_from)
     if edit.renew_callback_token:
         given["callback_token"] = secrets.token_urlsafe(_TOKEN_BYTES)
     if edit.credentials or edit.replace_credentials:
@@ -381,6 +419,7 @@ def _document(row: DealerRow) -> dict[str, object]:
         "concurrency": row.concurrency,
         "timeout_seconds": round(row.timeout_seconds, 3),
         "connect_timeout_seconds": round(row.connect_timeout_seconds, 3),
+        "callback_from": list(row.callback_from),
         "enabled": row.enabled,
         "drained": row.drained,
         "muted_until": None if row.muted_until is None else row.muted_until.isoformat(),

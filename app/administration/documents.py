@@ -6,10 +6,11 @@ from typing import Any
 from app.administration.dealers import callback_path
 from app.administration.money import Receipt
 from app.storage.audit import Line
+from app.storage.callbacks import Seen
 from app.storage.reference import DealerRow
 from app.storage.resellers import Account
 from app.storage.tokens import GeneratedKey
-from schemas.admin.dealers import ConfiguredDealer, Dealer
+from schemas.admin.dealers import ConfiguredDealer, Dealer, DealerCallback
 from schemas.admin.operators import AuditLine, CreatedOperatorToken
 from schemas.admin.resellers import Booking, CreatedKey
 
@@ -58,6 +59,19 @@ def dealer(row: DealerRow, *, with_callback: bool = False) -> dict[str, Any]:
     if with_callback:
         return ConfiguredDealer.of({**stated, "callback_path": callback_path(row)})
     return Dealer.of(stated)
+
+
+def dealer_callback(seen: Seen) -> dict[str, Any]:
+    """A dealer's callback. What is no text in its body is replaced."""
+    fields = {name: getattr(seen, name) for name in Seen.__slots__}
+    return DealerCallback.of(
+        {
+            **fields,
+            "reading": None if seen.reading is None else json.loads(seen.reading),
+            "headers": json.loads(seen.headers),
+            "body": seen.body.decode("utf-8", "replace"),
+        }
+    )
 
 
 def audit_line(line: Line) -> dict[str, Any]:

@@ -47,7 +47,8 @@ class Pulled:
     missing: list[str]
     """The dealer's names in our routes that the list has not."""
     unclear: list[str]
-    """Named twice with different prices, or with none above 0: such routes stay as they are."""
+    """Named twice with different prices, or offered for none above 0: such routes stay as they are.
+    What is not offered needs no price."""
 
     def document(self) -> dict[str, Any]:
         """For JSON; each list is cut, its length told."""
@@ -213,7 +214,10 @@ def _by_sku(listed: Iterable[DealerPrice]) -> tuple[dict[str, DealerPrice], set[
     for each in listed:
         before = found.setdefault(each.dealer_sku, each)
         offer = (each.price_rupiah, each.available)
-        if each.price_rupiah <= 0 or offer != (before.price_rupiah, before.available):
+        if (each.available and each.price_rupiah <= 0) or offer != (
+            before.price_rupiah,
+            before.available,
+        ):
             unclear.add(each.dealer_sku)
     return {name: price for name, price in found.items() if name not in unclear}, unclear
 
@@ -225,7 +229,8 @@ def _sheet_row(row: RouteRow, listed: Mapping[str, DealerPrice], now: datetime) 
     today = (starts is None or starts <= now) and (ends is None or now < ends)
     cost, enabled = row.cost, row.enabled
     if price is not None and today:
-        cost, enabled = price.price_rupiah, price.available
+        enabled = price.available
+        cost = price.price_rupiah if price.price_rupiah > 0 else cost
     return SheetRow(
         row.sku,
         row.cluster,

@@ -44,6 +44,14 @@ CredentialsFile = Annotated[
     str | None,
     typer.Option(help="A JSON object of credentials; - is standard input."),
 ]
+CallbackFrom = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="CIDR",
+        help="A network that its callbacks come from, all others are refused; `any` takes them "
+        "from anywhere.",
+    ),
+]
 Option = Annotated[list[str] | None, typer.Option(help="NAME=VALUE of a setting, not secret.")]
 
 
@@ -64,6 +72,7 @@ def add_command(
     ] = DEFAULT_CONCURRENCY,
     timeout_seconds: Annotated[float, typer.Option()] = DEFAULT_TIMEOUT_SECONDS,
     connect_timeout_seconds: Annotated[float, typer.Option()] = DEFAULT_CONNECT_TIMEOUT_SECONDS,
+    callback_from: CallbackFrom = None,
     reason: Reason = "",
     as_json: Json = False,
 ) -> None:
@@ -79,6 +88,7 @@ def add_command(
         concurrency,
         timeout_seconds,
         connect_timeout_seconds,
+        _networks(callback_from) or (),
     )
     row = act(lambda pool, by: dealers.add(pool, by, new, dealer_limits(), reason))
     lines = [
@@ -105,6 +115,7 @@ def set_command(
     concurrency: Annotated[int | None, typer.Option()] = None,
     timeout_seconds: Annotated[float | None, typer.Option()] = None,
     connect_timeout_seconds: Annotated[float | None, typer.Option()] = None,
+    callback_from: CallbackFrom = None,
     renew_callback_token: Annotated[
         bool, typer.Option("--renew-callback-token", help="Have a new callback address.")
     ] = False,
@@ -124,6 +135,7 @@ def set_command(
         timeout_seconds,
         connect_timeout_seconds,
         renew_callback_token,
+        _networks(callback_from),
     )
     done = act(lambda pool, by: dealers.change(pool, by, dealer, edit, dealer_limits(), reason))
     _tell(done, as_json=as_json, with_callback=renew_callback_token)
@@ -236,6 +248,11 @@ def _end(for_: str | None, until: str | None, now: datetime) -> datetime:
     if duration is None:
         raise ConfigurationError("--for must be a number and s, m, h or d, like 30m")
     return now + timedelta(**{_UNITS[duration[2]]: int(duration[1])})
+
+
+def _networks(given: Sequence[str] | None) -> Sequence[str] | None:
+    """The networks as a whole, none of them for `any`; None where none was given."""
+    return None if given is None else [each for each in given if each != "any"]
 
 
 def credentials_given(given: Sequence[str] | None, file: str | None) -> dict[str, str]:

@@ -1,19 +1,22 @@
 """Receive: a dealer's callback is stored as it arrived, acknowledged, and applied.
 
-A callback is a word only where its protocol signs the status; otherwise it only makes the router
-ask. What could not be applied at once (a crash, an act in flight) waits in the inbox and is tried
-again.
+A callback is a word where its protocol signs the status; otherwise it only makes the router ask.
+Where nothing can be asked it is a word if it came by the dealer's secret path and from an address
+listed for the dealer, both; else people must look. What could not be applied at once (a crash, an
+act in flight) waits in the inbox and is tried again. What is refused is kept too, the newest few.
 """
 
 import hmac
 import json
 from collections.abc import Sequence
+from ipaddress import IPv6Address, ip_address
 
 import orjson
 import structlog
 from uuid_utils.compat import uuid7
 
 from app.errors import DatabaseUnavailable, Forbidden, NotFound, Overloaded, Unavailable
+from app.lifecycle.refuse import Cause, NotTaken, Refusals
 from app.lifecycle.route import Router
 from app.lifecycle.settle import Settler
 from app.lifecycle.trade import DealerAccess
@@ -52,15 +55,16 @@ class Receiver:
         self._hints = hints
         self._metrics = metrics
         self._lane_groups = lane_groups
+        self._refusals = Refusals(pool, metrics)
 
     async def receive(
         self, dealer_id: str, token: str | None, callback: Callback, source_address: str
     ) -> tuple[str, bytes]:
         """Store a callback and apply it. Returns the acknowledgement's content type and body.
 
-        Raises NotFound for an unknown dealer or a wrong token, Forbidden for a callback that is
-        not signed as agreed or cannot be read, Unavailable when it could not be stored, or while
-        the dealer is left out of the table.
+        Raises NotFound for an unknown dealer or a wrong token, Forbidden for a callback that comes
+        from elsewhere, is not signed as agreed or cannot be read, Unavailable when it could not be
+        stored, or while the dealer is left out of the table.
         """
         access = self._router.trade.dealers.get(dealer_id)
         if dealer_id in self._router.trade.left_out:
@@ -70,13 +74,14 @@ class Receiver:
                 "Callbacks of this dealer cannot be read now.",
                 retry_after_seconds=60,
             )
-        if access is None or not _token_matches(access.row.callback_token, token):
-            raise NotFound("not-found", "There is no such callback address.")
+        if access is None:
+            raise _no_such_address()
         try:
+            _require_welcome(access, token, source_address)
             read, lane = _read(access, callback)
-        except Forbidden:
-            self._metrics.called_back(dealer_id, "refused")
-            raise
+        except NotTaken as refusal:
+            await self._refusals.keep(dealer_id, refusal, callback, source_address)
+            raise refusal.problem from None
         received = Received(
             lane,
             dealer_id,
@@ -86,6 +91,8 @@ class Receiver:
             orjson.dumps(dict(callback.headers)).decode(),
             callback.body,
             source_address,
+            _is_trusted(access),
+            _reading(read),
         )
         try:
             async with self._pool.acquire() as connection:
@@ -120,7 +127,7 @@ class Receiver:
         callback = Callback(row.method, row.query, json.loads(row.headers), row.body)
         try:
             read, _ = _read(access, callback)
-        except Forbidden:
+        except NotTaken:
             # It was read when it came: the dealer's settings have changed since.
             await self._conclude(row, "unmatched")
             return
@@ -129,16 +136,16 @@ class Receiver:
     async def _apply(self, access: DealerAccess, row: Waiting, read: CallbackReport) -> None:
         """Settle the word, or ask. Whatever fails leaves the callback waiting."""
         try:
-            verdict = await self._act_on(access, row.lane, read)
+            verdict = await self._act_on(access, row, read)
             if verdict is not None:
                 await self._conclude(row, verdict)
                 self._metrics.called_back(access.row.dealer_id, verdict)
         except (*DATABASE_ERRORS, DatabaseUnavailable, Overloaded) as error:
             log.warning("callback.waits", dealer_id=row.dealer_id, reason=type(error).__name__)
 
-    async def _act_on(self, access: DealerAccess, lane: int, read: CallbackReport) -> str | None:
+    async def _act_on(self, access: DealerAccess, row: Waiting, read: CallbackReport) -> str | None:
         """The callback's verdict, or None while it must wait."""
-        dealer_id = access.row.dealer_id
+        dealer_id, lane = access.row.dealer_id, row.lane
         async with self._pool.acquire() as connection:
             found = await attempts.find_reference(connection, lane, dealer_id, read.dealer_ref)
         if found is None:
@@ -151,8 +158,9 @@ class Receiver:
             dealer_id=dealer_id,
             outcome=read.report.outcome,
             verified=read.verified,
+            trusted=row.trusted,
         )
-        if read.verified and access.capabilities.callback_is_word:
+        if _is_word(access, row, read):
             word = Word(found.attempt_no, Source.CALLBACK, read.report)
             await self._settler.settle(lane, found.order_id, word)
             return "applied"
@@ -191,18 +199,72 @@ class Receiver:
             await callbacks.conclude(connection, row, verdict)
 
 
+def _is_word(access: DealerAccess, row: Waiting, read: CallbackReport) -> bool:
+    """Whether it settles by itself. Where the dealer can be asked, only a signed one does."""
+    capabilities = access.capabilities
+    if read.verified and capabilities.callback_is_word:
+        return True
+    return row.trusted and capabilities.recovery == Recovery.NONE
+
+
+def _is_trusted(access: DealerAccess) -> bool:
+    """Whether what this dealer's door lets in comes by a secret path and from a listed address."""
+    return bool(access.row.callback_token) and bool(access.callback_from)
+
+
+def _require_welcome(access: DealerAccess, token: str | None, source_address: str) -> None:
+    """Raise `NotTaken` for a wrong path, or an address that is not the dealer's."""
+    if not _token_matches(access.row.callback_token, token):
+        detail = "the path's token is missing" if token is None else "the path's token is wrong"
+        raise NotTaken(Cause.PATH, detail, _no_such_address())
+    if access.callback_from and not _is_from(access, source_address):
+        told = Forbidden("callback-refused", "Callbacks of this dealer come from elsewhere.")
+        raise NotTaken(Cause.ADDRESS, "its address is not listed for the dealer", told)
+
+
+def _no_such_address() -> NotFound:
+    return NotFound("not-found", "There is no such callback address.")
+
+
+def _is_from(access: DealerAccess, source_address: str) -> bool:
+    try:
+        address = ip_address(source_address)
+    except ValueError:
+        return False
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        # How a listener for both kinds of addresses sees the older one.
+        address = address.ipv4_mapped
+    return any(address in network for network in access.callback_from)
+
+
 def _token_matches(expected: str | None, given: str | None) -> bool:
     return hmac.compare_digest((expected or "").encode(), (given or "").encode())
 
 
 def _read(access: DealerAccess, callback: Callback) -> tuple[CallbackReport, int]:
+    """The callback as the dealer's protocol understands it, and its lane. Raises `NotTaken`."""
     try:
         read = access.dialect.read_callback(access.account, callback)
     except CallbackRefused as error:
-        log.warning("callback.refused", dealer_id=access.row.dealer_id, reason=str(error))
-        raise Forbidden("callback-refused", "The callback is not signed as agreed.") from error
+        told = Forbidden("callback-refused", "The callback is not signed as agreed.")
+        raise NotTaken(Cause.UNREADABLE, str(error), told) from error
     lane = lane_of_reference(read.dealer_ref, LANES)
     if lane is None:
-        log.warning("callback.refused", dealer_id=access.row.dealer_id, reason="foreign reference")
-        raise Forbidden("callback-refused", "The callback names a reference that is not ours.")
+        told = Forbidden("callback-refused", "The callback names a reference that is not ours.")
+        raise NotTaken(Cause.REFERENCE, f"foreign reference {read.dealer_ref}", told)
     return read, lane
+
+
+def _reading(read: CallbackReport) -> str:
+    report = read.report
+    return orjson.dumps(
+        {
+            "dealer_ref": read.dealer_ref,
+            "verified": read.verified,
+            "outcome": report.outcome,
+            "code": report.code,
+            "message": report.message,
+            "serial_number": report.serial_number,
+            "reversal": report.reversal,
+        }
+    ).decode()

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from app.errors import ConfigurationError
 from app.lifecycle.goods import Goods, product_of, route_from
@@ -39,6 +40,8 @@ class DealerAccess:
     dialect: Dialect
     capabilities: Capabilities
     """The protocol's own, with what this dealer's options state otherwise."""
+    callback_from: tuple[IPv4Network | IPv6Network, ...] = ()
+    """The networks that its callbacks may come from; none: any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +154,8 @@ def access_to(row: DealerRow, limits: DealerLimits) -> DealerAccess:
         )
     if faults:
         raise ConfigurationError("; ".join(faults))
-    return DealerAccess(row, account, dialect, _capabilities(dialect, account))
+    networks = tuple(ip_network(each) for each in row.callback_from)
+    return DealerAccess(row, account, dialect, _capabilities(dialect, account), networks)
 
 
 def credentials_context(dealer_id: str) -> bytes:

@@ -40,6 +40,8 @@ class DealerRow:
     enabled: bool
     drained: bool
     muted_until: datetime | None
+    callback_from: tuple[str, ...] = ()
+    """The networks that its callbacks may come from; none: any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +164,11 @@ async def dealers(connection: Connection) -> list[DealerRow]:
         """
         select dealer_id, name, owner_group, protocol, base_url, credentials_sealed, options,
                callback_token, concurrency, timeout_seconds, connect_timeout_seconds, enabled,
-               drained, muted_until
+               drained, muted_until, callback_from::text[]
         from dealers order by dealer_id
         """
     )
-    return [DealerRow(*row) for row in rows]
+    return [DealerRow(*row[:-1], callback_from=tuple(row[-1])) for row in rows]
 
 
 async def products(connection: Connection) -> list[ProductRow]:

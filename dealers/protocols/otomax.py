@@ -17,12 +17,11 @@ There is no price limit in the request.
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Final
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs
 
+from dealers import centers
 from dealers.contract import (
     Account,
     Answer,
@@ -53,9 +52,6 @@ CREDENTIALS: Final = (
 )
 OPTIONS: Final = ()
 
-_LONGEST_ANSWER = 2_000
-"""Characters. A template fills a line or two; whatever is longer is some other page."""
-
 _TEMPLATE = re.compile(
     r"(?:T#(?P<transaction>\d+) )?"
     r"R#(?P<reference>[0-9A-Z]+) "
@@ -66,36 +62,7 @@ _TEMPLATE = re.compile(
     r"(?P<rest>.*)"
 )
 _BALANCE_SENTENCE = re.compile(r"saldo (?:rp ?)?-?\d+")
-_SERIAL_NUMBER = re.compile(r"\bSN: ?(.*?)(?:[. ]{1,3}(?:Harga|Saldo) [\d.]+|$)", re.IGNORECASE)
-_PRICE = re.compile(r"\bHarga (?:Rp ?)?(\d{1,3}(?:\.\d{3})+|\d+)(?!\d|\.\d)", re.IGNORECASE)
-_DEPOSIT = re.compile(r"\bSaldo:? (?:Rp\.? ?)?(-?\d{1,3}(?:\.\d{3})+|-?\d+)(?!\d|\.\d)", re.I)
-
-_IN_PROCESS = frozenset({"akan diproses", "sedang diproses", "menunggu jawaban", "terjadwal"})
-_REFUNDED = frozenset({"refund", "direfund"})
 _NOT_FOUND = "tidak ada data"
-
-# The center's reasons for a failure: wrong number; outside the area, area code does not match;
-# balance short, wrong product, wrong signature; the rest is stock, disruption, price, hours, limit.
-_FAULTS: Mapping[str, Fault] = {
-    "tujuan salah": Fault.NUMBER,
-    "tujuan di luar wilayah": Fault.CLUSTER,
-    "kode area tidak cocok": Fault.CLUSTER,
-    "saldo tidak cukup": Fault.ACCOUNT,
-    "produk salah": Fault.ACCOUNT,
-    "wrong signature": Fault.ACCOUNT,
-    "stok kosong": Fault.PRODUCT,
-    "produk gangguan": Fault.PRODUCT,
-    "harga tidak sesuai": Fault.PRODUCT,
-    "cutoff": Fault.PRODUCT,
-    "limit harian": Fault.PRODUCT,
-    "dibatalkan": Fault.PRODUCT,
-}
-
-_UNDECIDED = r"belum|bukan|menunggu|(?:di)?proses|pending|dobel|time ?out|tidak ada data|R#\w+"
-_DENIES_SUCCESS = re.compile(
-    rf"\b(?:{_UNDECIDED}|gagal|(?:di)?batal\w*|\w*refund|tidak)\b|\?", re.I
-)
-_DENIES_FAILURE = re.compile(rf"\b(?:{_UNDECIDED}|sukses|berhasil)\b|\?", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +91,7 @@ def validate(account: Account) -> list[str]:
 
 def top_up(account: Account, order: TopUp) -> Request:
     """`GET /trx`. The center calls back to an address set up with it, not to one we send."""
-    return _get(account, "/trx", _purchase(account, order))
+    return centers.get(account, "/trx", _purchase(account, order))
 
 
 def read_top_up(account: Account, order: TopUp, answer: Answer) -> Report:
@@ -132,14 +99,15 @@ def read_top_up(account: Account, order: TopUp, answer: Answer) -> Report:
     line = _line(answer, order)
     if isinstance(line, Report):
         return line
-    if line.phrase in _FAULTS and not line.has_id and not _DENIES_FAILURE.search(line.rest):
-        return _refusal(line)
+    fault = centers.FAULTS.get(line.phrase)
+    if fault and not line.has_id and not centers.contradicts_failure(line.rest):
+        return centers.refusal(line.text, line.phrase, fault)
     return _stored_state(line)
 
 
 def status(account: Account, order: TopUp) -> Request:
     """The purchase with `check=1`. Without that flag it would buy."""
-    return _get(account, "/trx", {**_purchase(account, order), "check": "1"})
+    return centers.get(account, "/trx", {**_purchase(account, order), "check": "1"})
 
 
 def read_status(account: Account, order: TopUp, answer: Answer) -> Report:
@@ -149,7 +117,7 @@ def read_status(account: Account, order: TopUp, answer: Answer) -> Report:
         return line
     absent = line.phrase == _NOT_FOUND and not (line.has_id or line.failed or line.rest)
     if absent:
-        return Report(Outcome.UNKNOWN, _code(_NOT_FOUND), line.text, not_found=True)
+        return Report(Outcome.UNKNOWN, centers.code_of(_NOT_FOUND), line.text, not_found=True)
     return _stored_state(line)
 
 
@@ -175,16 +143,18 @@ def acknowledge(account: Account, callback: Callback) -> tuple[str, bytes]:
 def balance(account: Account) -> Request:
     """`GET /balance`, with a signature of its own."""
     sign = _sign(account, "CheckBalance", account.credentials["memberID"])
-    return _get(account, "/balance", {"memberID": account.credentials["memberID"], "sign": sign})
+    return centers.get(
+        account, "/balance", {"memberID": account.credentials["memberID"], "sign": sign}
+    )
 
 
 def read_balance(account: Account, answer: Answer) -> Balance:
     """Read `Saldo 1.250.000`. Raises `UnreadableAnswer`."""
-    text = _text(answer)
-    amounts = _DEPOSIT.findall(text) if answer.status == HTTPStatus.OK else []
-    if len(amounts) != 1:
-        raise UnreadableAnswer(f"http-{answer.status}, not one balance: {text[:100]}")
-    return Balance(_rupiah(amounts[0]))
+    found = centers.balance_in(answer)
+    if found is None:
+        text = centers.text_of(answer)[:100]
+        raise UnreadableAnswer(f"http-{answer.status}, not one balance: {text}")
+    return found
 
 
 def price_list(account: Account) -> None:
@@ -214,22 +184,12 @@ def _sign(account: Account, *subject: str) -> str:
     return base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode()
 
 
-def _get(account: Account, path: str, query: Mapping[str, str]) -> Request:
-    address = account.base_url.rstrip("/") + path
-    # Most values are letters and digits, which quoting leaves as they are.
-    pairs = "&".join(
-        f"{name}={value if value.isascii() and value.isalnum() else quote(value, safe='')}"
-        for name, value in query.items()
-    )
-    return Request("GET", f"{address}?{pairs}")
-
-
 def _line(answer: Answer, order: TopUp) -> _Line | Report:
     """Take the answer apart, or say in a report why it proves nothing about `order`."""
-    if answer.status != HTTPStatus.OK:
-        return Report(Outcome.UNKNOWN, f"http-{answer.status}")
-    text = _text(answer)
-    parts = _TEMPLATE.fullmatch(text) if len(text) <= _LONGEST_ANSWER else None
+    text = centers.sentence_of(answer)
+    if isinstance(text, Report):
+        return text
+    parts = _TEMPLATE.fullmatch(text)
     if parts is None:
         return Report(Outcome.UNKNOWN, "no-template", text)
     if parts["reference"] != order.dealer_ref:
@@ -247,61 +207,29 @@ def _line(answer: Answer, order: TopUp) -> _Line | Report:
     )
 
 
-def _refusal(line: _Line) -> Report:
-    fault = _FAULTS[line.phrase]
-    # A wrong number is wrong at every dealer; REJECTED would send it to the next one.
-    outcome = Outcome.FAILED if fault is Fault.NUMBER else Outcome.REJECTED
-    return Report(outcome, _code(line.phrase), line.text, fault)
-
-
 def _stored_state(line: _Line) -> Report:
     """The state of a stored transaction; of anything else at most that it is in process."""
-    if line.phrase in _IN_PROCESS and not line.failed:
-        return Report(Outcome.PENDING, _code(line.phrase), line.text)
+    if line.phrase in centers.IN_PROCESS and not line.failed:
+        return Report(Outcome.PENDING, centers.code_of(line.phrase), line.text)
     if line.stored and line.phrase == "sukses" and not line.failed:
-        return _success(line)
+        return centers.success(line.text, line.rest)
     if line.stored and _is_failure(line):
         return _failure(line)
     return Report(Outcome.UNKNOWN, "undecided", line.text)
 
 
-def _success(line: _Line) -> Report:
-    if _DENIES_SUCCESS.search(line.rest):
-        return Report(Outcome.UNKNOWN, "contradiction", line.text)
-    serial_number, price = _SERIAL_NUMBER.search(line.rest), _PRICE.search(line.rest)
-    return Report(
-        Outcome.SUCCEEDED,
-        "sukses",
-        line.text,
-        serial_number=(serial_number[1].strip(" .") or None) if serial_number else None,
-        price_rupiah=_rupiah(price[1]) if price else None,
-    )
-
-
 def _is_failure(line: _Line) -> bool:
     without_reason = line.failed and not line.phrase
-    return without_reason or line.phrase in _FAULTS or line.phrase in _REFUNDED
+    return without_reason or line.phrase in centers.FAULTS or line.phrase in centers.REFUNDED
 
 
 def _failure(line: _Line) -> Report:
-    if _DENIES_FAILURE.search(line.rest):
+    if centers.contradicts_failure(line.rest):
         return Report(Outcome.UNKNOWN, "contradiction", line.text)
     return Report(
         Outcome.FAILED,
-        _code(line.phrase or "gagal"),
+        centers.code_of(line.phrase or "gagal"),
         line.text,
-        _FAULTS.get(line.phrase, Fault.PRODUCT),
-        reversal=line.phrase in _REFUNDED,
+        centers.FAULTS.get(line.phrase, Fault.PRODUCT),
+        reversal=line.phrase in centers.REFUNDED,
     )
-
-
-def _text(answer: Answer) -> str:
-    return " ".join(answer.body.decode("utf-8", "replace").split())
-
-
-def _code(phrase: str) -> str:
-    return phrase.replace(" ", "-")
-
-
-def _rupiah(amount: str) -> int:
-    return int(amount.replace(".", ""))

@@ -4,7 +4,7 @@ A plan is data: what is created by the purchase, how its answer leaves, and the 
 by themselves. Pure, so that the book and the agenda can look a plan up again after a restart.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import exp, log
 from random import Random
@@ -220,12 +220,23 @@ MEANINGS = MappingProxyType(
 )
 """What each plan looks like from outside, for people; every other number: delivers at once."""
 
+_TOLD = "t"
+"""Follows the digits of a purchase whose result is told by callback only."""
+
 
 def digits_of(customer_number: str) -> str:
     """The two characters of a customer number that choose the behaviour."""
     return customer_number[-2:]
 
 
+def told_by_callback(digits: str) -> str:
+    """The digits of the same plan at a dealer whose first answer is an acknowledgement only."""
+    return digits + _TOLD
+
+
 def plan_of(digits: str) -> Plan:
     """The plan that two digits choose; whatever is not in the table succeeds at once."""
-    return _PLANS.get(digits, _AT_ONCE)
+    plan = _PLANS.get(digits.removesuffix(_TOLD), _AT_ONCE)
+    if not digits.endswith(_TOLD) or plan.state not in (State.SUCCEEDED, State.FAILED):
+        return plan
+    return replace(plan, steps=(Step(Wait.CALLBACK, tell=plan.state), *plan.steps))

@@ -65,7 +65,10 @@ NO_SUCH_PAGE = Reply(b"Not Found", status=404)
 
 
 class Dialect(Protocol):
-    """The shape of a dialect module. `balance_rupiah` is the buyer's deposit at that moment."""
+    """The shape of a dialect module. `balance_rupiah` is the buyer's deposit at that moment.
+
+    A module whose first answer never holds a result says so with `RESULT_BY_CALLBACK = True`.
+    """
 
     CREDENTIALS: tuple[str, ...]
     """The names that an account of this protocol must have."""

@@ -19,6 +19,7 @@ from dealers.simulator.behaviour import (
     Timing,
     digits_of,
     plan_of,
+    told_by_callback,
 )
 from dealers.simulator.book import Book, Purchase, serial_number_of
 from dealers.simulator.config import Dealer
@@ -85,6 +86,8 @@ class Sales:
         return Served(desk.dialect.refuse(desk.dealer, ask, reason, balance_rupiah))
 
     def _create(self, desk: Desk, ask: Ask, digits: str, price_rupiah: int) -> Purchase:
+        if getattr(desk.dialect, "RESULT_BY_CALLBACK", False):
+            digits = told_by_callback(digits)
         now, plan = time.time(), plan_of(digits)
         dealer_id, number = desk.dealer.dealer_id, self._book.next_number()
         delivered = plan.state is State.SUCCEEDED

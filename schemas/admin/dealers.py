@@ -1,7 +1,7 @@
 """Dealers as operators see and change them. Credentials go in and never come out."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -11,6 +11,8 @@ Values = Annotated[dict[str, str], Field(max_length=50)]
 Address = Annotated[str, Field(min_length=1, max_length=2048)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Concurrency = Annotated[int, Field(ge=1, le=10_000)]
+Networks = Annotated[list[Line], Field(max_length=50)]
+"""Addresses and networks, such as `203.0.113.7` and `203.0.113.0/28`."""
 
 
 class NewDealer(Given):
@@ -28,6 +30,8 @@ class NewDealer(Given):
     """Purchases in flight at once, a process."""
     timeout_seconds: Seconds = 30
     connect_timeout_seconds: Seconds = 5
+    callback_from: Networks = Field(default_factory=list)
+    """Where its callbacks may come from; none: from anywhere."""
     reason: Reason = ""
 
 
@@ -50,6 +54,8 @@ class DealerEdit(Given):
     connect_timeout_seconds: Seconds | None = None
     renew_callback_token: bool = False
     """Have a new callback address; the old one is refused from then on."""
+    callback_from: Networks | None = None
+    """Where its callbacks may come from; an empty list: from anywhere."""
     reason: Reason = ""
 
 
@@ -72,6 +78,7 @@ class Dealer(Shown):
     concurrency: int
     timeout_seconds: float
     connect_timeout_seconds: float
+    callback_from: list[str]
     enabled: bool
     drained: bool
     muted_until: datetime | None
@@ -81,6 +88,36 @@ class ConfiguredDealer(Dealer):
     """A dealer with its callback address, which is told only where it is new."""
 
     callback_path: str
+
+
+class DealerCallback(Shown):
+    """A dealer's callback as it came, how it was understood, and what became of it."""
+
+    verdict: str
+    """`applied` as a word, `check`: it made the router ask, `review`: people must look,
+    `unmatched`: no purchase of ours, `waiting` for its turn, or `refused`."""
+    cause: str | None
+    """Of a refused one: `path`, `address`, `unreadable` or `reference`."""
+    detail: str | None
+    """Of a refused one: why, in words."""
+    reading: dict[str, Any] | None
+    """Of any other: the reference that it names, whether its signature holds, what it says."""
+    trusted: bool
+    """It came by the dealer's secret path and from one of its networks."""
+    source_address: str
+    times_received: int
+    received_at: datetime
+    last_received_at: datetime
+    method: str
+    query: str
+    headers: dict[str, str]
+    body: str
+
+
+class DealerCallbacks(Page):
+    """A dealer's callbacks, the last received first; of refused ones the newest few."""
+
+    data: list[DealerCallback]
 
 
 class DealerList(Page):

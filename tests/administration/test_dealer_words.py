@@ -89,6 +89,14 @@ def test_an_unsigned_callback_only_makes_us_ask():
     assert "ask the dealer for the status" in read.while_open[0]
 
 
+def test_an_unsigned_callback_where_nothing_can_be_asked_settles_by_its_origin_only():
+    recorded = case("xmlrpc_center", "callback-success")
+    read = read_callback(recorded.dialect, recorded.account, recorded.callback())
+
+    assert "for review" in read.while_open[0]
+    assert "from a listed network it settles" in read.while_open[0]
+
+
 def test_a_callback_with_a_wrong_signature_is_refused_with_the_reason():
     recorded = case("digiflazz", "callback-success")
     (callback,) = callbacks_from(recorded.callback().body, {"x-hub-signature": "sha1=00"})

@@ -165,6 +165,30 @@ async def test_nothing_is_sealed_under_a_key_that_is_not_the_shops(pool: Pool):
     assert open_credentials(row, foreign.sealer) == OTOMAX
 
 
+async def test_networks_of_callbacks_are_set_as_a_whole_and_recorded(pool: Pool):
+    given = ["203.0.113.9", "203.0.113.0/28", "203.0.113.9/32", "2001:db8::/48"]
+    row = await dealers.add(pool, BY, dealer(callback_from=given), LIMITS)
+    networks = ("2001:db8::/48", "203.0.113.0/28", "203.0.113.9/32")
+    assert row.callback_from == (await found(pool)).callback_from == networks
+    kept = await dealers.change(pool, BY, "nusantara", Edit(name="N"), LIMITS)
+    assert kept.dealer.callback_from == networks
+    edit = Edit(callback_from=["198.51.100.1"])
+    assert (await dealers.change(pool, BY, "nusantara", edit, LIMITS)).changed
+    assert not (await dealers.change(pool, BY, "nusantara", edit, LIMITS)).changed
+    anywhere = await dealers.change(pool, BY, "nusantara", Edit(callback_from=[]), LIMITS)
+    assert anywhere.dealer.callback_from == (await found(pool)).callback_from == ()
+    told = [act.after and act.after.get("callback_from") for act in await acts(pool)]
+    assert told == [list(networks), None, ["198.51.100.1/32"], []]
+
+
+@pytest.mark.parametrize(
+    "network", ["", "elsewhere", "203.0.113.9/28", "0.0.0.0/0", "10.0.0.0/8", "::/0", "1.2.3"]
+)
+async def test_networks_that_vouch_for_nobody_are_refused(pool: Pool, network: str):
+    with pytest.raises(Unprocessable, match="callback_from"):
+        await dealers.add(pool, BY, dealer(callback_from=["203.0.113.9", network]), LIMITS)
+
+
 async def test_a_second_dealer_of_one_id_is_refused(pool: Pool):
     await dealers.add(pool, BY, dealer(), LIMITS)
     with pytest.raises(Conflict) as refused:

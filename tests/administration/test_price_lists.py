@@ -23,7 +23,7 @@ from tests.administration.office import BY, LIMITS
 from tests.dealers.simulator.simulators import RunningSimulator, configuration, simulator
 from tests.lifecycle.counters import Asked
 from tests.outbound.peers import Conversation, listening
-from tests.shops import ALFA, NOBODY, SECRET_KEY, Owner, Seller, furnish
+from tests.shops import ALFA, NOBODY, OTOMAX, SECRET_KEY, Owner, Seller, furnish
 
 NOW = datetime(2026, 11, 22, 5, tzinfo=UTC)
 
@@ -39,6 +39,14 @@ def dealer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSimulato
             "credentials": {"client_id": "toko", "client_secret": "kunci"},
             "prices": {},
             "balance_rupiah": 5400,
+        }
+    )
+    config["dealers"].append(
+        {
+            "dealer_id": "toko",
+            "protocol": "okeconnect",
+            "credentials": OTOMAX,
+            "prices": {"S5": 5100},
         }
     )
     with simulator(tmp_path_factory.mktemp("simulator"), config) as running:
@@ -82,6 +90,27 @@ async def test_the_list_decides_costs_and_tells_the_rest(owner: Owner, pool: Poo
     ]
     line = await owner.fetchrow("select action, subject, reason from audit_log")
     assert tuple(line) == ("routes.pulled", "dealer:mitra", "today's list")
+
+
+async def test_what_the_list_offers_no_more_is_not_bought_whatever_its_price(
+    owner: Owner, pool: Pool, dealer: RunningSimulator
+):
+    address = f"{dealer.url}/toko/harga/json"
+    await owner.execute(
+        """
+        update dealers set protocol = 'okeconnect', options = $1::json, credentials_sealed = $2
+        where dealer_id = 'mitra'
+        """,
+        json.dumps({"price_list_url": address}),
+        LIMITS.sealer.seal(json.dumps(OTOMAX), credentials_context("mitra")),
+    )
+    await owner.execute("update routes set dealer_sku = 'BPLA' where route_id = 'r-mitra'")
+    pulled = await pull(pool)
+    assert (pulled.unclear, pulled.unknown) == ([], ["S5"])
+    await price_lists.apply(pool, BY, pulled, Wanted(), NOW)
+    row = await owner.fetchrow("select cost, enabled from routes where route_id = 'r-mitra'")
+    assert row is not None
+    assert tuple(row) == (5000, False)
 
 
 async def test_a_large_rise_in_the_list_needs_a_yes(owner: Owner, pool: Pool):

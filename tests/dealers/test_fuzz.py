@@ -45,6 +45,13 @@ def _answers(dialect: Dialect, *, successes: bool) -> list[Answer]:
     ]
 
 
+def _successes(dialect: Dialect) -> list[Answer]:
+    answers = _answers(dialect, successes=True)
+    if not answers:
+        pytest.skip("its results come by callback only")
+    return answers
+
+
 @st.composite
 def _damaged(draw: st.DrawFn, bodies: list[bytes]) -> bytes:
     """One of the bodies with a part taken out, doubled, or taken from another of them."""
@@ -74,7 +81,7 @@ def test_what_was_no_success_never_becomes_one(dialect: Dialect, data: st.DataOb
 @pytest.mark.parametrize("dialect", DIALECTS)
 @given(data=st.data())
 def test_a_success_that_lost_our_reference_is_none(dialect: Dialect, data: st.DataObject):
-    answers = _answers(dialect, successes=True)
+    answers = _successes(dialect)
     answer = data.draw(st.sampled_from(answers))
     other = data.draw(st.text("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ", min_size=0, max_size=22))
     body = answer.body.replace(ORDER.dealer_ref.encode(), other.encode())
@@ -86,7 +93,7 @@ def test_a_success_that_lost_our_reference_is_none(dialect: Dialect, data: st.Da
 @pytest.mark.parametrize("dialect", DIALECTS)
 @given(data=st.data())
 def test_a_damaged_success_breaks_no_reader(dialect: Dialect, data: st.DataObject):
-    answers = _answers(dialect, successes=True)
+    answers = _successes(dialect)
     body = data.draw(_damaged([answer.body for answer in answers]))
     for reader in (dialect.read_top_up, dialect.read_status):
         read = reader(account(dialect.name), ORDER, dataclasses.replace(answers[0], body=body))

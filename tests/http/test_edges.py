@@ -5,17 +5,22 @@ import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any, cast
 
 import httpx
 import pytest
 import uvicorn
+from typer.testing import CliRunner
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from app.__main__ import cli
 from app.errors import Problem
 from app.http.server import build_app
 from app.storage.pool import Pool
 from schemas.problems import CATALOGUE
 from tests.http.problems import assert_problem
 from tests.http.shop import Customer, Shop
+from tests.publishing import PUBLISH
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -128,7 +133,7 @@ async def test_a_callback_of_an_unknown_dealer_is_not_found(shop: Shop) -> None:
     assert await shop.owner.fetchval("select count(*) from callbacks") == 0
 
 
-async def test_a_forged_callback_is_refused_and_not_stored(shop: Shop) -> None:
+async def test_a_forged_callback_is_refused_and_kept_apart(shop: Shop) -> None:
     answer = await shop.client().post(
         "/v1/callbacks/alfa",
         content=b'{"data":{"ref_id":"00AAAAAAAAAAAAAAAAAAAA","status":"Sukses"}}',
@@ -136,6 +141,93 @@ async def test_a_forged_callback_is_refused_and_not_stored(shop: Shop) -> None:
     )
     assert_problem(answer, 403, "callback-refused")
     assert await shop.owner.fetchval("select count(*) from callbacks") == 0
+    assert await shop.owner.fetchval("select cause from refused_callbacks") == "unreadable"
+
+
+async def test_operators_see_what_a_dealer_called_with_and_why_it_was_refused(
+    shop: Shop, database_dsn: str
+) -> None:
+    client = shop.client()
+    wrong = {"x-hub-signature": "sha1=00"}
+    await client.post("/v1/callbacks/alfa?try=1", content=b'{"data":{}}', headers=wrong)
+    await client.post("/v1/callbacks/alfa/token", content=b"")
+    admin = {"authorization": "Bearer operators-token"}
+    shown = await client.get("/admin/v1/dealers/alfa/callbacks", headers=admin)
+    newest, oldest = shown.json()["data"]
+    assert (newest["verdict"], newest["cause"]) == ("refused", "path")
+    assert (oldest["cause"], oldest["query"], oldest["body"]) == (
+        "unreadable",
+        "try=1",
+        '{"data":{}}',
+    )
+    assert oldest["headers"]["x-hub-signature"] == "sha1=00"
+    one = await client.get("/admin/v1/dealers/alfa/callbacks?limit=1", headers=admin)
+    assert one.json()["data"] == [newest]
+    assert_problem(
+        await client.get("/admin/v1/dealers/nobody/callbacks", headers=admin), 404, "not-found"
+    )
+    assert_problem(await client.get("/admin/v1/dealers/alfa/callbacks"), 401, "invalid-key")
+    typed = await asyncio.to_thread(
+        CliRunner().invoke,
+        cli,
+        ["dealers", "callbacks", "alfa"],
+        env={"DATABASE_URL": database_dsn},
+    )
+    assert "    unreadable: " in typed.output
+    assert '    POST ?try=1 {"data":{}}' in typed.output
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "source"),
+    [
+        ("203.0.113.7", None, "203.0.113.7"),
+        ("::ffff:203.0.113.7", None, "::ffff:203.0.113.7"),
+        ("10.0.0.2", "203.0.113.7", "203.0.113.7"),
+        ("10.0.0.2", "8.8.8.8, 203.0.113.7, 10.0.0.3", "203.0.113.7"),
+    ],
+)
+async def test_a_callback_from_a_listed_address_is_read(
+    shop: Shop, peer: str, forwarded: str | None, source: str
+) -> None:
+    answer = await called_back(shop, peer, forwarded)
+    assert_problem(answer, 403, "callback-refused")
+    row = await shop.owner.fetchrow("select cause, source_address from refused_callbacks")
+    assert row is not None
+    # It got as far as its signature, which is wrong.
+    assert tuple(row) == ("unreadable", source)
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "source"),
+    [
+        ("8.8.8.8", None, "8.8.8.8"),
+        ("8.8.8.8", "203.0.113.7", "8.8.8.8"),
+        ("10.0.0.2", None, "10.0.0.2"),
+        ("10.0.0.2", "203.0.113.7, 8.8.8.8", "8.8.8.8"),
+        ("10.0.0.2", "203.0.113.7, nonsense", "nonsense"),
+        ("203.0.113.16", None, "203.0.113.16"),
+    ],
+)
+async def test_a_callback_from_elsewhere_is_refused_whatever_it_claims(
+    shop: Shop, peer: str, forwarded: str | None, source: str
+) -> None:
+    answer = await called_back(shop, peer, forwarded)
+    assert_problem(answer, 403, "callback-refused")
+    row = await shop.owner.fetchrow("select cause, source_address from refused_callbacks")
+    assert row is not None
+    assert tuple(row) == ("address", source)
+
+
+async def called_back(shop: Shop, peer: str, forwarded: str | None) -> httpx.Response:
+    """A forged callback to a dealer that calls from 203.0.113.0/28, behind proxies in 10/8."""
+    await shop.owner.execute("update dealers set callback_from = '{203.0.113.0/28}'")
+    await shop.owner.execute(PUBLISH)
+    await shop.api.router.refresh(shop.api.pool)
+    proxied = ProxyHeadersMiddleware(cast("Any", build_app(shop.api)), ["10.0.0.0/8"])
+    transport = httpx.ASGITransport(cast("Any", proxied), client=(peer, 5))
+    headers = {} if forwarded is None else {"x-forwarded-for": forwarded}
+    async with httpx.AsyncClient(transport=transport, base_url="http://jalur") as client:
+        return await client.post("/v1/callbacks/alfa", content=b"{}", headers=headers)
 
 
 async def test_a_callback_too_large_is_refused(shop: Shop) -> None:
@@ -156,7 +248,7 @@ async def test_the_description_names_every_model_and_every_refusal(shop: Shop) -
         for operation in operations.values():
             assert "application/problem+json" in operation["responses"]["default"]["content"]
             assert (operation.get("security") == []) == (
-                not path.startswith(("/v1/", "/admin/v1/")) or ("callbacks" in path)
+                not path.startswith(("/v1/", "/admin/v1/")) or path.startswith("/v1/callbacks")
             )
 
 

@@ -49,6 +49,10 @@ class Asked:
         """Failed after it was created."""
         return self._stored("GAGAL. Produk gangguan")
 
+    def refund(self) -> bytes:
+        """Delivered once, and taken back."""
+        return self._stored("REFUND. Saldo 1.000.000")
+
     def stok_kosong(self) -> bytes:
         """Out of stock: nothing was created."""
         return f"R#{self.query['refID']} Stok kosong".encode()

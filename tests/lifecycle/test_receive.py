@@ -112,7 +112,7 @@ async def test_the_same_callback_again_after_another_word_is_applied_again(signe
     assert await signed_shop.value("select reason from reviews") == "success-after-reversal"
 
 
-async def test_wrong_signature_is_refused_and_not_kept(signed_shop: Shop):
+async def test_wrong_signature_is_refused_and_settles_nothing(signed_shop: Shop):
     purchase = await bought_from(signed_shop, "delta")
     forged = replace(signed(purchase.order.dealer_ref), headers={"x-hub-signature": "sha1=00"})
     with pytest.raises(Forbidden):

@@ -39,6 +39,8 @@ class Means:
     callback_is_word: bool
     tells_reversals: bool
     """Whether a refund has a word of its own; else it looks like any failure."""
+    tells_every_result: bool = False
+    """Each result comes by callback, also where the first answer was lost on its way."""
 
     @property
     def asks(self) -> bool:
@@ -92,6 +94,10 @@ def _nothing_created(means: Means) -> Cell:
 
 
 def _answer_lost(means: Means) -> Cell:
+    return _if(means.asks or (means.callback_is_word and means.tells_every_result), SERVED)
+
+
+def _never_called_back(means: Means) -> Cell:
     return _if(means.asks, SERVED)
 
 
@@ -111,7 +117,7 @@ def _refunded(means: Means) -> Cell:
 _ROW: Mapping[str, Callable[[Means], Cell]] = {
     "00": lambda _: SERVED,
     "70": _pending_then_success,
-    "71": _answer_lost,
+    "71": _never_called_back,
     "72": lambda means: _if(means.hears, ELSEWHERE),
     "73": lambda _: ELSEWHERE,
     "74": lambda _: FAILED,

@@ -18,9 +18,11 @@ from app.storage import catalogue, lives, statements
 from app.storage.lives import Outcome
 from app.storage.pool import PoolSettings, open_pool
 from app.storage.reference import DealerRow, PriceRow, ProductRow, RouteRow
+from dealers.contract import Recovery
 from dealers.registry import load
 from dealers.simulator.behaviour import MEANINGS
 from dealers.simulator.config import Dealer
+from dealers.simulator.dialects import find_dialect
 from dealers.simulator.standalone import sku_of, standalone
 from tests.dealers.recorded import case
 from tests.faults.shop import Shop
@@ -43,6 +45,18 @@ _TIMING = {
     "callback_retry_seconds": 0.3,
 }
 _OPTIONS = {"absent_after_seconds": "1", "check_interval_seconds": "0.2", "check_schedule": "0.4"}
+_OWN_OPTIONS: Mapping[str, Mapping[str, str]] = {
+    "xmlrpc_center": {
+        "success_codes": "00",
+        "failure_codes": "01",
+        "number_codes": "16",
+        "reversal_codes": "25",
+        "refusal_codes": "404,410,411",
+    },
+}
+"""What a protocol's dealers must be told, as the simulated ones speak."""
+_CALLBACKS_FROM = ("127.0.0.1/32",)
+"""Listed for dealers that cannot be asked, so that what they call with counts."""
 _TIMEOUT_SECONDS = 1.7
 
 
@@ -80,7 +94,11 @@ class Stall:
 def rows() -> list[Row]:
     """Every protocol that the registry and the simulator both know."""
     config = standalone("{base}/v1/callbacks/{stall}/" + _TOKEN)
-    return [Row(each.protocol, each) for each in config.dealers if each.protocol in load()]
+    return [
+        Row(each.protocol, each, _OWN_OPTIONS.get(each.protocol, {}))
+        for each in config.dealers
+        if each.protocol in load()
+    ]
 
 
 @dataclass
@@ -154,6 +172,7 @@ class MatrixShop(Shop):
             enabled=True,
             drained=False,
             muted_until=None,
+            callback_from=() if _can_be_asked(protocol) else _CALLBACKS_FROM,
         )
 
     # ---- what became of it
@@ -238,14 +257,18 @@ def by(deliveries: Counter[str]) -> set[By]:
 
 def means_of(row: Row) -> Means:
     """What the protocol can do here."""
-    dialect = load()[row.protocol]
-    declared = dialect.capabilities
+    declared = load()[row.protocol].capabilities
     return Means(
         declared.recovery,
         declared.absent_after_seconds is not None,
-        declared.callback_is_word,
+        declared.callback_is_word or not _can_be_asked(row.protocol),
         case(row.protocol, "status-reversed").expected.get("reversal", False),
+        getattr(find_dialect(row.protocol), "RESULT_BY_CALLBACK", False),
     )
+
+
+def _can_be_asked(protocol: str) -> bool:
+    return load()[protocol].capabilities.recovery is not Recovery.NONE
 
 
 def _common(protocol: str) -> dict[str, str]:

@@ -147,7 +147,7 @@ TRIES = [
 ]
 ENDED = [EndedReview(lane, each, None, "done") for lane, each in KEYS]
 READY = [Ready(lane, each, 1, "d1", NOON) for lane, each in KEYS]
-CALLBACK = Waiting(1, "d", b"i", "GET", "", "{}", b"", "", 1)
+CALLBACK = Waiting(1, "d", b"i", "GET", "", "{}", b"", "", False, 1)
 CANDIDATES = [
     Candidate(submission(lane=lane, reseller_id=each).order, "d1", intent(lane, each))
     for lane, each in KEYS
@@ -191,6 +191,7 @@ HOT: dict[str, Run] = {
     "tries are recorded": lambda c: deliveries.record(c, TRIES),
     "callbacks that wait are found": lambda c: callbacks.waiting(c, LANES, 1.0, 100),
     "callbacks are concluded": lambda c: callbacks.conclude(c, CALLBACK, "applied"),
+    "a dealer's newest callbacks are listed": lambda c: callbacks.newest(c, "d", 20),
     "purchases of a week are read": lambda c: purchase_hours.bought(c, WEEK),
     "hours to be written are found": lambda c: purchase_hours.review(c, WEEK),
     "an hour is written": lambda c: purchase_hours.write(c, WEEK[0]),

@@ -1,8 +1,9 @@
 """Dealers, for operators: what they are, and whether is bought there."""
 
 from datetime import UTC, datetime
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from app.administration import dealers, documents
 from app.administration.dealers import Edit, NewDealer
@@ -16,6 +17,8 @@ from app.storage import reference
 from schemas.admin import dealers as shapes
 from schemas.admin.routes import PricesPull, PulledPrices
 from schemas.admin.shapes import Because
+
+Limit = Annotated[int, Query(ge=1, le=1000)]
 
 routes = APIRouter(prefix="/admin/v1/dealers", tags=["admin"])
 
@@ -41,6 +44,7 @@ async def add_dealer(request: Request, api: Parts, by: DealersOperator) -> Respo
         new.concurrency,
         new.timeout_seconds,
         new.connect_timeout_seconds,
+        new.callback_from,
     )
     row = await dealers.add(api.pool, by, wanted, api.router.limits, new.reason)
     return secret_answer(
@@ -61,6 +65,23 @@ async def read_dealer(dealer_id: str, api: Parts, by: AnyOperator) -> Response:
     """One dealer."""
     async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
         return json_answer(documents.dealer(await dealers.find(connection, dealer_id)))
+
+
+@routes.get(
+    "/{dealer_id}/callbacks",
+    response_model=None,
+    responses={200: {"model": shapes.DealerCallbacks}},
+)
+async def list_callbacks(
+    dealer_id: str,
+    api: Parts,
+    by: DealersOperator,
+    limit: Limit = 50,
+) -> Response:
+    """The dealer's last callbacks as they came, with what became of them; refused ones too."""
+    async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
+        seen = await dealers.callbacks_of(connection, dealer_id, limit)
+    return list_answer([documents.dealer_callback(each) for each in seen], None, has_more=False)
 
 
 @routes.patch(
@@ -86,6 +107,7 @@ async def change_dealer(
         wanted.timeout_seconds,
         wanted.connect_timeout_seconds,
         wanted.renew_callback_token,
+        wanted.callback_from,
     )
     done = await dealers.change(api.pool, by, dealer_id, edit, api.router.limits, wanted.reason)
     document = documents.dealer(done.dealer, with_callback=wanted.renew_callback_token)
