@@ -24,7 +24,7 @@ from dealers.simulator.behaviour import MEANINGS
 from dealers.simulator.config import Dealer
 from dealers.simulator.dialects import find_dialect
 from dealers.simulator.standalone import sku_of, standalone
-from tests.dealers.recorded import case
+from tests.dealers.recorded import cases
 from tests.faults.shop import Shop
 from tests.matrix.expected import By, Means
 
@@ -262,8 +262,16 @@ def means_of(row: Row) -> Means:
         declared.recovery,
         declared.absent_after_seconds is not None,
         declared.callback_is_word or not _can_be_asked(row.protocol),
-        case(row.protocol, "status-reversed").expected.get("reversal", False),
+        _tells_reversals(row.protocol),
         getattr(find_dialect(row.protocol), "RESULT_BY_CALLBACK", False),
+    )
+
+
+def _tells_reversals(protocol: str) -> bool:
+    return any(
+        case.expected.get("reversal", False)
+        for case in cases("status", "callback")
+        if case.dialect.name == protocol
     )
 
 
