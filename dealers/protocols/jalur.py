@@ -1,13 +1,14 @@
 """Jalur itself: another installation as the dealer, so that installations form a chain.
 
-We are a reseller there. Orders go out as JSON with our reference as `ref_id`; what becomes of one is
-told by signed webhooks and can be asked for by that reference. Every purchase names the installations
-that its order came through (`Jalur-Hops`): one that finds itself named refuses with `order-loop`.
+We are a reseller there. Orders go out as JSON with our reference as `ref_id`; what becomes of one
+is told by signed webhooks and can be asked for by that reference. Every purchase names the
+installations that its order came through (`Jalur-Hops`): one that finds itself named refuses with
+`order-loop`.
 
-A refusal is a problem document with a stable `code`. Those in `_REFUSED` are drawn before anything is
-stored, so the reference stays free; whatever else is refused (5xx, a proxy's page, a code that we do
-not know) says nothing. A question is answered by the order as it stands, or by an empty list that
-names the reference asked for.
+A refusal is a problem document with a stable `code`. Those in `_REFUSED` are drawn before anything
+is stored, so the reference stays free; whatever else is refused (5xx, a proxy's page, a code that
+we do not know) says nothing. A question is answered by the order as it stands, or by an empty list
+that names the reference asked for.
 
 Webhooks are signed as Standard Webhooks has it, over `<id>.<timestamp>.<body>`. A protocol has no
 clock, so their age is not judged, and an old one may be sent again by whoever overheard it. That is
@@ -55,6 +56,7 @@ CAPABILITIES: Final = Capabilities(
     # gives its own statements. Two minutes after a first "not here", a second one is the truth.
     absent_after_seconds=120.0,
     callback_is_word=True,
+    callback_may_be_old=True,
 )
 CREDENTIALS: Final = (
     Setting("api_key", "our key there, jalur_live_…"),
@@ -221,7 +223,7 @@ def read_price_list(account: Account, answer: Answer) -> list[DealerPrice]:
     return [_price_line(_fields(row)) for row in _page(answer)[0]]
 
 
-def next_prices(account: Account, answer: Answer) -> Request | None:
+def next_price_list(account: Account, answer: Answer) -> Request | None:
     """The page behind this one, None behind the last. Raises `UnreadableAnswer`."""
     cursor = _page(answer)[1]
     return None if cursor is None else _products(account, cursor)
@@ -265,7 +267,7 @@ def _state_report(fields: _Fields) -> Report:
     code = _text(failure, "code") if state == "failed" else state
     meaning = (_FAILURES if state == "failed" else _STATES).get(code)
     if meaning is None:
-        return replace(_unknown(code or "no-status"), message=_text(failure, "message"))
+        return replace(_unknown(code or "no-code"), message=_text(failure, "message"))
     report = Report(
         meaning.outcome,
         code,
