@@ -84,7 +84,7 @@ def test_the_question_asks_by_reference_and_cannot_buy():
 
 
 @pytest.mark.parametrize("code", [*REFUSED, *CATALOGUE])
-@pytest.mark.parametrize("status", [400, 401, 402, 404, 405, 409, 413, 415, 422, 429])
+@pytest.mark.parametrize("status", [401, 409, 422, 429])
 def test_only_refusals_that_use_no_reference_send_the_order_elsewhere(code: str, status: int):
     read = _bought(_problem(code, status))
 
@@ -151,9 +151,7 @@ def test_without_the_secret_a_webhook_is_a_hint():
     assert not JALUR.read_callback(at, _callback()).verified
 
 
-@pytest.mark.parametrize(
-    "secret", ["rahasia", "whsec_", "whsec_c2hvcnQ=", "whsec_not base64 at all"]
-)
+@pytest.mark.parametrize("secret", ["rahasia", "whsec_", "whsec_c2hvcnQ=", "whsec_no base64"])
 def test_a_secret_that_signs_nothing_is_named(secret: str):
     at = dataclasses.replace(ACCOUNT, credentials={**ACCOUNT.credentials, "webhook_secret": secret})
 

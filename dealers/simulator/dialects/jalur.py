@@ -24,6 +24,8 @@ from dealers.simulator.config import Dealer
 from dealers.simulator.dialect import NO_SUCH_PAGE, Ask, Incoming, Outgoing, Reply
 
 CREDENTIALS = ("api_key",)
+OPTIONAL_CREDENTIALS = ("webhook_secret",)
+EXAMPLES = {"webhook_secret": "whsec_cmFoYXNpYSBkYXJpIHRpZ2EgcHVsdWggZHVhIGI="}
 
 _JSON = b"application/json"
 _PROBLEM = b"application/problem+json"
@@ -134,7 +136,14 @@ def _order(body: bytes) -> Ask | Reply:
     if not all(isinstance(each, str) and each for each in wanted):
         return _problem(*_REFUSALS[Reason.BAD_REQUEST])
     ref_id, sku, customer_number = cast(list[str], wanted)
-    return Ask(ref_id, sku, customer_number, price_limited="max_charge" in fields)
+    limit = fields.get("max_charge")
+    return Ask(
+        ref_id,
+        sku,
+        customer_number,
+        price_limited=limit is not None,
+        max_price_rupiah=limit if isinstance(limit, int) else None,
+    )
 
 
 def _list(ref_id: str, purchase: Purchase | None) -> Reply:
@@ -157,22 +166,22 @@ def _products(dealer: Dealer, query: Mapping[str, str]) -> Reply:
     page, has_more = skus[:most], len(skus) > most
     return _json(
         {
-            "data": [_product(sku, dealer.prices[sku]) for sku in page],
+            "data": [_product(dealer, sku) for sku in page],
             "next_cursor": page[-1] if has_more else None,
             "has_more": has_more,
         }
     )
 
 
-def _product(sku: str, price_rupiah: int) -> dict[str, object]:
+def _product(dealer: Dealer, sku: str) -> dict[str, object]:
     return {
         "sku": sku,
         "name": sku,
         "brand": "",
         "kind": "pulsa",
         "denomination": 0,
-        "price": price_rupiah,
-        "available": True,
+        "price": dealer.prices[sku],
+        "available": dealer.is_in_stock(sku),
     }
 
 
