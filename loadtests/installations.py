@@ -277,15 +277,20 @@ async def until_finished(simulator_url: str | None, *installations: Installation
     """
     deadline = time.monotonic() + _END_SECONDS
     while time.monotonic() < deadline:
-        still = simulator_url is not None and await agenda(simulator_url)
-        # In this order: work goes up with an order and comes down with its word.
-        if not still and all(
-            [await each.has_finished() for each in (*installations, *installations[::-1])]
+        # In this order: orders go up; once none is open, only words come, and those come down.
+        if (
+            await _have_finished(installations)
+            and (simulator_url is None or not await agenda(simulator_url))
+            and await _have_finished(installations[::-1])
         ):
             return
         await asyncio.sleep(_POLL_SECONDS)
     names = [each.name for each in installations if not await each.has_finished()]
     raise LoadTestFailure(f"not finished after {_END_SECONDS:g} s: {', '.join(names)}")
+
+
+async def _have_finished(installations: Sequence[Installation]) -> bool:
+    return all([await each.has_finished() for each in installations])
 
 
 async def agenda(simulator_url: str) -> int:
