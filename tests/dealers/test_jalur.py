@@ -161,8 +161,8 @@ def test_a_secret_that_signs_nothing_is_named(secret: str):
 def test_the_price_list_goes_on_page_by_page():
     first = case("jalur", "price-list-page").answer()
     last = case("jalur", "price-list").answer()
-    behind = JALUR.next_prices(ACCOUNT, first)
+    behind = JALUR.next_price_list(ACCOUNT, first)
 
     assert behind is not None
     assert behind.url == "https://upstream.example/v1/products?limit=100&cursor=cHJvZHVjdHM6WDEw"
-    assert JALUR.next_prices(ACCOUNT, last) is None
+    assert JALUR.next_price_list(ACCOUNT, last) is None
