@@ -10,7 +10,8 @@ returns a ruling. Only settling acts on rulings, so this file is the whole of an
     attempt succeeded  succeeded            nothing; a serial number that came late is an update
                        reversal             refund, the order is reversed
                        failed               contradiction: asked about, or reviewed where one cannot
-    attempt closed     succeeded            the order failed: charged after all, corrected
+    attempt closed     succeeded            by a callback that may be old: asked about
+                                            the order failed: charged after all, corrected
                                             another attempt serves it: a dispute with this dealer
                                             nothing else was sent yet: this purchase serves it
     order reversed     succeeded            review
@@ -423,6 +424,11 @@ def _contradicted(order: Order, attempt: Attempt, word: Word, terms: Terms) -> R
 def _rule_closed(order: Order, attempt: Attempt, word: Word, terms: Terms, now: datetime) -> Ruling:
     own_flight = _answers_flight(attempt, word)
     if word.report.outcome == Outcome.SUCCEEDED:
+        if _may_be_old(word, terms):
+            # An act in flight may have been answered before this was said: it ends, another asks.
+            return Ruling(
+                attempt.state, order.status, ends_flight=True, check=True, check_at_once=True
+            )
         return _late_success(order, attempt, word.report)
     definite = word.report.outcome in (Outcome.REJECTED, Outcome.FAILED)
     unanswered = own_flight and word.source == Source.CHECK and not definite
@@ -434,6 +440,12 @@ def _rule_closed(order: Order, attempt: Attempt, word: Word, terms: Terms, now: 
         check=unanswered and not overdue,
         review="unanswered" if unanswered and overdue else None,
     )
+
+
+def _may_be_old(word: Word, terms: Terms) -> bool:
+    """Whether a success may have been said before what closed the attempt: a callback that came
+    late, or that somebody sent again, is signed like a new one. Asking settles it."""
+    return word.source == Source.CALLBACK and terms.capabilities.callback_may_be_old
 
 
 def _late_success(order: Order, attempt: Attempt, report: Report) -> Ruling:

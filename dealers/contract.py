@@ -105,6 +105,9 @@ class Capabilities:
     callback_is_word: bool = False
     """True where a callback carries a verified signature over its status; otherwise a callback
     only triggers a status check."""
+    callback_may_be_old: bool = False
+    """True where nothing shows whether a callback was said before what is known already: a success
+    of a purchase that is closed is then asked about, which takes `STATUS_CALL`."""
 
 
 @dataclass(frozen=True, slots=True)

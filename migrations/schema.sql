@@ -87,6 +87,35 @@ CREATE TYPE public.order_candidate AS (
 	claim_id uuid
 );
 
+CREATE TYPE public.order_candidate_2 AS (
+	place bigint,
+	lane smallint,
+	order_id uuid,
+	reseller_id uuid,
+	ref_id text,
+	fingerprint bytea,
+	sku text,
+	brand text,
+	customer_number text,
+	cluster text,
+	region text,
+	outlet_id text,
+	order_max_price bigint,
+	price bigint,
+	retry_until timestamp with time zone,
+	created_at timestamp with time zone,
+	metadata json,
+	decision json,
+	hops uuid[],
+	dealer_id text,
+	route_id text,
+	dealer_sku text,
+	dealer_ref text,
+	cost bigint,
+	max_price bigint,
+	claim_id uuid
+);
+
 CREATE TYPE public.order_change AS (
 	lane smallint,
 	order_id uuid,
@@ -311,6 +340,7 @@ CREATE TABLE public.installation (
     timeline integer NOT NULL,
     hold boolean DEFAULT false NOT NULL,
     changed_at timestamp with time zone DEFAULT now() NOT NULL,
+    public_id uuid DEFAULT gen_random_uuid() NOT NULL,
     CONSTRAINT installation_only_row_check CHECK (only_row)
 );
 
@@ -389,6 +419,7 @@ CREATE TABLE public.orders (
     finished_at timestamp with time zone,
     metadata json,
     decision json NOT NULL,
+    hops uuid[],
     CONSTRAINT orders_price_check CHECK ((price > 0)),
     CONSTRAINT orders_status_check CHECK ((status = ANY (ARRAY['accepted'::text, 'processing'::text, 'succeeded'::text, 'failed'::text, 'reversed'::text])))
 )

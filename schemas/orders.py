@@ -38,6 +38,8 @@ class NewOrder(BaseModel):
     outlet_id: Reference | None = None
     max_price: Annotated[int, Field(gt=0, le=MAX_PRICE_RUPIAH)] | None = None
     """The most that a dealer may cost, in rupiah."""
+    max_charge: Annotated[int, Field(gt=0, le=MAX_PRICE_RUPIAH)] | None = None
+    """The most that the reseller is charged, in rupiah: above it, the order is refused."""
     metadata: dict[Note, Note] | None = None
     """Up to 20 keys, 2 kB as JSON; returned as it came."""
 
@@ -88,6 +90,8 @@ class OrderList(BaseModel):
     data: list[Order]
     next_cursor: str | None
     has_more: bool
+    ref_id: str | None = None
+    """The reference that was asked for, where one was: so that an empty list names what is not."""
 
 
 def order_document(

@@ -27,6 +27,9 @@ CATALOGUE = {
     "not-found": "There is no such thing here, or it is not yours.",
     "method-not-allowed": "The address exists, but not for this method; `Allow` lists them.",
     "no-route": "No dealer can serve the order now. The reference stays free.",
+    "order-loop": "The order came through this installation before, or through too many: among the "
+    "installations that buy from each other there is a circle. The reference stays free.",
+    "price-above-limit": "The price is above the order's `max_charge`. The reference stays free.",
     "not-cancellable": "The order was sent to a dealer already, or is finished.",
     "too-many-endpoints": "No more webhook endpoints can be added.",
     "body-too-large": "The body is larger than allowed.",

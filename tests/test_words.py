@@ -32,6 +32,10 @@ ASKABLE = Terms(Capabilities(Recovery.STATUS_CALL, absent_after_seconds=60), tim
 RESENDING = Terms(
     Capabilities(Recovery.SAME_REF_IS_STATUS, max_age_seconds=7_776_000), timedelta(minutes=30)
 )
+UNDATED = Terms(
+    Capabilities(Recovery.STATUS_CALL, callback_is_word=True, callback_may_be_old=True),
+    timedelta(minutes=30),
+)
 MUTE = Terms(Capabilities(Recovery.NONE), timedelta(minutes=30))
 
 SUCCESS = Report(Outcome.SUCCEEDED, "00", serial_number="SN1")
@@ -433,6 +437,36 @@ def test_success_after_the_order_failed_charges_after_all(state: str):
     ruling = hear(order("failed", attempt(state)), SUCCESS)
     assert (ruling.attempt, ruling.order) == (AttemptState.SUCCEEDED, OrderStatus.SUCCEEDED)
     assert (ruling.money, ruling.event) == (Money.CORRECTION, EventType.CORRECTED)
+
+
+@pytest.mark.parametrize("state", GIVEN_UP)
+@pytest.mark.parametrize("in_flight", [True, False])
+@pytest.mark.parametrize("status", [*BOTH_OPEN, OrderStatus.FAILED, OrderStatus.REVERSED])
+def test_success_by_a_callback_that_may_be_old_is_asked_about(
+    state: str, in_flight: bool, status: str
+):
+    stands = order(status, attempt(state, in_flight=in_flight))
+    ruling = hear(stands, SUCCESS, terms=UNDATED)
+    assert ruling == Ruling(
+        AttemptState(state),
+        OrderStatus(status),
+        ends_flight=True,
+        check=True,
+        check_at_once=True,
+    )
+
+
+@pytest.mark.parametrize("state", GIVEN_UP)
+def test_success_that_was_asked_about_charges_after_all(state: str):
+    stands = order(OrderStatus.FAILED, attempt(state, fence=2, in_flight=True))
+    ruling = hear(stands, SUCCESS, Source.CHECK, fence=2, terms=UNDATED)
+    assert (ruling.money, ruling.order) == (Money.CORRECTION, OrderStatus.SUCCEEDED)
+
+
+@pytest.mark.parametrize("state", OPEN_STATES)
+def test_success_of_an_open_attempt_is_never_too_old(state: str):
+    stands = order(OrderStatus.PROCESSING, attempt(state))
+    assert hear(stands, SUCCESS, terms=UNDATED).money == Money.CAPTURE
 
 
 @pytest.mark.parametrize("state", GIVEN_UP)

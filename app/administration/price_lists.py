@@ -26,7 +26,7 @@ from dealers.contract import Account, Answer, DealerPrice, Request, UnreadableAn
 from routing.sheet import SheetRow, write_sheet
 
 _MOST_ANSWER_BYTES = 32 * 1024 * 1024
-_MOST_PAGES = 100
+_MOST_PAGES = 1_000
 _MOST_TOLD = 100
 _HTTP_OK = 200
 

@@ -146,7 +146,12 @@ async def run(
                 running.stop.set()
 
         _calm_collector()
-        log.info("service.started", http=role.http, work=role.work)
+        log.info(
+            "service.started",
+            http=role.http,
+            work=role.work,
+            installation_id=str(engine.installation_id),
+        )
         await engine.run(running.stop, work=role.work, serve=serve if server else None)
         log.info("service.stopped")
     finally:
@@ -169,6 +174,7 @@ def _api(settings: Settings, engine: Engine, metrics: Metrics) -> Api:
             backlog_orders=settings.backlog_limit,
             retry_for=timedelta(seconds=settings.retry_for_seconds),
         ),
+        installation_id=engine.installation_id,
         admin_token=settings.admin_token.get_secret_value() if settings.admin_token else None,
         backlog=lambda: engine.upkeep.backlog,
     )

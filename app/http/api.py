@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import Depends, Request
 
@@ -52,6 +53,8 @@ class Api:
     desk: TableDesk
     address_policy: AddressPolicy = field(default_factory=AddressPolicy)
     limits: ApiLimits = field(default_factory=ApiLimits)
+    installation_id: UUID = field(kw_only=True)
+    """What this installation calls itself in the hops of orders."""
     admin_token: str | None = field(default=None, repr=False)
     backlog: Callable[[], int] = field(default=lambda: 0)
     """How many accepted orders wait for a dealer."""

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 
 from app.errors import Conflict, NotFound
-from app.http.answers import list_answer
+from app.http.answers import json_answer, list_answer
 from app.http.api import Api, Caller, Parts
 from app.http.order_answers import document_of, order_answer
 from app.http.pages import Cursor, Limit, cut, id_cursor, read_id
@@ -54,7 +54,8 @@ async def _list_reference(api: Api, caller: KeyHolder, ref_id: str, status: str 
     async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
         view = await order_views.find_reference(connection, caller.lane, caller.reseller_id, ref_id)
     found = [view] if view is not None and status in (None, view.status) else []
-    return list_answer([document_of(each) for each in found], None, has_more=False)
+    data = [document_of(each) for each in found]
+    return json_answer({"data": data, "next_cursor": None, "has_more": False, "ref_id": ref_id})
 
 
 async def _list_status(

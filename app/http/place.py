@@ -25,6 +25,7 @@ from app.errors import (
     Unavailable,
     Unprocessable,
 )
+from app.hops import HEADER, Hops, InvalidHops, loop_in, read_hops
 from app.http import bodies, problems
 from app.http.answers import json_answer
 from app.http.api import Api
@@ -43,7 +44,8 @@ from schemas.orders import order_document
 
 log = structlog.get_logger()
 
-_NAMES = frozenset({b"authorization", b"content-type", b"content-length"})
+_HOPS = HEADER.lower().encode()
+_NAMES = frozenset({b"authorization", b"content-type", b"content-length", _HOPS})
 _SHED_SECONDS = 5
 _NO_ROUTE_SECONDS = 30
 
@@ -77,15 +79,15 @@ class OrderDoor:
         """Answer one `POST /v1/orders`."""
         trace_id = scope["state"]["trace_id"]
         try:
-            answer = await self._place(_headers(scope), receive)
+            answer = await self._place(scope, receive)
         except problems.EXPECTED as error:
             problem = problems.problem_of(error)
             self._api.metrics.order_refused(problem.code)
             answer = problems.problem_answer(problem, trace_id)
         await answer(scope, receive, send)
 
-    async def _place(self, headers: Mapping[bytes, bytes], receive: Receive) -> Response:
-        api = self._api
+    async def _place(self, scope: Scope, receive: Receive) -> Response:
+        api, headers = self._api, _headers(scope)
         caller = await api.authenticator.identify(_text(headers, b"authorization"))
         if api.backlog() >= api.limits.backlog_orders:
             raise Unavailable(
@@ -96,7 +98,8 @@ class OrderDoor:
         bodies.require_json(_text(headers, b"content-type") or "")
         declared = _text(headers, b"content-length") or "0"
         body = await bodies.receive_body(receive, declared, api.limits.body_bytes)
-        return await _place(api, caller, bodies.parse(Wanted, body))
+        hops = _hops(scope) if _HOPS in headers else None
+        return await _place(api, caller, bodies.parse(Wanted, body), hops)
 
 
 def _headers(scope: Scope) -> Mapping[bytes, bytes]:
@@ -109,18 +112,29 @@ def _text(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
     return None if value is None else value.decode("latin-1")
 
 
-async def _place(api: Api, caller: KeyHolder, wanted: Wanted) -> Response:
+def _hops(scope: Scope) -> Hops:
+    """The installations that the order came through. Raises Unprocessable."""
+    values = [value.decode("latin-1") for name, value in scope["headers"] if name == _HOPS]
+    try:
+        return read_hops(",".join(values))
+    except InvalidHops as fault:
+        raise _wrong("invalid-request", HEADER, f"The header {fault}.") from None
+
+
+async def _place(api: Api, caller: KeyHolder, wanted: Wanted, hops: Hops | None) -> Response:
     number = _number(wanted)
     fingerprint = fingerprint_of(wanted, number)
     now = datetime.now(UTC)
     try:
+        if hops is not None:
+            _refuse_loop(api, hops)
         pick = _pick(api, caller, wanted, number, now)
     except Problem:
         held = await _held(api, caller, wanted.ref_id, fingerprint)
         if held is None:
             raise
         return await _replay(api, caller, held)
-    order = _new_order(api, caller, wanted, number, fingerprint, pick, now)
+    order = _new_order(api, caller, wanted, number, fingerprint, pick, now, hops)
     return await _accept(api, caller, order, pick)
 
 
@@ -148,6 +162,13 @@ def _invalid_number(why: str) -> Unprocessable:
     )
 
 
+def _refuse_loop(api: Api, hops: Hops) -> None:
+    """Raise Unprocessable for an order that has been here, or that comes too long a way."""
+    loop = loop_in(hops, api.installation_id)
+    if loop is not None:
+        raise _wrong("order-loop", HEADER, loop)
+
+
 def _pick(api: Api, caller: KeyHolder, wanted: Wanted, number: str, now: datetime) -> _Pick:
     """The dealer for an order. Raises Unprocessable, Conflict."""
     inquiry = _inquiry(api.router.trade, caller.tier, wanted, number)
@@ -166,6 +187,8 @@ def _inquiry(trade: Trade, tier: str, wanted: Wanted, number: str) -> Inquiry:
     price = trade.price_book.price(tier, wanted.sku)
     if product is None or price is None:
         raise _wrong("unknown-sku", "sku", "There is no such product for you.")
+    if wanted.max_charge is not None and price > wanted.max_charge:
+        raise Conflict("price-above-limit", f"The price is {price} rupiah, above your limit.")
     brand = trade.brands.brand_of(number)
     if brand is None:
         raise _invalid_number("belongs to no brand that we know")
@@ -202,6 +225,7 @@ def _new_order(
     fingerprint: bytes,
     pick: _Pick,
     now: datetime,
+    hops: Hops | None,
 ) -> NewOrder:
     inquiry, metadata = pick.inquiry, wanted.metadata
     return NewOrder(
@@ -222,6 +246,7 @@ def _new_order(
         created_at=now,
         metadata=None if metadata is None else orjson.dumps(metadata).decode(),
         decision=orjson.dumps(as_record(pick.decision)).decode(),
+        hops=hops,
     )
 
 

@@ -8,6 +8,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from app.hops import HEADER
 from app.http import (
     balances,
     callbacks,
@@ -136,6 +137,14 @@ def _add_order(document: dict[str, Any]) -> None:
         "summary": "Place Order",
         "description": place.OrderDoor.__doc__,
         "operationId": "place_order_v1_orders_post",
+        "parameters": [
+            {
+                "name": HEADER,
+                "in": "header",
+                "schema": {"type": "string"},
+                "description": "The installations that the order came through, from another one.",
+            }
+        ],
         "requestBody": {"required": True, **_body_of("NewOrder")},
         "responses": {
             "202": {"description": "Accepted; `Location` names the order.", **accepted},

@@ -17,6 +17,7 @@ import structlog
 from uuid_utils.compat import uuid7
 
 from app.errors import DatabaseUnavailable, Overloaded
+from app.hops import passed_on
 from app.lifecycle.call import DealerCalls, Kind, boottime_seconds
 from app.lifecycle.handover import Handover
 from app.lifecycle.route import Router
@@ -115,6 +116,7 @@ class Executor:
         calls: DealerCalls,
         lease: Lease,
         lane_groups: Sequence[Sequence[int]],
+        installation_id: UUID,
     ) -> None:
         self._pool = pool
         self._router = router
@@ -122,6 +124,7 @@ class Executor:
         self._calls = calls
         self._lease = lease
         self._lane_groups = lane_groups
+        self._installation_id = installation_id
         self._turn = 0
         self._intended: Counter[str] = Counter()
         self._crowded: set[str] = set()
@@ -159,7 +162,7 @@ class Executor:
             order.order_id,
             1,
             access,
-            _top_up(new, order, access),
+            self._top_up(new, order, access),
             ticket or 0,
             self._lease.send_before(started, access),
             at_once=True,
@@ -336,7 +339,7 @@ class Executor:
                 new = self._attempt(
                     row, row.attempt_no, row.decision, route, access, claim_id, row.tier
                 )
-                plan.purchases.append((new, access, _top_up(new, row, access), ticket))
+                plan.purchases.append((new, access, self._top_up(new, row, access), ticket))
             return
         decision = self._router.choose(inquiry, now)
         chosen = decision.chosen
@@ -389,6 +392,16 @@ class Executor:
             ceiling if order.max_price is None else min(ceiling, order.max_price),
             claim_id,
             decision,
+        )
+
+    def _top_up(self, new: NewAttempt, order: Claimable | NewOrder, access: DealerAccess) -> TopUp:
+        return TopUp(
+            new.dealer_ref,
+            new.dealer_sku,
+            order.customer_number,
+            new.max_price,
+            access.account.options.get("callback_url"),
+            hops=passed_on(order.hops, self._installation_id),
         )
 
     def _count_moves(self, plan: _Plan, now: datetime) -> None:
@@ -446,13 +459,3 @@ class Executor:
         else:
             breaker.succeeded(purchase.ticket, now)
         return report, False
-
-
-def _top_up(new: NewAttempt, order: Claimable | NewOrder, access: DealerAccess) -> TopUp:
-    return TopUp(
-        new.dealer_ref,
-        new.dealer_sku,
-        order.customer_number,
-        new.max_price,
-        access.account.options.get("callback_url"),
-    )

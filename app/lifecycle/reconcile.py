@@ -7,11 +7,13 @@ A check is claimed like a purchase: in one commit the fence rises and the lease 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 import structlog
 from uuid_utils.compat import uuid7
 
 from app.errors import DatabaseUnavailable, Overloaded
+from app.hops import passed_on
 from app.lifecycle.call import DealerCalls, Kind, boottime_seconds
 from app.lifecycle.execute import Lease
 from app.lifecycle.route import Router
@@ -50,6 +52,7 @@ class Reconciler:
         calls: DealerCalls,
         lease: Lease,
         lane_groups: Sequence[Sequence[int]],
+        installation_id: UUID,
     ) -> None:
         self._pool = pool
         self._router = router
@@ -57,6 +60,7 @@ class Reconciler:
         self._calls = calls
         self._lease = lease
         self._lane_groups = lane_groups
+        self._installation_id = installation_id
 
     async def claim(self, limit: int) -> list[Check]:
         """Claim up to `limit` attempts that are due in each lane group, counted in flight."""
@@ -122,6 +126,7 @@ class Reconciler:
             due.customer_number,
             due.max_price,
             access.account.options.get("callback_url"),
+            hops=passed_on(due.hops, self._installation_id),
         )
         try:
             request = access.dialect.status(account, order)

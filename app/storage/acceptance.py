@@ -113,7 +113,7 @@ async def _accept(
                    p.reserved[i.place] + (sum(i.price) filter (where h.order_id is null)
                        over arrival)::bigint as reserved_after,
                    p.complete, p.buying and i.claim_id is not null as claims
-            from unnest($3::order_candidate[]) with ordinality i
+            from unnest($3::order_candidate_2[]) with ordinality i
             cross join purse p
             left join lateral (
                 select order_id, fingerprint from order_references
@@ -130,11 +130,11 @@ async def _accept(
         ), written as (
             insert into orders (
                 lane, order_id, reseller_id, ref_id, sku, brand, customer_number, cluster, region,
-                outlet_id, max_price, price, retry_until, created_at, metadata, decision
+                outlet_id, max_price, price, retry_until, created_at, metadata, decision, hops
             )
             select lane, order_id, reseller_id, ref_id, sku, brand, customer_number, cluster,
                    region, outlet_id, order_max_price, price, retry_until, created_at, metadata,
-                   decision
+                   decision, hops
             from verdict where admitted
         ), queued as (
             insert into ready (lane, order_id, attempt_no, dealer_id, not_before)
@@ -185,6 +185,6 @@ async def _accept(
 
 
 def _row(candidate: Candidate, place: int) -> tuple[Any, ...]:
-    """A candidate as the type `order_candidate`."""
+    """A candidate as the type `order_candidate_2`."""
     intent = _NO_INTENT if candidate.intent is None else _intent(candidate.intent)
     return (place, *candidate.order, candidate.dealer_id, *intent)

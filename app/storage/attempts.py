@@ -92,6 +92,8 @@ class DueAttempt:
     sent_at: datetime
     customer_number: str
     age: timedelta
+    hops: Sequence[UUID] | None
+    """The installations that the order came through."""
 
 
 async def insert(
@@ -221,7 +223,7 @@ async def claim_due(
           and o.lane = due.lane and o.order_id = due.order_id
         returning a.lane, a.order_id, a.attempt_no, a.dealer_id, a.dealer_sku, a.dealer_ref,
                   a.max_price, a.state, a.fence, a.checks, a.sent_at, o.customer_number,
-                  now() - a.sent_at
+                  now() - a.sent_at, o.hops
         """,
         claim_id,
         list(lanes),

@@ -1,6 +1,6 @@
 """Which database this is: after a restore or a failover, purchases hold until people agree.
 
-installation(system_identifier, timeline, hold)
+installation(system_identifier, timeline, hold, public_id)
 
 A restored `ready` row may already have been bought, and a restored attempt already settled. When
 the database turns out to be another one than remembered, `hold` is set. Claims compare and read it
@@ -9,6 +9,7 @@ in their own statements (the view `purchases_held`): no process needs to be told
 
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from app.storage.pool import Connection
 
@@ -47,6 +48,11 @@ async def name(connection: Connection) -> str:
     return await connection.fetchval(
         "select system_identifier || ':' || current_database() from installation"
     )
+
+
+async def public_id(connection: Connection) -> UUID:
+    """What this installation calls itself to others: made once, the same in a restored copy."""
+    return await connection.fetchval("select public_id from installation")
 
 
 async def resume(connection: Connection) -> bool:

@@ -34,6 +34,8 @@ class NewOrder(NamedTuple):
     created_at: datetime
     metadata: str | None
     decision: str
+    hops: Sequence[UUID] | None = None
+    """The installations that it came through; None where it was placed here."""
 
 
 class LockedOrder(NamedTuple):

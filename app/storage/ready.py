@@ -47,6 +47,8 @@ class Claimable:
     tried: list[str]
     tier: str
     """The reseller's now."""
+    hops: Sequence[UUID] | None = None
+    """The installations that the order came through."""
 
 
 async def insert(connection: Connection, rows: Sequence[Ready]) -> None:
@@ -85,7 +87,8 @@ async def take(
                    order by a.attempt_no
                ) end,
                (select s.tier from resellers s
-                where s.lane = o.lane and s.reseller_id = o.reseller_id)
+                where s.lane = o.lane and s.reseller_id = o.reseller_id),
+               o.hops
         from unnest($1::text[], $2::integer[]) d (dealer_id, places)
         cross join lateral (
             select found.*

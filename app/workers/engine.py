@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from uuid import UUID
 
 import structlog
 
@@ -27,6 +28,7 @@ from app.metrics import Metrics
 from app.outbound.addresses import AddressPolicy
 from app.outbound.endpoints import EndpointClients
 from app.sealing import Sealer
+from app.storage import installation
 from app.storage.batches import BatchLimits
 from app.storage.deliveries import DueDelivery
 from app.storage.hints import Hints, Topic
@@ -71,8 +73,11 @@ class EngineSettings:
 class Engine:
     """One process's parts. Made by `start_engine`; `run` until `stop` is set, then `close`."""
 
-    def __init__(self, settings: EngineSettings, pool: Pool, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: EngineSettings, pool: Pool, metrics: Metrics, installation_id: UUID
+    ) -> None:
         self.settings = settings
+        self.installation_id = installation_id
         self.pool = pool
         self.metrics = metrics
         groups = lane_groups(settings.lane_groups)
@@ -89,13 +94,13 @@ class Engine:
         )
         self.receiver = Receiver(pool, self.router, self.settler, self.hints, metrics, groups)
         self.executor = Executor(
-            pool, self.router, self.settler, self.calls, settings.lease, groups
+            pool, self.router, self.settler, self.calls, settings.lease, groups, installation_id
         )
         self.acceptor = Acceptor(
             pool, groups, self.hints, metrics, settings.accept_limits, self.executor
         )
         self.reconciler = Reconciler(
-            pool, self.router, self.settler, self.calls, settings.lease, groups
+            pool, self.router, self.settler, self.calls, settings.lease, groups, installation_id
         )
         self.desk = TableDesk(
             settings.database, settings.secret_keys, settings.lease.longest_call_seconds
@@ -252,7 +257,13 @@ async def start_engine(settings: EngineSettings, metrics: Metrics) -> Engine:
     # A thread that reads a compiled table must not keep orders waiting for the interpreter.
     sys.setswitchinterval(_SWITCH_SECONDS)
     pool = await open_pool(settings.database)
-    engine = Engine(settings, pool, metrics)
+    try:
+        async with pool.acquire() as connection:
+            installation_id = await installation.public_id(connection)
+    except BaseException:
+        await pool.close()
+        raise
+    engine = Engine(settings, pool, metrics, installation_id)
     try:
         await engine.upkeep.look_at_installation()
         await _take_up_table(engine)

@@ -73,7 +73,10 @@ class Dialect(Protocol):
     CREDENTIALS: tuple[str, ...]
     """The names that an account of this protocol must have."""
     OPTIONAL_CREDENTIALS: tuple[str, ...]
-    """Those that it may have, such as a secret for signing callbacks."""
+    """Those that it may have, such as a secret for signing callbacks.
+
+    A dialect with credentials of a certain form has `EXAMPLES` of them, too: name to value.
+    """
 
     def read(self, dealer: Dealer, incoming: Incoming, balance_rupiah: int) -> Ask | Reply:
         """Read a request. What needs no purchase (balance, prices, refusals) is answered here."""

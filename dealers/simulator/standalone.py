@@ -30,12 +30,13 @@ def sku_of(protocol: str, brand: str, thousand: int) -> str:
 
 def _dealer(protocol: str, place: int, callbacks: str) -> Dealer:
     dialect = find_dialect(protocol)
+    examples = getattr(dialect, "EXAMPLES", {})
     wanted = (*dialect.CREDENTIALS, *dialect.OPTIONAL_CREDENTIALS)
     margin_rupiah = _FIRST_MARGIN_RUPIAH + 25 * place
     return Dealer(
         dealer_id=protocol,
         protocol=protocol,
-        credentials={name: f"{name.lower()}-{protocol}" for name in wanted},
+        credentials={name: examples.get(name, f"{name.lower()}-{protocol}") for name in wanted},
         prices={
             sku_of(protocol, brand, thousand): thousand * 1000 + margin_rupiah
             for brand in _BRANDS

@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
@@ -227,3 +228,20 @@ async def _move(
         sealed,
         json.dumps(options),
     )
+
+
+async def test_a_list_that_comes_in_pages_is_pulled_to_its_end(
+    pool: Pool, database_dsn: str, tmp_path: Path
+):
+    config = configuration(NOBODY)
+    hulu = next(each for each in config["dealers"] if each["protocol"] == "jalur")
+    hulu["prices"] = {f"S{number}": number for number in range(5, 255)}
+    with simulator(tmp_path, config) as upstream:
+        account = json.dumps({"api_key": "kunci"})
+        seller = Seller(
+            "hulu", 77, protocol="jalur", base_url=f"{upstream.url}/hulu", credentials=account
+        )
+        await furnish(database_dsn, [seller])
+        pulled = await pull(pool, "hulu")
+    assert (pulled.listed, len(pulled.unknown), pulled.missing) == (250, 249, [])
+    assert b",hulu,S5,5," in pulled.sheet.content

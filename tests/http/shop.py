@@ -27,7 +27,7 @@ from app.outbound.addresses import AddressPolicy
 from app.outbound.endpoints import EndpointClients
 from app.references import dealer_reference
 from app.sealing import Sealer, generate_key
-from app.storage import api_keys, attempts, ready, resellers
+from app.storage import api_keys, attempts, installation, ready, resellers
 from app.storage.attempts import NewAttempt
 from app.storage.hints import Hints
 from app.storage.lanes import lane_groups
@@ -202,6 +202,7 @@ async def open_shop(
         limits or ApiLimits(),
         "operators-token",
         lambda: backlog,
+        installation_id=await installation.public_id(owner),
     )
     shop = Shop(api, owner)
     try:

@@ -49,7 +49,8 @@ async def test_an_order_is_found_by_its_reference(customer: Customer) -> None:
     found = (await customer.http.get("/v1/orders", params={"ref_id": "r-1"})).json()
     assert [order["id"] for order in found["data"]] == [placed[1]]
     unknown = await customer.http.get("/v1/orders", params={"ref_id": "r-9"})
-    assert unknown.json() == {"data": [], "next_cursor": None, "has_more": False}
+    nothing = {"data": [], "next_cursor": None, "has_more": False, "ref_id": "r-9"}
+    assert unknown.json() == nothing
 
 
 async def test_an_order_at_a_dealer_reads_as_processing_with_another_etag(

@@ -5,7 +5,7 @@ import hashlib
 import re
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -159,3 +159,73 @@ class OtomaxBuyer:
         assert query["status"] == ("20" if word.kind == "succeeded" else "40")
         assert query["message"].startswith(f"T#{query['t']} R#{query['refid']} ")
         return query["refid"], word
+
+
+_JALUR_KINDS = {"accepted": "pending", "processing": "pending", "reversed": "refunded"}
+
+
+class JalurBuyer:
+    dealer_id = "hulu"
+
+    def __init__(self, url: str, api_key: str = "kunci") -> None:
+        self.url, self.headers = f"{url}/{self.dealer_id}", {"authorization": f"Bearer {api_key}"}
+
+    def send(
+        self, method: str, page: str, timeout_seconds: float = 5, **content: Any
+    ) -> httpx.Response | Word:
+        address = f"{self.url}/v1/{page}"
+        call = httpx.Request(method, address, headers=self.headers, **content)
+        try:
+            with plain_client(timeout_seconds) as client:
+                return client.send(call)
+        except httpx.TimeoutException:
+            return Word("timeout")
+        except httpx.TransportError:
+            return Word("cut")
+
+    def buy(
+        self, number: str, ref: str, sku: str = "S5", timeout_seconds: float = 5, **more: object
+    ) -> Word:
+        body = {"ref_id": ref, "sku": sku, "customer_number": number, "max_charge": 5500} | more
+        answer = self.send("POST", "orders", timeout_seconds, json=body)
+        if isinstance(answer, Word):
+            return answer
+        if answer.status_code >= 500:
+            return Word(f"http-{answer.status_code}")
+        return self.read(answer)
+
+    def status(self, number: str, ref: str) -> Word:
+        answer = self.send("GET", "orders", params={"ref_id": ref})
+        assert isinstance(answer, httpx.Response)
+        found = answer.json()
+        assert (found["ref_id"], found["has_more"]) == (ref, False)
+        return self.word(found["data"][0]) if found["data"] else Word("not-found")
+
+    def balance(self) -> int:
+        answer = self.send("GET", "balance")
+        assert isinstance(answer, httpx.Response)
+        return answer.json()["available"]
+
+    def read(self, answer: httpx.Response) -> Word:
+        try:
+            document = answer.json()
+        except ValueError:
+            return Word("garbage")
+        if answer.status_code >= 400:
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert document["status"] == answer.status_code
+            return Word("rejected", document["code"])
+        return self.word(document)
+
+    def word(self, order: dict[str, Any]) -> Word:
+        kind = _JALUR_KINDS.get(order["status"], order["status"])
+        code = (order["failure"] or {"code": ""})["code"]
+        return Word(kind, code, order["serial_number"] or "")
+
+    def read_callback(self, received: Received) -> tuple[str, Word]:
+        event = httpx.Response(200, content=received.body).json()
+        order = event["data"]
+        told = event["type"].removeprefix("order.")
+        expected = {"corrected": "succeeded", "updated": "succeeded"}.get(told, told)
+        assert order["status"] == expected
+        return order["ref_id"], self.word(order)

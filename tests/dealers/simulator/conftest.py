@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.dealers.simulator.buyers import Buyer, DigiflazzBuyer, OtomaxBuyer
+from tests.dealers.simulator.buyers import Buyer, DigiflazzBuyer, JalurBuyer, OtomaxBuyer
 from tests.dealers.simulator.receiver import Receiver
 from tests.dealers.simulator.simulators import RunningSimulator, configuration, simulator
 
@@ -24,6 +24,6 @@ def running(
         yield started
 
 
-@pytest.fixture(scope="module", params=[DigiflazzBuyer, OtomaxBuyer])
+@pytest.fixture(scope="module", params=[DigiflazzBuyer, OtomaxBuyer, JalurBuyer])
 def buyer(request: pytest.FixtureRequest, running: RunningSimulator) -> Buyer:
     return request.param(running.url)

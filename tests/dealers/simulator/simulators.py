@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.dealers.simulator.buyers import plain_client
 
+WEBHOOK_SECRET = "whsec_cmFoYXNpYSBkYXJpIHRpZ2EgcHVsdWggZHVhIGI="
 QUICK = {
     "callback_seconds": 0.1,
     "late_success_seconds": 0.1,
@@ -62,6 +63,7 @@ def configuration(callback_url: str, **timing: float) -> dict[str, Any]:
             ),
             dealer("sentra", "otomax", **otomax),
             dealer("tenang", "otomax", **otomax) | {"always_succeeds": True},
+            dealer("hulu", "jalur", api_key="kunci", webhook_secret=WEBHOOK_SECRET),
         ],
         "timing": QUICK | timing,
     }

@@ -4,7 +4,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.dealers.simulator.buyers import Buyer, DigiflazzBuyer, OtomaxBuyer, Word, plain_client
+from tests.dealers.simulator.buyers import (
+    Buyer,
+    DigiflazzBuyer,
+    JalurBuyer,
+    OtomaxBuyer,
+    Word,
+    plain_client,
+)
 from tests.dealers.simulator.receiver import Receiver
 from tests.dealers.simulator.simulators import RunningSimulator
 
@@ -107,17 +114,27 @@ def test_the_deposit_pays_for_what_stayed_delivered(firsts: dict[str, Word], buy
 
 
 @pytest.mark.parametrize(
-    ("digits", "digiflazz_code", "otomax_reason"),
-    [("73", "68", "Stok Kosong"), ("87", "69", "Harga Tidak Sesuai")],
+    ("digits", "digiflazz_code", "otomax_reason", "jalur_code"),
+    [
+        ("73", "68", "Stok Kosong", "no-route"),
+        ("87", "69", "Harga Tidak Sesuai", "price-above-limit"),
+    ],
 )
 def test_a_refusal_names_its_reason_and_leaves_nothing(
-    running: RunningSimulator, digits: str, digiflazz_code: str, otomax_reason: str
+    running: RunningSimulator,
+    digits: str,
+    digiflazz_code: str,
+    otomax_reason: str,
+    jalur_code: str,
 ) -> None:
     ref = f"REFUSED{digits}"
     digiflazz, otomax = DigiflazzBuyer(running.url), OtomaxBuyer(running.url)
     assert digiflazz.buy(number(digits), ref) == Word("rejected", digiflazz_code)
     assert otomax.buy(number(digits), ref) == Word("rejected", otomax_reason)
     assert otomax.status(number(digits), ref).kind == "not-found"
+    jalur = JalurBuyer(running.url)
+    assert jalur.buy(number(digits), ref) == Word("rejected", jalur_code)
+    assert jalur.status(number(digits), ref).kind == "not-found"
     assert ref not in {row["dealer_ref"] for row in running.get("purchases")}
 
 
@@ -137,6 +154,9 @@ def test_a_failure_names_its_fault(running: RunningSimulator) -> None:
     assert otomax.buy(number("74"), "F74").code == "Tujuan Salah"
     assert digiflazz.buy(number("85"), "F85").code == "53"
     assert otomax.buy(number("85"), "F85").code == "Produk Gangguan"
+    jalur = JalurBuyer(running.url)
+    assert jalur.buy(number("74"), "F74").code == "number-refused"
+    assert jalur.buy(number("85"), "F85").code == "not-delivered"
 
 
 @pytest.mark.parametrize(("digits", "first"), [("76", "cut"), ("83", "http-503")])

@@ -4,10 +4,17 @@ import hashlib
 import hmac
 
 import pytest
+from standardwebhooks.webhooks import Webhook
 
-from tests.dealers.simulator.buyers import DigiflazzBuyer, OtomaxBuyer, Word, plain_client
+from tests.dealers.simulator.buyers import (
+    DigiflazzBuyer,
+    JalurBuyer,
+    OtomaxBuyer,
+    Word,
+    plain_client,
+)
 from tests.dealers.simulator.receiver import Receiver
-from tests.dealers.simulator.simulators import RunningSimulator
+from tests.dealers.simulator.simulators import WEBHOOK_SECRET, RunningSimulator
 
 
 def test_a_wrong_signature_buys_nothing(running: RunningSimulator) -> None:
@@ -16,6 +23,7 @@ def test_a_wrong_signature_buys_nothing(running: RunningSimulator) -> None:
     assert OtomaxBuyer(running.url, pin="0000").buy("081234567800", "FORGED") == Word(
         "rejected", "Wrong Signature"
     )
+    assert JalurBuyer(running.url, "tebakan").buy("081234567800", "FORGED").code == "invalid-key"
     assert running.delivered("FORGED") == []
 
 
@@ -38,6 +46,15 @@ def test_digiflazz_callbacks_are_signed_over_the_raw_body(
     assert taken.headers["x-hub-signature"] == f"sha1={expected}"
     assert taken.headers["x-digiflazz-event"] == "update"
     assert taken.headers["user-agent"] == "Digiflazz-Hookshot"
+
+
+def test_jalur_webhooks_are_signed_as_the_specification_has_it(
+    running: RunningSimulator, receiver: Receiver
+) -> None:
+    JalurBuyer(running.url).buy("081234567870", "STANDARD")
+    running.finish_agenda()
+    (taken,) = [taken for taken in receiver.taken if b"STANDARD" in taken.body]
+    assert Webhook(WEBHOOK_SECRET).verify(taken.body, taken.headers)["type"] == "order.succeeded"
 
 
 def test_a_purchase_may_name_its_own_callback_address(
