@@ -165,9 +165,8 @@ def acknowledge(account: Account, callback: Callback) -> tuple[str, bytes]:
     return "text/xml", _document(body)
 
 
-def balance(account: Account) -> Request:
-    """An empty request: the center has no call for this."""
-    return Request("GET", _address(account))
+def balance(account: Account) -> None:
+    """There is no such call; the balance stands in the center's messages."""
 
 
 def read_balance(account: Account, answer: Answer) -> Balance:

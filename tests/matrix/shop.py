@@ -25,6 +25,7 @@ from dealers.simulator.config import Dealer
 from dealers.simulator.dialects import find_dialect
 from dealers.simulator.standalone import sku_of, standalone
 from tests.dealers.recorded import cases
+from tests.dealers.simulator.simulators import options_at
 from tests.faults.shop import Shop
 from tests.matrix.expected import By, Means
 
@@ -45,16 +46,6 @@ _TIMING = {
     "callback_retry_seconds": 0.3,
 }
 _OPTIONS = {"absent_after_seconds": "1", "check_interval_seconds": "0.2", "check_schedule": "0.4"}
-_OWN_OPTIONS: Mapping[str, Mapping[str, str]] = {
-    "xmlrpc_center": {
-        "success_codes": "00",
-        "failure_codes": "01",
-        "number_codes": "16",
-        "reversal_codes": "25",
-        "refusal_codes": "404,410,411",
-    },
-}
-"""What a protocol's dealers must be told, as the simulated ones speak."""
 _CALLBACKS_FROM = ("127.0.0.1/32",)
 """Listed for dealers that cannot be asked, so that what they call with counts."""
 _TIMEOUT_SECONDS = 1.7
@@ -94,11 +85,7 @@ class Stall:
 def rows() -> list[Row]:
     """Every protocol that the registry and the simulator both know."""
     config = standalone("{base}/v1/callbacks/{stall}/" + _TOKEN)
-    return [
-        Row(each.protocol, each, _OWN_OPTIONS.get(each.protocol, {}))
-        for each in config.dealers
-        if each.protocol in load()
-    ]
+    return [Row(each.protocol, each) for each in config.dealers if each.protocol in load()]
 
 
 @dataclass
@@ -164,7 +151,7 @@ class MatrixShop(Shop):
             protocol=protocol,
             base_url=base_url,
             credentials_sealed=sealer.seal(json.dumps(dict(dealer.credentials)), context),
-            options=json.dumps({**_common(protocol), **_own(protocol, base_url), **options}),
+            options=json.dumps({**_common(protocol), **options_at(protocol, base_url), **options}),
             callback_token=_TOKEN,
             concurrency=64,
             timeout_seconds=_TIMEOUT_SECONDS,
@@ -284,12 +271,6 @@ def _common(protocol: str) -> dict[str, str]:
     proves_absence = load()[protocol].capabilities.absent_after_seconds is not None
     left_out = set() if proves_absence else {"absent_after_seconds"}
     return {name: value for name, value in _OPTIONS.items() if name not in left_out}
-
-
-def _own(protocol: str, base_url: str) -> dict[str, str]:
-    """What a protocol needs to be told of the simulated dealer beside its address."""
-    own = {option.name for option in load()[protocol].protocol.OPTIONS}
-    return {"auth_url": base_url} if "auth_url" in own else {}
 
 
 def _listed(dealer: Dealer, base_url: str) -> dict[str, object]:

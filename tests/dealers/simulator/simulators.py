@@ -24,6 +24,25 @@ QUICK = {
 }
 
 
+def options_at(protocol: str, base_url: str) -> dict[str, str]:
+    """What an account must be told of a simulated dealer beside its address."""
+    match protocol:
+        case "reloadly":
+            return {"auth_url": base_url}
+        case "okeconnect":
+            return {"price_list_url": f"{base_url}/harga/json"}
+        case "xmlrpc_center":
+            return {
+                "success_codes": "00",
+                "failure_codes": "01",
+                "number_codes": "16",
+                "reversal_codes": "25",
+                "refusal_codes": "404,410,411",
+            }
+        case _:
+            return {}
+
+
 @dataclass(frozen=True)
 class RunningSimulator:
     url: str
