@@ -78,6 +78,8 @@ _HEAD = re.compile(
     r"R#(?P<reference>[0-9A-Za-z]+)"
     r"(?: (?P<name>.+))?"
 )
+_SUBJECT = re.compile(r" [^ ]+\.([0-9]{6,}) ")
+"""Product and number. A product's name may hold a dot and digits too, but few: "Three 1.000"."""
 _TAIL = re.compile(
     r"(?:(?P<looked_up>sudah pernah jam|@) ?\d{1,2}[.:]\d{2}, status )?"
     r"(?P<failed>gagal\b[ .:,-]*)?"
@@ -95,7 +97,7 @@ _ALREADY_MADE = "sudah pernah jam"
 
 @dataclass(frozen=True, slots=True)
 class _Sentence:
-    """An answer about our reference, product and number. `phrase`, in lower case, is its state."""
+    """An answer about our reference and number. `phrase`, in lower case, is its state."""
 
     text: str
     has_id: bool
@@ -228,13 +230,14 @@ def _sentence(answer: Answer, order: TopUp) -> _Sentence | Report:
     absent = _NOT_FOUND.fullmatch(text)
     if absent is not None and absent[1] == order.customer_number:
         return Report(Outcome.UNKNOWN, "tidak-ada-data", text)
-    # A product's name may hold a dot and digits ("Three 1.000"): only our own words part it.
-    opening, _, ending = text.partition(f" {order.dealer_sku}.{order.customer_number} ")
-    head, tail = _HEAD.fullmatch(opening), _TAIL.fullmatch(ending)
-    if head is None or tail is None or not ending or _says_a_state(head["name"] or ""):
+    subject = _SUBJECT.search(text)
+    head = _HEAD.fullmatch(text[: subject.start()]) if subject else None
+    tail = _TAIL.fullmatch(text[subject.end() :]) if subject else None
+    if subject is None or head is None or tail is None or _says_a_state(head["name"] or ""):
         return Report(Outcome.UNKNOWN, "no-template", text)
-    if head["reference"] != order.dealer_ref:
-        return Report(Outcome.UNKNOWN, "other-reference", text)
+    if head["reference"] != order.dealer_ref or subject[1] != order.customer_number:
+        ours = head["reference"] == order.dealer_ref
+        return Report(Outcome.UNKNOWN, "other-number" if ours else "other-reference", text)
     phrase = tail["phrase"].strip().casefold()
     if head["waits"] and (tail["failed"] or phrase not in centers.IN_PROCESS):
         return Report(Outcome.UNKNOWN, "contradiction", text)
