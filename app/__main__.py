@@ -10,6 +10,14 @@ from app.cli.dealer_callbacks import callbacks_command
 from app.cli.dealer_words import read_command
 from app.cli.dealers import dealers_app
 from app.cli.demo.command import demo
+from app.cli.floats import (
+    accept_command,
+    balance_command,
+    float_command,
+    lift_command,
+    risen_command,
+)
+from app.cli.floats import deposit_command as dealer_deposit_command
 from app.cli.keys import keys_app
 from app.cli.money import adjust_command, deposit_command
 from app.cli.operate import hold_command, ledger_app, migrate_command, resume_command
@@ -18,6 +26,7 @@ from app.cli.prefixes import prefixes_app
 from app.cli.prices import prices_app
 from app.cli.products import products_app
 from app.cli.protocols import protocols_command
+from app.cli.reconcile import reconcile_command
 from app.cli.regions import regions_app
 from app.cli.resellers import resellers_app
 from app.cli.reviews import disputes_app, review_app
@@ -42,6 +51,7 @@ cli.command("hold")(hold_command)
 cli.command("resume")(resume_command)
 cli.command("deposit")(deposit_command)
 cli.command("adjust")(adjust_command)
+cli.command("reconcile")(reconcile_command)
 cli.command("simulator")(simulator_command)
 cli.command("receiver")(receiver_command)
 cli.add_typer(resellers_app, name="resellers")
@@ -53,6 +63,12 @@ cli.add_typer(prefixes_app, name="prefixes")
 dealers_app.command("read")(read_command)
 dealers_app.command("protocols")(protocols_command)
 dealers_app.command("callbacks")(callbacks_command)
+dealers_app.command("float")(float_command)
+dealers_app.command("deposit")(dealer_deposit_command)
+dealers_app.command("balance")(balance_command)
+dealers_app.command("accept-balance")(accept_command)
+prices_app.command("risen")(risen_command)
+prices_app.command("lift")(lift_command)
 cli.add_typer(dealers_app, name="dealers")
 cli.add_typer(operators_app, name="operators")
 cli.add_typer(audit_app, name="audit")

@@ -6,7 +6,7 @@ things that come and go (dealers, markets) is replaced as a whole, so that nothi
 a dealer that is gone. Exposing reads memory only.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Generic, TypeAlias, TypeVar
 
@@ -96,6 +96,7 @@ class Metrics:
         self._share_exchange()
         self._http()
         self._dealers()
+        self._dealer_accounts()
         self._deliveries()
         self._state()
         self._money()
@@ -224,6 +225,24 @@ class Metrics:
             for key, quality in judged.items()
             for each in Level
         )
+
+    def balance_pulled(self, dealer_id: str, result: str) -> None:
+        """A balance was pulled; `result` is `agrees`, `differs` or `failed`."""
+        self._pulled[dealer_id, result].inc()
+
+    def dealer_accounts(self, rows: Sequence[tuple[str, Mapping[str, float | None]]]) -> None:
+        """Our accounts at dealers that told a balance: what is named in `_ACCOUNT`, by dealer."""
+        for name, shown in self._accounts.items():
+            values = ((dealer_id, row[name]) for dealer_id, row in rows)
+            shown.show(((dealer_id,), value) for dealer_id, value in values if value is not None)
+
+    def price_risen(self, dealer_id: str) -> None:
+        """A purchase was charged above its route's cost."""
+        self._price_rises[dealer_id,].inc()
+
+    def price_risen_routes(self, count: int) -> None:
+        """So many routes are not bought from because their price rose."""
+        self._risen_routes.set(count)
 
     # ---- deliveries
 
@@ -455,6 +474,23 @@ class Metrics:
             "level",
         )
 
+    def _dealer_accounts(self) -> None:
+        self._pulled = _Children(
+            self._counter(
+                "dealer_balance_pulls", "Balances asked for, by what came.", "dealer", "result"
+            )
+        )
+        self._accounts = {
+            key: self._rows(f"dealer_{name}", text, "dealer")
+            for key, (name, text) in _ACCOUNT.items()
+        }
+        self._price_rises = _Children(
+            self._counter("price_rises", "Purchases charged above their route's cost.", "dealer")
+        )
+        self._risen_routes = self._gauge(
+            "price_risen_routes", "Routes not bought from because their dealer charged more."
+        )
+
     def _deliveries(self) -> None:
         self._tries = _Children(
             self._counter("webhook_tries", "Webhooks tried.", "result"),
@@ -557,6 +593,25 @@ class Metrics:
 
 
 _MARKET = ("brand", "cluster")
+_ACCOUNT = {
+    "told": ("float_rupiah", "Our balance as the dealer told it last."),
+    "expected": (
+        "float_expected_rupiah",
+        "What should be left: the last balance less what was taken since and is in flight.",
+    ),
+    "difference": (
+        "float_difference_rupiah",
+        "How far the last balance lies outside of our own account; below 0 where money is missing.",
+    ),
+    "differs": ("float_differs", "1 while that is beyond the dealer's tolerance."),
+    "in_flight": ("float_in_flight_rupiah", "Cost of purchases without a final word."),
+    "age": ("balance_age_seconds", "Since the dealer was last asked for the balance."),
+    "runway": (
+        "float_runway_seconds",
+        "How long the money lasts at yesterday's pace; absent where longer than a week.",
+    ),
+}
+"""What is shown of an account: the metric's name and what it is."""
 _REBUILD_REASONS = ("start", "connected", "gap", "silence", "groups", "correction")
 
 

@@ -139,6 +139,15 @@ class Settings(BaseSettings):
     poll_max_seconds: Seconds = 0.2
     """Work is looked for at random within these, besides being woken."""
 
+    balance_interval_seconds: Annotated[float, Field(ge=10)] = 300.0
+    """How often our balance at each dealer is pulled, about; a dealer's own option of this name
+    comes before it."""
+    price_rise_tolerance: Annotated[int, Field(ge=0)] = 0
+    """Rupiah by which a dealer may charge more than a route's cost, for those that round."""
+    price_rise_mute_seconds: Seconds = 86_400.0
+    """How long a route whose dealer charged more than its cost is not bought from, unless its cost
+    is changed or the mute is lifted before."""
+
     share_correction_seconds: Annotated[float, Field(ge=1)] = 300.0
     """How often market shares are counted anew from the database, about; they are exchanged
     between processes each second."""

@@ -76,6 +76,9 @@ COMMON_OPTIONS = (
     Setting("check_interval_seconds", "least time between two checks of one purchase", False),
     Setting("absent_after_seconds", "two answers so far apart prove absence", required=False),
     Setting("check_schedule", "when to ask, such as 36x5,42x10,120 (seconds)", required=False),
+    Setting("balance_interval_seconds", "how often our balance is pulled, about", required=False),
+    Setting("balance_tolerance", "rupiah by which it may differ from our account", required=False),
+    Setting("float_reserve", "rupiah to be left there; less than 0: a credit", required=False),
 )
 """Options that a dealer of any protocol may have."""
 
@@ -102,6 +105,10 @@ class Capabilities:
     """The dealer's documented limit over all requests; None: none is known."""
     price_list_interval_seconds: float = 0.0
     """At most one price list in this time."""
+    balance_interval_seconds: float = 0.0
+    """At most one balance in this time."""
+    low_balance_codes: frozenset[str] = frozenset()
+    """Codes of refusals (`Fault.ACCOUNT`) that say that our deposit does not suffice."""
     callback_is_word: bool = False
     """True where a callback carries a verified signature over its status; otherwise a callback
     only triggers a status check."""

@@ -22,6 +22,8 @@ from routing.table import WIB, Condition, Policy, Route, Strategy
 
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 _LARGEST = 3
+NONE_RISEN: frozenset[int] = frozenset()
+"""As `Live.risen` where no price rose."""
 _Key = Callable[[int], tuple[int, int, int, int]]
 
 
@@ -54,6 +56,8 @@ class Live(NamedTuple):
     """Rupiah left on our account at each dealer, what is in flight taken off; None: not known."""
     sold_today: Mapping[str, int] = _NOTHING
     """Orders that routes with a quota, by id, took today, in WIB, in flight included."""
+    risen: frozenset[int] = NONE_RISEN
+    """Routes, by their number in the image, whose dealer charged more than their cost."""
 
 
 class Verdict(NamedTuple):
@@ -303,11 +307,16 @@ class _Filter:
 
     def judge(self, offer: Offer) -> list[Reason | None]:
         """The first reason why each candidate cannot serve the order at all."""
-        standing, limit = self._live.standing, self._limit
-        plain = not self._inquiry.tried and self._live.floats is None
+        standing, limit, floats = self._live.standing, self._limit, self._live.floats
+        plain, risen = not self._inquiry.tried, self._live.risen
         return [
             None
-            if plain and not condition and cost <= limit and standing[dealer] is None
+            if plain
+            and not condition
+            and cost <= limit
+            and standing[dealer] is None
+            and (not risen or route not in risen)
+            and (floats is None or (left := floats[dealer]) is None or left >= cost)
             else self._why(cost, route, condition, dealer)
             for cost, route, condition, dealer in zip(
                 offer.costs, offer.routes, offer.conditions, offer.dealers, strict=True
@@ -324,6 +333,8 @@ class _Filter:
         if reason is None and self._inquiry.tried:
             tried = self._snapshot.image.dealers[dealer] in self._inquiry.tried
             reason = Reason.TRIED if tried else None
+        if reason is None and route in self._live.risen:
+            reason = Reason.PRICE_RISEN
         return reason or self._by_amount(cost, dealer) or self._by_count(stated, route, dealer)
 
     def _by_time(self, stated: Condition) -> Reason | None:

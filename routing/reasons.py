@@ -35,6 +35,8 @@ class Reason(StrEnum):
     """The cost is above the limit that the order carries."""
     LOW_FLOAT = "low-float"
     """What is known to be left on our account at the dealer does not cover the cost."""
+    PRICE_RISEN = "price-risen"
+    """The dealer charged more than the route's cost, and the cost has not followed yet."""
     QUOTA_USED = "quota-used"
     """The route has sold as many orders today, in WIB, as it may."""
     REPEATED = "repeated"

@@ -40,16 +40,19 @@ def read_cells(
     tell: Tell,
     name_of: Callable[[str], str] = str,
     optional: Sequence[str] = (),
+    *,
+    others: bool = False,
 ) -> Iterator[Line]:
     """The lines under a CSV's header, their cells in the order of `columns`, then `optional`.
 
     The header must name each column once, in any order, as `name_of` reads it; an optional column
-    that it does not name is empty. Empty lines are passed over. What cannot be read is told; after
-    a fault in the header nothing comes.
+    that it does not name is empty. With `others` it may name more, which are passed over, and tabs
+    may part the cells. Empty lines are passed over. What cannot be read is told; after a fault in
+    the header nothing comes.
     """
     if not _is_text(content, tell):
         return
-    lines = _lines(content, tell)
+    lines = _lines(content, tell, ",;\t" if others else ",;")
     heading = next(lines, None)
     if heading is None:
         if not content.removeprefix(b"\xef\xbb\xbf").strip(b"\r\n"):
@@ -57,7 +60,8 @@ def read_cells(
         return
     line, header = heading
     names = [name_of(cell) for cell in header]
-    if not _names_columns(line, names, columns, optional, tell):
+    known = names if others else (*columns, *optional)
+    if not _names_columns(line, names, columns, optional, known, tell):
         return
     # An empty cell behind the last one stands for every column that is not there.
     every = (*columns, *optional)
@@ -159,11 +163,11 @@ def _line_of(before: bytes) -> int:
     return len(_LINE_END.findall(before)) + 1
 
 
-def _lines(content: bytes, tell: Tell) -> Iterator[tuple[int, list[str]]]:
+def _lines(content: bytes, tell: Tell, delimiters: str) -> Iterator[tuple[int, list[str]]]:
     """Every line that is not empty with its number; a record over several has its first one's."""
     end = _LINE_END.search(content)
     first = content[: end.start()] if end else content
-    delimiter = ";" if b";" in first and b"," not in first else ","
+    delimiter = next((each for each in delimiters if each.encode() in first), ",")
     text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="")
     reader = csv.reader(text, delimiter=delimiter, strict=True)
     while True:
@@ -186,9 +190,15 @@ def _lines(content: bytes, tell: Tell) -> Iterator[tuple[int, list[str]]]:
 
 
 def _names_columns(
-    line: int, names: Sequence[str], columns: Sequence[str], optional: Sequence[str], tell: Tell
+    line: int,
+    names: Sequence[str],
+    columns: Sequence[str],
+    optional: Sequence[str],
+    known: Sequence[str],
+    tell: Tell,
 ) -> bool:
-    """Whether the header names every column once, an optional one at most once, and no other."""
+    """Whether the header names every column once, an optional one at most once, and none that is
+    not known."""
     if not set(names) & set(columns):
         tell(line, "", _wanted((*columns, *optional)))
         return False
@@ -200,7 +210,7 @@ def _names_columns(
             tell(line, column, f"this column {wrong} in the header")
             good = False
     for name in dict.fromkeys(names):
-        if name not in columns and name not in optional:
+        if name not in known:
             tell(line, name[:_LONGEST_SHOWN], _strange((*columns, *optional)))
             good = False
     return good

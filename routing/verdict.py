@@ -26,6 +26,7 @@ _EXCLUDED = {
     Reason.LOSS_GUARD: "too dear for what the reseller pays",
     Reason.ABOVE_MAX_PRICE: "above the order's own limit",
     Reason.LOW_FLOAT: "of a dealer where our money does not suffice",
+    Reason.PRICE_RISEN: "whose dealer charged more than the cost that we know",
     Reason.QUOTA_USED: "with today's quota used up",
     Reason.REPEATED: "not to be repeated for this number today",
 }

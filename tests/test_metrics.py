@@ -57,6 +57,13 @@ def exercised() -> Metrics:
     metrics.in_flight({("alfa", "purchase"): 3})
     metrics.breakers({"alfa": BreakerState.OPEN})
     metrics.dealer_quality({("alfa", "pulsa"): Quality(8_500, 0, 40, Level.WARNING)})
+    metrics.balance_pulled("alfa", "agrees")
+    account = dict.fromkeys(
+        ("told", "expected", "difference", "differs", "in_flight", "age", "runway"), 1.0
+    )
+    metrics.dealer_accounts([("alfa", account)])
+    metrics.price_risen("alfa")
+    metrics.price_risen_routes(1)
     metrics.delivered("retry")
     metrics.redis_up(True)
     metrics.loop_lagged(0.002)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from app.administration.acting import acting
 from app.administration.dealers import find
 from app.administration.operator import Operator, Scope
 from app.administration.plans import Progress, Sheet, Wanted, unwatched
@@ -19,7 +20,7 @@ from app.lifecycle.sessions import NoSession, log_in
 from app.lifecycle.trade import DealerAccess, DealerLimits, access_to
 from app.outbound.client import OutboundClient, TransportFailure
 from app.sealing import CannotOpen
-from app.storage import reference
+from app.storage import price_rises, reference
 from app.storage.pool import Pool
 from app.storage.reference import RouteRow
 from dealers.contract import Account, Answer, DealerPrice, Request, UnreadableAnswer
@@ -98,7 +99,11 @@ async def apply(
         expected_revision=pulled.revision,
         reason=wanted.reason,
     )
-    return await apply_sheet(pool, by, pulled.sheet, meant, now, tell, act=Act.PULLED)
+    applied = await apply_sheet(pool, by, pulled.sheet, meant, now, tell, act=Act.PULLED)
+    async with acting(pool) as connection:
+        # The list is the dealer's newest word, also on prices that it left as they were.
+        await price_rises.lift_dealer(connection, pulled.dealer_id)
+    return applied
 
 
 # ------------------------------------------------------------------ asking

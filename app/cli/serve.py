@@ -89,6 +89,9 @@ def engine_settings(settings: Settings) -> EngineSettings:
         (settings.poll_min_seconds, settings.poll_max_seconds),
         correction_seconds=settings.share_correction_seconds,
         retry_for_seconds=settings.retry_for_seconds,
+        balance_interval_seconds=settings.balance_interval_seconds,
+        price_rise_tolerance=settings.price_rise_tolerance,
+        price_rise_mute_seconds=settings.price_rise_mute_seconds,
     )
 
 

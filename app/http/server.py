@@ -20,7 +20,7 @@ from app.http import (
     products,
     webhook_endpoints,
 )
-from app.http.admin import catalogue, dealers, operators, resellers, reviews
+from app.http.admin import catalogue, dealers, floats, operators, resellers, reviews
 from app.http.admin import routes as routing_table
 from app.http.api import Api, ApiLimits
 from app.http.edge import ORDERS_PATH, Edge
@@ -79,6 +79,7 @@ def _build_fastapi(api: Api, order_door: ASGIApp | None) -> FastAPI:
             resellers,
             catalogue,
             dealers,
+            floats,
             operators,
             routing_table,
             reviews,

@@ -91,13 +91,15 @@ class Intention:
     purchase: Purchase
 
 
+_Planned = tuple[NewAttempt, DealerAccess, TopUp, int]
+"""A purchase to be claimed, with its breaker's ticket."""
+
+
 @dataclass(slots=True)
 class _Plan:
     """What a claim does with the rows it locked."""
 
-    purchases: list[tuple[NewAttempt, DealerAccess, TopUp, int]] = field(
-        default_factory=list[tuple[NewAttempt, DealerAccess, TopUp, int]]
-    )
+    purchases: list[_Planned] = field(default_factory=list[_Planned])
     moves: list[Ready] = field(default_factory=list[Ready])
     moved: list[tuple[Inquiry, str, Route]] = field(
         default_factory=list[tuple[Inquiry, str, Route]]
@@ -170,6 +172,7 @@ class Executor:
         if not self.handover.reserve():
             return None
         self._intended[route.dealer_id] += 1
+        self._router.floats.spend(route.dealer_id, new.cost)
         return Intention(new, purchase)
 
     def intended(self, dealer_id: str) -> int:
@@ -183,6 +186,7 @@ class Executor:
     def abandon(self, intention: Intention) -> None:
         """The claim was not committed, or that is not known: its lease, if it has one, tells."""
         self.leave(intention.purchase)
+        self._router.floats.spend(intention.attempt.dealer_id, -intention.attempt.cost)
         self.handover.release()
 
     def _has_room(self, access: DealerAccess) -> bool:
@@ -256,7 +260,14 @@ class Executor:
                 plan = self._plan(rows, claim_id, now)
                 await self._commit_intent(connection, plan)
         except DISCONNECTED:
-            plan.purchases = await self._read_back(claim_id, plan)
+            planned, plan.purchases = plan.purchases, []
+            try:
+                plan.purchases = await self._read_back(claim_id, planned)
+            finally:
+                self._take_back([each for each in planned if each not in plan.purchases])
+        except BaseException:
+            self._take_back(plan.purchases)
+            raise
         self._count_moves(plan, now)
         self.expired |= {row.order_id: row for row in plan.expired}
         return [
@@ -302,20 +313,23 @@ class Executor:
             await attempts.insert(connection, written, self._lease.duration)
             await ready.delete(connection, [(new.lane, new.order_id) for new in written])
 
-    async def _read_back(
-        self, claim_id: UUID, plan: _Plan
-    ) -> list[tuple[NewAttempt, DealerAccess, TopUp, int]]:
+    def _take_back(self, planned: Sequence[_Planned]) -> None:
+        """These are not sent: their money stays."""
+        for new, _, _, _ in planned:
+            self._router.floats.spend(new.dealer_id, -new.cost)
+
+    async def _read_back(self, claim_id: UUID, planned: Sequence[_Planned]) -> list[_Planned]:
         """The reply to the commit was lost: send only what the database says was claimed."""
-        if not plan.purchases:
+        if not planned:
             raise DatabaseUnavailable("the database went away")
-        keys = [(new.lane, new.order_id) for new, _, _, _ in plan.purchases]
+        keys = [(new.lane, new.order_id) for new, _, _, _ in planned]
         try:
             async with self._pool.acquire() as connection:
                 stands = await attempts.claimed(connection, claim_id, keys)
         except DISCONNECTED as error:
             # Not sent, perhaps claimed: the lease will run out and the dealer will be asked.
             raise DatabaseUnavailable("the database went away") from error
-        return [each for each in plan.purchases if (each[0].lane, each[0].order_id) in stands]
+        return [each for each in planned if (each[0].lane, each[0].order_id) in stands]
 
     # -------------------------------------------------------------- planning
 
@@ -340,6 +354,7 @@ class Executor:
                     row, row.attempt_no, row.decision, route, access, claim_id, row.tier
                 )
                 plan.purchases.append((new, access, self._top_up(new, row, access), ticket))
+                self._router.floats.spend(new.dealer_id, new.cost)
             return
         decision = self._router.choose(inquiry, now)
         chosen = decision.chosen

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 
 from app.errors import ConfigurationError
+from app.lifecycle.floats import Floats
 from app.lifecycle.goods import MOST_ROWS_HERE, Goods, newer_goods
+from app.lifecycle.price_watch import PriceWatch
 from app.lifecycle.tally import Tally
 from app.lifecycle.trade import DealerLimits, Trade, make_trade
 from app.sealing import Sealer
@@ -49,6 +51,8 @@ class Router:
         """The goods' newest revision when last looked; those in force may be older for a while."""
         self.shares = Shares(Policy().window_days)
         self.tally = Tally()
+        self.floats = Floats(monotonic)
+        self.price_watch = PriceWatch()
         self._sold: Counter[str] = Counter()
         self._sold_day = date.min
         """Orders by route on one day in WIB, kept where the table in force states a quota."""
@@ -190,7 +194,13 @@ class Router:
         standing = snapshot.lasting if self._all_closed() else None
         if standing is None:
             standing = snapshot.standing(self.is_up, now)
-        return Live(standing, self._quality(kind, now), sold_today=self._sold_today(now))
+        return Live(
+            standing,
+            self._quality(kind, now),
+            self.floats.left(snapshot.image.dealers),
+            self._sold_today(now),
+            self.price_watch.routes(snapshot.image),
+        )
 
     def count_sale(self, route_id: str, at: datetime, orders: int) -> None:
         """Count an order that a route took at `at`, or with -1 one that failed there."""

@@ -32,6 +32,7 @@ from app.storage.hints import Hints, Topic
 from app.storage.ledger import Errand, News
 from app.storage.orders import LockedOrder, OrderChange
 from app.storage.pool import Connection, Pool
+from app.storage.price_rises import Rise
 from app.storage.ready import Ready
 from app.storage.reviews import EndedReview, NewDispute, NewReview, StoredReview
 from app.words import (
@@ -79,6 +80,9 @@ _LEARNED: Mapping[str, Quality] = {
     AttemptState.UNKNOWN: Quality.UNKNOWN,
 }
 """What an attempt's state says of its dealer's quality."""
+
+_GONE = (AttemptState.REJECTED, AttemptState.FAILED)
+"""States in which a purchase costs nothing."""
 
 FAILURES = {
     "cancelled": "The order was cancelled before it was sent to a dealer.",
@@ -147,7 +151,10 @@ class Settler:
         patience: Patience,
         lane_groups: Sequence[Sequence[int]],
         limits: BatchLimits | None = None,
+        price_tolerance: int = 0,
     ) -> None:
+        """`price_tolerance`: rupiah by which a dealer may charge more than its cost says."""
+        self._tolerance = price_tolerance
         self._pool = pool
         self._router = router
         self._deliverer = deliverer
@@ -233,6 +240,7 @@ class Settler:
             self._router.count_sale(*sale)
         for lesson in settlement.lessons:
             self._router.learn(*lesson)
+        self._tell_of_accounts(settlement)
         self._metrics.batch("settle", len(settlement.attempt_changes))
         for dealer_id, source, outcome in settlement.outcomes:
             self._metrics.settled(dealer_id, source, outcome)
@@ -241,6 +249,27 @@ class Settler:
                 self._metrics.order_finished(change.status)
         for event, fields in settlement.told:
             log.info(event, **fields)
+
+    def _tell_of_accounts(self, settlement: "_Settlement") -> None:
+        """What the words said of our money at dealers, and of what they charge."""
+        for spend in settlement.spends:
+            self._router.floats.spend(*spend)
+        for dealer_id in settlement.refusals:
+            self._router.floats.refuse(dealer_id)
+        rises = [each for each in settlement.rises if each.charged - each.cost > self._tolerance]
+        if rises:
+            self._router.price_watch.hear(rises)
+        for rise in rises:
+            self._metrics.price_risen(rise.dealer_id)
+            log.warning(
+                "price.risen",
+                route_id=rise.route_id,
+                dealer_id=rise.dealer_id,
+                dealer_sku=rise.dealer_sku,
+                cost=rise.cost,
+                charged=rise.charged,
+                order_id=str(rise.order_id),
+            )
 
 
 def _may_send_on(heard: Heard) -> bool:
@@ -293,6 +322,12 @@ class _Settlement:
         self.sales: list[tuple[str, datetime, int]] = []
         self.lessons: list[tuple[str, str, Quality | None, Quality | None, datetime]] = []
         self.outcomes: list[tuple[str, str, str]] = []
+        self.spends: list[tuple[str, int]] = []
+        """By dealer, what is taken from our money there besides what was known; less than 0: it
+        came back."""
+        self.refusals: list[str] = []
+        """Dealers that said that our money there does not suffice."""
+        self.rises: list[Rise] = []
         self.told: list[tuple[str, dict[str, object]]] = []
 
     # -------------------------------------------------------------- ruling
@@ -382,6 +417,7 @@ class _Settlement:
             self._drop_ready(order)
         self._note_doubts(order, attempt, ruling)
         self._count(order, attempt, word, ruling)
+        self._account(order, attempt, word, ruling, capabilities)
         self.outcomes.append((attempt.dealer_id, word.source, word.report.outcome))
         fields: dict[str, object] = {
             "order_id": str(order.order_id),
@@ -561,13 +597,46 @@ class _Settlement:
         if learned is not known:
             lesson = (attempt.dealer_id, order.sku, known, learned, attempt.sent_at)
             self.lessons.append(lesson)
-        gone = (AttemptState.REJECTED, AttemptState.FAILED)
-        before, after = attempt.state in gone, ruling.attempt in gone
+        before, after = attempt.state in _GONE, ruling.attempt in _GONE
         if before != after:
             market = Market(order.brand, order.cluster)
             sign = -1 if after else 1
             self.shares.append((market, attempt.dealer_id, attempt.cost, attempt.sent_at, sign))
             self.sales.append((attempt.route_id, attempt.sent_at, sign))
+
+    def _account(
+        self,
+        order: LockedOrder,
+        attempt: LockedAttempt,
+        word: Word,
+        ruling: Ruling,
+        capabilities: Capabilities,
+    ) -> None:
+        """What the word says of our money at the dealer, and of the price that we know."""
+        report = word.report
+        known = attempt.charged or attempt.cost
+        before = 0 if attempt.state in _GONE else known
+        after = 0 if ruling.attempt in _GONE else report.price_rupiah or known
+        if before != after:
+            self.spends.append((attempt.dealer_id, after - before))
+        refused = report.outcome in (Outcome.REJECTED, Outcome.FAILED)
+        if refused and report.code in capabilities.low_balance_codes:
+            self.refusals.append(attempt.dealer_id)
+        charged = report.price_rupiah or 0
+        if charged > attempt.cost and charged != attempt.charged and ruling.attempt not in _GONE:
+            self.rises.append(
+                Rise(
+                    attempt.route_id,
+                    attempt.dealer_id,
+                    attempt.dealer_sku,
+                    attempt.cost,
+                    charged,
+                    attempt.order_id,
+                    attempt.sent_at,
+                    order.sku,
+                    order.cluster,
+                )
+            )
 
     # -------------------------------------------------------------- writing
 

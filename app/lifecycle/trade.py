@@ -6,6 +6,7 @@ and the policy are few and put around them at once, whenever one of them changes
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -23,12 +24,28 @@ from routing.snapshot import Snapshot, compile_table, snapshot_of
 from routing.table import BadTable, Dealer, Policy, QualityRules, Strategy
 
 DEFAULT_LARGEST_RISE_PERCENT = 20
+_RUPIAH = re.compile(r"-?[0-9]{1,15}")
 _LARGEST_RISE = "largest_rise_percent"
 _SCHEDULE = "check_schedule"
 _OVERRIDES = {
     "check_interval_seconds": "min_check_interval_seconds",
     "absent_after_seconds": "absent_after_seconds",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class FloatTerms:
+    """What a dealer's options say of our account there. Rupiah."""
+
+    reserve: int = 0
+    """What is to stay there; less than 0 where the dealer lends us that much."""
+    tolerance: int = 0
+    """By how much its word may differ from our own account."""
+    interval_seconds: float | None = None
+    """How often the balance is pulled; None: as everywhere."""
+
+
+DEFAULT_FLOAT_TERMS = FloatTerms()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +59,7 @@ class DealerAccess:
     """The protocol's own, with what this dealer's options state otherwise."""
     callback_from: tuple[IPv4Network | IPv6Network, ...] = ()
     """The networks that its callbacks may come from; none: any."""
+    float_terms: FloatTerms = DEFAULT_FLOAT_TERMS
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +174,8 @@ def access_to(row: DealerRow, limits: DealerLimits) -> DealerAccess:
         raise ConfigurationError("; ".join(faults))
     networks = tuple(ip_network(each) for each in row.callback_from)
     return DealerAccess(row, account, dialect, _capabilities(dialect, account), networks)
+    capabilities = _capabilities(dialect, account)
+    return DealerAccess(row, account, dialect, capabilities, _float_terms(account.options))
 
 
 def credentials_context(dealer_id: str) -> bytes:
@@ -191,6 +211,33 @@ def _schedule(text: str) -> CheckSchedule:
         return read_schedule(text)
     except ValueError as fault:
         raise ConfigurationError(f"option {_SCHEDULE} must hold {fault}") from None
+
+
+def float_terms(row: DealerRow) -> FloatTerms | None:
+    """What a dealer's options say of our account there; None where they are wrong."""
+    stated = {str(name): str(value) for name, value in json.loads(row.options).items()}
+    try:
+        return _float_terms(stated)
+    except ConfigurationError:
+        return None
+
+
+def _float_terms(options: Mapping[str, str]) -> FloatTerms:
+    interval = options.get("balance_interval_seconds")
+    terms = FloatTerms(
+        _rupiah("float_reserve", options.get("float_reserve", "0")),
+        _rupiah("balance_tolerance", options.get("balance_tolerance", "0")),
+        None if interval is None else _seconds("balance_interval_seconds", interval),
+    )
+    if terms.tolerance < 0:
+        raise ConfigurationError("option balance_tolerance must not be less than 0")
+    return terms
+
+
+def _rupiah(option: str, text: str) -> int:
+    if _RUPIAH.fullmatch(text) is None:
+        raise ConfigurationError(f"option {option} must be whole rupiah in digits, not {text}")
+    return int(text)
 
 
 def _seconds(option: str, text: str) -> float:

@@ -56,6 +56,7 @@ class LockedAttempt(NamedTuple):
     sent_at: datetime
     closed_at: datetime | None
     route_id: str
+    dealer_sku: str
 
 
 class AttemptChange(NamedTuple):
@@ -146,7 +147,8 @@ async def lock(connection: Connection, keys: Sequence[tuple[int, UUID]]) -> list
         """
         select a.lane, a.order_id, a.attempt_no, a.dealer_id, a.dealer_ref, a.cost, a.state,
                a.fence, a.claim_id, a.due_at, a.checks, a.asked_at, a.absent_since,
-               a.serial_number, a.charged, a.code, a.message, a.sent_at, a.closed_at, a.route_id
+               a.serial_number, a.charged, a.code, a.message, a.sent_at, a.closed_at, a.route_id,
+               a.dealer_sku
         from unnest($1::smallint[], $2::uuid[]) k (lane, order_id)
         cross join lateral (
             select * from attempts

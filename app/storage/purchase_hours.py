@@ -1,12 +1,13 @@
 """What was bought, by the hour: market shares are counted anew from it.
 
-purchase_hours(hour, counted_at, purchases)
+purchase_hours(hour, counted_at, purchases, spends)
     unique (hour)
 
 The hour is that of the order's id, so that an hour's attempts are a range of the primary key in
 each lane. It is written once nothing more can be sent in it, and again when one of its attempts
 was closed late; until then its attempts are read themselves. Attempts and orders are looked up one
-by one (0014), so that no plan made on a young table reads a grown one whole.
+by one (0014), so that no plan made on a young table reads a grown one whole. `spends` is what the
+succeeded ones took from our deposits (`app/storage/dealer_spend.py`).
 """
 
 from collections.abc import Sequence
@@ -27,11 +28,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _TIME_BITS = 80
 """How far a UUIDv7's milliseconds are shifted."""
-_HOURS = """
+HOURS_SQL = """
     counted as materialized (
         select w.hour, w.first_id, w.end_id, p.counted_at
         from unnest($1::timestamptz[], $2::uuid[], $3::uuid[]) w (hour, first_id, end_id)
-        left join purchase_hours p on p.hour = w.hour
+        left join purchase_hours p on p.hour = w.hour and p.spends is not null
     ), late as materialized (
         select order_id, closed_at from attempts
         where closed_at - sent_at > interval '5 minutes'
@@ -45,13 +46,16 @@ _HOURS = """
         )
     )
 """
-"""Of the hours in `_columns`, what is known, what was closed late since, and those not known."""
+"""Of the hours in `hour_columns`, what is known, what was closed late since, and what is not."""
 _PURCHASES = """
     select o.brand, o.cluster, a.dealer_id, sum(a.cost)::bigint as cost,
-           count(*) as orders
+           count(*) as orders,
+           coalesce(sum(coalesce(a.charged, a.cost))
+                    filter (where a.state = 'succeeded'), 0)::bigint as spent,
+           count(*) filter (where a.state = 'succeeded') as succeeded
     from generate_series(0, 63) l (lane)
     cross join lateral (
-        select lane, order_id, dealer_id, cost from attempts
+        select lane, order_id, dealer_id, cost, charged, state from attempts
         where lane = l.lane and order_id >= w.first_id and order_id < w.end_id
           and state not in ('rejected', 'failed')
         offset 0
@@ -63,7 +67,7 @@ _PURCHASES = """
     ) o
     group by o.brand, o.cluster, a.dealer_id
 """
-"""The purchases of an hour `w`, by market and dealer, in the order of the type `hour_purchase`."""
+"""The purchases of an hour `w`, by market and dealer, and what the succeeded ones took."""
 
 
 class Hour(NamedTuple):
@@ -122,7 +126,7 @@ async def bought(connection: Connection, wanted: Sequence[Hour]) -> list[Bought]
     """
     cursor = await connection.cursor(
         f"""
-        with {_HOURS}
+        with {HOURS_SQL}
         select p.brand, p.cluster, p.dealer_id, h.hour, p.cost, p.orders
         from counted c
         join purchase_hours h on h.hour = c.hour
@@ -132,7 +136,7 @@ async def bought(connection: Connection, wanted: Sequence[Hour]) -> list[Bought]
         select b.brand, b.cluster, b.dealer_id, w.hour, b.cost, b.orders
         from open w cross join lateral ({_PURCHASES}) b
         """,  # noqa: S608 - put together from this module's own text
-        *_columns(wanted),
+        *hour_columns(wanted),
         UNCOMMITTED,
     )
     rows: list[Bought] = []
@@ -191,10 +195,10 @@ async def review(connection: Connection, wanted: Sequence[Hour]) -> Review:
     seen_at = await moment(connection)
     rows = await connection.fetch(
         f"""
-        with {_HOURS}
+        with {HOURS_SQL}
         select hour, first_id, end_id from open order by hour
         """,  # noqa: S608 - put together from this module's own text
-        *_columns(wanted),
+        *hour_columns(wanted),
         UNCOMMITTED,
     )
     return Review([Hour(*row) for row in rows], seen_at)
@@ -204,12 +208,21 @@ async def write(connection: Connection, hour: Hour) -> None:
     """Add an hour's purchases up and write them, unless somebody did so later."""
     await connection.execute(
         f"""
-        insert into purchase_hours (hour, counted_at, purchases)
-        select $1, now(), coalesce(array_agg(row(b.*)::hour_purchase), '{{}}')
-        from (select $2::uuid as first_id, $3::uuid as end_id) w
-        cross join lateral ({_PURCHASES}) b
+        with b as materialized (
+            select b.* from (select $2::uuid as first_id, $3::uuid as end_id) w
+            cross join lateral ({_PURCHASES}) b
+        ), spend as (
+            select dealer_id, sum(spent)::bigint as rupiah, sum(succeeded)::bigint as orders
+            from b group by dealer_id having sum(succeeded) > 0
+        )
+        insert into purchase_hours (hour, counted_at, purchases, spends)
+        select $1, now(),
+               (select coalesce(array_agg(row(brand, cluster, dealer_id, cost, orders)
+                                          ::hour_purchase), '{{}}') from b),
+               (select coalesce(array_agg(row(s.*)::hour_spend), '{{}}') from spend s)
         on conflict (hour) do update
-        set counted_at = excluded.counted_at, purchases = excluded.purchases
+        set counted_at = excluded.counted_at, purchases = excluded.purchases,
+            spends = excluded.spends
         where purchase_hours.counted_at < excluded.counted_at
         """,  # noqa: S608 - put together from this module's own text
         *hour,
@@ -233,5 +246,6 @@ async def vouch(connection: Connection, wanted: Sequence[Hour], seen_at: datetim
     )
 
 
-def _columns(wanted: Sequence[Hour]) -> list[list[object]]:
+def hour_columns(wanted: Sequence[Hour]) -> list[list[object]]:
+    """Hours as `HOURS_SQL` takes them: $1 to $3."""
     return [list(column) for column in zip(*wanted, strict=True)]

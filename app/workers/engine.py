@@ -34,6 +34,7 @@ from app.storage.deliveries import DueDelivery
 from app.storage.hints import Hints, Topic
 from app.storage.lanes import lane_groups
 from app.storage.pool import Pool, PoolSettings, open_pool
+from app.workers.accounts import Accounts, AccountSettings
 from app.workers.compiler import Compiler
 from app.workers.gauges import Gauges
 from app.workers.loop import Loop, Rhythm
@@ -68,6 +69,9 @@ class EngineSettings:
     most_purchases: int = 1024
     correction_seconds: float = 300.0
     retry_for_seconds: float = 600.0
+    balance_interval_seconds: float = 300.0
+    price_rise_tolerance: int = 0
+    price_rise_mute_seconds: float = 86_400.0
 
 
 class Engine:
@@ -90,7 +94,14 @@ class Engine:
             pool, self.clients, self.sealer, metrics, settings.persistence, groups, random.random
         )
         self.settler = Settler(
-            pool, self.router, self.deliverer, self.hints, metrics, settings.patience, groups
+            pool,
+            self.router,
+            self.deliverer,
+            self.hints,
+            metrics,
+            settings.patience,
+            groups,
+            price_tolerance=settings.price_rise_tolerance,
         )
         self.receiver = Receiver(pool, self.router, self.settler, self.hints, metrics, groups)
         self.executor = Executor(
@@ -106,8 +117,27 @@ class Engine:
             settings.database, settings.secret_keys, settings.lease.longest_call_seconds
         )
         compiler = Compiler(pool, settings.database, time.monotonic)
+        self.accounts = Accounts(
+            pool,
+            self.router,
+            self.calls,
+            metrics,
+            AccountSettings(
+                settings.balance_interval_seconds,
+                settings.retry_for_seconds,
+                settings.price_rise_mute_seconds,
+            ),
+            random.random,
+        )
         self.upkeep = Upkeep(
-            pool, self.router, self.receiver, self.desk, compiler, metrics, random.random
+            pool,
+            self.router,
+            self.receiver,
+            self.desk,
+            compiler,
+            self.accounts,
+            metrics,
+            random.random,
         )
         self.exchange = ShareExchange(
             pool,
@@ -143,6 +173,7 @@ class Engine:
             upkeep = group.create_task(self.upkeep.run(inbox=work))
             gauges = group.create_task(self.gauges.run())
             exchange = group.create_task(self.exchange.run())
+            accounts = group.create_task(self.accounts.run()) if work else None
             async with asyncio.TaskGroup() as acting:
                 if work:
                     acting.create_task(self._give_up_expired(stop))
@@ -155,9 +186,12 @@ class Engine:
             gauges.cancel()
             hints.cancel()
             exchange.cancel()
+            if accounts is not None:
+                accounts.cancel()
             for flusher in flushers:
                 flusher.close()
         await self.exchange.take_leave()
+        await self.accounts.take_leave()
 
     async def close(self) -> None:
         """Close every connection."""
@@ -267,6 +301,7 @@ async def start_engine(settings: EngineSettings, metrics: Metrics) -> Engine:
     try:
         await engine.upkeep.look_at_installation()
         await _take_up_table(engine)
+        await engine.accounts.exchange()
         await _count_shares(engine.exchange)
     except BaseException:
         await engine.close()

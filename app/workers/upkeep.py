@@ -29,6 +29,7 @@ from app.storage import (
     statements,
 )
 from app.storage.pool import DATABASE_ERRORS, Pool
+from app.workers.accounts import Accounts
 from app.workers.compiler import Compiler
 from routing.table import BadTable
 
@@ -57,6 +58,7 @@ class Upkeep:
         receiver: Receiver,
         desk: TableDesk,
         compiler: Compiler,
+        accounts: Accounts,
         metrics: Metrics,
         random_fraction: Callable[[], float],
     ) -> None:
@@ -65,6 +67,7 @@ class Upkeep:
         self._receiver = receiver
         self._desk = desk
         self._compiler = compiler
+        self._accounts = accounts
         self._metrics = metrics
         self._random_fraction = random_fraction
         self._held = False
@@ -77,6 +80,7 @@ class Upkeep:
             "installation": self.look_at_installation,
             "table": self.take_up_table,
             "backlog": self._count_backlog,
+            "accounts": self._accounts.exchange,
         }
         if inbox:
             duties["inbox"] = self._sweep

@@ -40,6 +40,7 @@ CAPABILITIES: Final = Capabilities(
     max_age_seconds=90 * 24 * 3600.0,
     min_check_interval_seconds=60.0,
     price_list_interval_seconds=300.0,
+    low_balance_codes=frozenset({"44"}),
     callback_is_word=True,
 )
 CREDENTIALS: Final = (

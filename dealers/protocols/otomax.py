@@ -44,6 +44,7 @@ from dealers.contract import (
 CAPABILITIES: Final = Capabilities(
     recovery=Recovery.STATUS_CALL,
     absent_after_seconds=60.0,
+    low_balance_codes=frozenset({"saldo-tidak-cukup"}),
 )
 CREDENTIALS: Final = (
     Setting("memberID", "the name of our account at the center"),

@@ -57,6 +57,7 @@ from dealers.contract import (
 CAPABILITIES: Final = Capabilities(
     recovery=Recovery.STATUS_CALL,
     callback_is_word=True,
+    low_balance_codes=frozenset({"INSUFFICIENT_BALANCE"}),
 )
 CREDENTIALS: Final = (
     Setting("client_id", "the API client's id, of the live or the sandbox environment"),

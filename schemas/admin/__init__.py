@@ -2,14 +2,18 @@
 
 from schemas.admin.catalogue import PriceLines, ProductLines
 from schemas.admin.dealers import DealerEdit, Mute, NewDealer
+from schemas.admin.floats import AcceptBalance, DealerDeposit, LiftRise, RecordedBalance
 from schemas.admin.operators import NewOperator, Resume
 from schemas.admin.resellers import NewAdjustment, NewDeposit, NewKey, NewReseller, ResellerEdit
 from schemas.admin.routes import NewPolicy, PricesPull, Question, Rollback
 from schemas.admin.shapes import Because
 
 OPERATORS_BODIES = (
+    AcceptBalance,
     Because,
+    DealerDeposit,
     DealerEdit,
+    LiftRise,
     Mute,
     NewAdjustment,
     NewDealer,
@@ -21,6 +25,7 @@ OPERATORS_BODIES = (
     PriceLines,
     PricesPull,
     ProductLines,
+    RecordedBalance,
     ResellerEdit,
     Resume,
     Question,

@@ -122,7 +122,8 @@ def test_settings_that_lack_or_that_no_protocol_reads_are_named():
         "credential pin is missing: its PIN",
         "credential pim is unknown: did you mean pin?",
         "option zone is unknown: there are callback_url, check_interval_seconds, "
-        "absent_after_seconds, check_schedule",
+        "absent_after_seconds, check_schedule, balance_interval_seconds, balance_tolerance, "
+        "float_reserve",
     ]
 
 

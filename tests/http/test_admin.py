@@ -24,7 +24,10 @@ DEALER = {
 }
 ADMIN = "/admin/v1"
 SOON = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
-READS = ("resellers", "products", "prices", "dealers", "operators", "audit", "hold")
+READS = (
+    *("resellers", "products", "prices", "dealers", "operators", "audit", "hold"),
+    *("floats", "price-rises"),
+)
 ACTS = {
     Scope.RESELLERS: [
         ("POST", "/resellers", {"name": "Toko Baru"}),
@@ -37,6 +40,9 @@ ACTS = {
     Scope.MONEY: [
         ("POST", "/resellers/Toko/deposits", {"amount": 5, "reference": "BCA 17"}),
         ("POST", "/resellers/Toko/adjustments", {"amount": 5, "reference": "F", "reason": "why"}),
+        ("POST", "/floats/alfa/deposits", {"amount": 5, "reference": "BCA 17"}),
+        ("POST", "/floats/alfa/balance", {"balance": 5}),
+        ("POST", "/floats/alfa/accept", {"reason": "why"}),
     ],
     Scope.CATALOGUE: [
         ("PUT", "/products", {"products": []}),
@@ -61,6 +67,7 @@ ACTS = {
         ("POST", f"/routes/scheduled/{UUID(int=1)}/cancel", {}),
         ("PUT", "/routes/policy", {"policy": {}}),
         ("POST", "/dealers/alfa/pull-prices", {}),
+        ("POST", "/price-rises/lift", {"route": "r-alfa"}),
     ],
     Scope.OPERATORS: [
         ("POST", "/operators", {"name": "Sari", "scopes": ["read"]}),
@@ -121,7 +128,10 @@ async def test_each_act_needs_its_scope_and_no_other_one_will_do(shop: Shop, sco
 
 async def test_every_act_of_the_api_is_among_those_tried(shop: Shop) -> None:
     paths = (await shop.client().get("/openapi.json")).json()["paths"]
-    mine = ("resellers", "keys", "products", "prices", "dealers", "operators", "hold", "routes")
+    mine = (
+        *("resellers", "keys", "products", "prices", "dealers", "operators", "hold", "routes"),
+        *("floats", "price-rises"),
+    )
     documented = [
         path
         for path, operations in paths.items()

@@ -19,6 +19,7 @@ from app.storage import (
     acceptance,
     attempts,
     callbacks,
+    dealer_spend,
     deliveries,
     endpoints,
     events,
@@ -32,6 +33,7 @@ from app.storage import (
 from app.storage.acceptance import Candidate
 from app.storage.attempts import AttemptChange, NewAttempt
 from app.storage.callbacks import Waiting
+from app.storage.dealer_spend import Span
 from app.storage.deliveries import TryResult
 from app.storage.ledger import Errand, News
 from app.storage.orders import OrderChange
@@ -195,6 +197,10 @@ HOT: dict[str, Run] = {
     "purchases of a week are read": lambda c: purchase_hours.bought(c, WEEK),
     "hours to be written are found": lambda c: purchase_hours.review(c, WEEK),
     "an hour is written": lambda c: purchase_hours.write(c, WEEK[0]),
+    "what was spent since balances is counted": lambda c: dealer_spend.spent(
+        c, [Span("d", NOON - MINUTE, NOON)], NOON, MINUTE
+    ),
+    "what a day's hours took is read": lambda c: dealer_spend.by_hour(c, WEEK[-24:]),
     "past orders are replayed": replayed,
     "events are read by cursor": lambda c: events.of_reseller(c, 1, CLAIM, 5, 100),
 }
