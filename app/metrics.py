@@ -119,6 +119,10 @@ class Metrics:
         """An order was refused, with the problem's code."""
         self._refused[code,].inc()
 
+    def repeat_refused(self, dealer_id: str) -> None:
+        """A purchase was not made: the dealer sold its product for the number today already."""
+        self._repeats_refused[dealer_id,].inc()
+
     def order_finished(self, status: str) -> None:
         """An order got its final status, or another one by correction."""
         self._finished[status,].inc()
@@ -409,6 +413,13 @@ class Metrics:
         )
 
     def _dealers(self) -> None:
+        self._repeats_refused = _Children(
+            self._counter(
+                "repeats_refused",
+                "Purchases not made: the dealer sold its product for the number today already.",
+                "dealer",
+            )
+        )
         self._settled = _Children(
             self._counter(
                 "attempts_settled",

@@ -76,6 +76,7 @@ COMMON_OPTIONS = (
     Setting("check_interval_seconds", "least time between two checks of one purchase", False),
     Setting("absent_after_seconds", "two answers so far apart prove absence", required=False),
     Setting("check_schedule", "when to ask, such as 36x5,42x10,120 (seconds)", required=False),
+    Setting("failures_count", "yes where a failed purchase is one of a number's day", False),
 )
 """Options that a dealer of any protocol may have."""
 
@@ -102,6 +103,11 @@ class Capabilities:
     """The dealer's documented limit over all requests; None: none is known."""
     price_list_interval_seconds: float = 0.0
     """At most one price list in this time."""
+    counts_repeats: bool = False
+    """Whether a purchase says `TopUp.counter`; where it does not, that is always 1."""
+    failures_count: bool = False
+    """Where the dealer sells a product for one number only so often a day: whether a purchase that
+    failed after it was created is one of them. What was rejected never is."""
     callback_is_word: bool = False
     """True where a callback carries a verified signature over its status; otherwise a callback
     only triggers a status check."""

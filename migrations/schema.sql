@@ -193,9 +193,11 @@ CREATE TABLE public.attempts (
     sent_at timestamp with time zone NOT NULL,
     closed_at timestamp with time zone,
     decision json,
+    counter smallint DEFAULT 1 NOT NULL,
     CONSTRAINT a_claim_has_a_lease CHECK (((claim_id IS NULL) OR (due_at IS NOT NULL))),
     CONSTRAINT attempts_check CHECK ((max_price >= cost)),
     CONSTRAINT attempts_cost_check CHECK ((cost > 0)),
+    CONSTRAINT attempts_counter_check CHECK ((counter > 0)),
     CONSTRAINT attempts_state_check CHECK ((state = ANY (ARRAY['sent'::text, 'pending'::text, 'unknown'::text, 'succeeded'::text, 'rejected'::text, 'failed'::text])))
 )
 WITH (fillfactor='70');
@@ -238,6 +240,14 @@ CREATE TABLE public.callbacks (
     trusted boolean DEFAULT false NOT NULL,
     reading json,
     CONSTRAINT callbacks_verdict_check CHECK ((verdict = ANY (ARRAY['waiting'::text, 'applied'::text, 'check'::text, 'unmatched'::text, 'review'::text])))
+);
+
+CREATE TABLE public.cluster_refusals (
+    dealer_id text NOT NULL,
+    brand text NOT NULL,
+    cluster text NOT NULL,
+    customer_number text NOT NULL,
+    refused_at timestamp with time zone NOT NULL
 );
 
 CREATE UNLOGGED TABLE public.compiled_goods (
@@ -374,6 +384,26 @@ END),
     CONSTRAINT ledger_entries_reserved_after_check CHECK ((reserved_after >= 0))
 );
 
+CREATE TABLE public.number_clusters (
+    prefix text NOT NULL,
+    cluster text NOT NULL,
+    CONSTRAINT number_clusters_prefix_check CHECK ((prefix ~ '^0[0-9]{4,9}$'::text))
+);
+
+CREATE TABLE public.number_marks (
+    lane smallint NOT NULL,
+    day date NOT NULL,
+    customer_number text NOT NULL,
+    dealer_id text NOT NULL,
+    dealer_sku text NOT NULL,
+    counter smallint NOT NULL,
+    order_lane smallint NOT NULL,
+    order_id uuid NOT NULL,
+    attempt_no smallint NOT NULL,
+    taken_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT number_marks_counter_check CHECK ((counter > 0))
+);
+
 CREATE TABLE public.operator_tokens (
     token_id text NOT NULL,
     name text NOT NULL,
@@ -424,6 +454,13 @@ CREATE TABLE public.orders (
     CONSTRAINT orders_status_check CHECK ((status = ANY (ARRAY['accepted'::text, 'processing'::text, 'succeeded'::text, 'failed'::text, 'reversed'::text])))
 )
 WITH (fillfactor='50');
+
+CREATE TABLE public.outlets (
+    lane smallint NOT NULL,
+    reseller_id uuid NOT NULL,
+    outlet_id text NOT NULL,
+    region text NOT NULL
+);
 
 CREATE TABLE public.prices (
     tier text NOT NULL,
@@ -531,6 +568,7 @@ CREATE TABLE public.routing_policy (
     revision bigint DEFAULT 1 NOT NULL,
     policy json DEFAULT '{}'::json NOT NULL,
     goods_revision bigint DEFAULT 1 NOT NULL,
+    outlets_revision bigint DEFAULT 1 NOT NULL,
     CONSTRAINT routing_policy_only_row_check CHECK (only_row)
 );
 
@@ -614,6 +652,9 @@ ALTER TABLE ONLY public.brand_prefixes
 ALTER TABLE ONLY public.callbacks
     ADD CONSTRAINT callbacks_pkey PRIMARY KEY (lane, dealer_id, identity);
 
+ALTER TABLE ONLY public.cluster_refusals
+    ADD CONSTRAINT cluster_refusals_pkey PRIMARY KEY (dealer_id, brand, cluster, customer_number);
+
 ALTER TABLE ONLY public.compiled_goods
     ADD CONSTRAINT compiled_goods_pkey PRIMARY KEY (goods_revision);
 
@@ -641,6 +682,12 @@ ALTER TABLE ONLY public.installation
 ALTER TABLE ONLY public.ledger_entries
     ADD CONSTRAINT ledger_entries_pkey PRIMARY KEY (lane, reseller_id, seq);
 
+ALTER TABLE ONLY public.number_clusters
+    ADD CONSTRAINT number_clusters_pkey PRIMARY KEY (prefix);
+
+ALTER TABLE ONLY public.number_marks
+    ADD CONSTRAINT number_marks_pkey PRIMARY KEY (lane, day, customer_number, dealer_id, dealer_sku, counter);
+
 ALTER TABLE ONLY public.operator_tokens
     ADD CONSTRAINT operator_tokens_pkey PRIMARY KEY (token_id);
 
@@ -649,6 +696,9 @@ ALTER TABLE ONLY public.order_references
 
 ALTER TABLE ONLY public.orders
     ADD CONSTRAINT orders_pkey PRIMARY KEY (lane, order_id);
+
+ALTER TABLE ONLY public.outlets
+    ADD CONSTRAINT outlets_pkey PRIMARY KEY (lane, reseller_id, outlet_id);
 
 ALTER TABLE ONLY public.prices
     ADD CONSTRAINT prices_pkey PRIMARY KEY (tier, sku);
@@ -730,6 +780,9 @@ CREATE TRIGGER identity_changed AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON 
 
 CREATE TRIGGER identity_changed AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON public.resellers FOR EACH STATEMENT EXECUTE FUNCTION public.raise_identity_revision();
 
+ALTER TABLE ONLY public.outlets
+    ADD CONSTRAINT outlets_region_fkey FOREIGN KEY (region) REFERENCES public.regions(region);
+
 ALTER TABLE ONLY public.prices
     ADD CONSTRAINT prices_sku_fkey FOREIGN KEY (sku) REFERENCES public.products(sku);
 
@@ -753,6 +806,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.brand_prefixes TO jalur_servic
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.callbacks TO jalur_service;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.cluster_refusals TO jalur_service;
+
 GRANT SELECT,INSERT,DELETE ON TABLE public.compiled_goods TO jalur_service;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.compiled_pieces TO jalur_service;
@@ -773,11 +828,17 @@ GRANT SELECT,INSERT,UPDATE ON TABLE public.installation TO jalur_service;
 
 GRANT SELECT,INSERT ON TABLE public.ledger_entries TO jalur_service;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.number_clusters TO jalur_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.number_marks TO jalur_service;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE public.operator_tokens TO jalur_service;
 
 GRANT SELECT,INSERT ON TABLE public.order_references TO jalur_service;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.orders TO jalur_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.outlets TO jalur_service;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.prices TO jalur_service;
 

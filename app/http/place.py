@@ -38,6 +38,7 @@ from app.storage.orders import NewOrder
 from routing.choose import Decision, Inquiry, as_record
 from routing.monopoly import Market
 from routing.numbering import InvalidNumber, NumberFault, normalise
+from routing.reasons import Reason
 from routing.table import Route
 from schemas.orders import NewOrder as Wanted
 from schemas.orders import order_document
@@ -48,6 +49,7 @@ _HOPS = HEADER.lower().encode()
 _NAMES = frozenset({b"authorization", b"content-type", b"content-length", _HOPS})
 _SHED_SECONDS = 5
 _NO_ROUTE_SECONDS = 30
+_NUMBER_BUSY_SECONDS = 60
 
 _NUMBER_FAULTS = {
     NumberFault.EMPTY: "is empty",
@@ -171,9 +173,17 @@ def _refuse_loop(api: Api, hops: Hops) -> None:
 
 def _pick(api: Api, caller: KeyHolder, wanted: Wanted, number: str, now: datetime) -> _Pick:
     """The dealer for an order. Raises Unprocessable, Conflict."""
-    inquiry = _inquiry(api.router.trade, caller.tier, wanted, number)
+    repeats = api.router.repeats.of(number, wanted.sku, now)
+    inquiry = _inquiry(api.router.trade, caller.tier, wanted, number)._replace(repeats=repeats)
     decision = api.router.choose(inquiry, now)
     if decision.chosen is None:
+        if Reason.REPEATED in decision.excluded:
+            raise Conflict(
+                "number-busy",
+                "Those who could serve this order sell this product for the number only so often "
+                "a day, and have.",
+                retry_after_seconds=_NUMBER_BUSY_SECONDS,
+            )
         raise Conflict(
             "no-route",
             "No dealer can serve this order now.",

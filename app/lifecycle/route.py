@@ -23,6 +23,7 @@ from routing.health import Breaker, BreakerRules, BreakerState
 from routing.monopoly import Market, ShareRow, Shares
 from routing.quality import Outcome, Quality, QualityBook
 from routing.reasons import Reason
+from routing.repeats import RepeatBook
 from routing.table import WIB, Condition, Policy, Route
 
 _QUALITY_SECONDS = 1.0
@@ -53,6 +54,7 @@ class Router:
         self._sold_day = date.min
         """Orders by route on one day in WIB, kept where the table in force states a quota."""
         self.quality = QualityBook()
+        self.repeats = RepeatBook()
         self._seen_quality: dict[str, tuple[float, tuple[Quality, ...]]] = {}
 
     @property

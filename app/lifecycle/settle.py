@@ -231,6 +231,8 @@ class Settler:
             self._router.count(market, dealer_id, cost, at, orders=count)
         for sale in settlement.sales:
             self._router.count_sale(*sale)
+        for repeat in settlement.repeats:
+            self._router.repeats.forget(*repeat)
         for lesson in settlement.lessons:
             self._router.learn(*lesson)
         self._metrics.batch("settle", len(settlement.attempt_changes))
@@ -291,6 +293,8 @@ class _Settlement:
         self.to_check: list[UUID] = []
         self.shares: list[tuple[Market, str, int, datetime, int]] = []
         self.sales: list[tuple[str, datetime, int]] = []
+        self.repeats: list[tuple[str, str, str]] = []
+        """Number, product and dealer of purchases that count now and did not, or the reverse."""
         self.lessons: list[tuple[str, str, Quality | None, Quality | None, datetime]] = []
         self.outcomes: list[tuple[str, str, str]] = []
         self.told: list[tuple[str, dict[str, object]]] = []
@@ -415,6 +419,7 @@ class _Settlement:
             self.tiers.get((order.lane, order.reseller_id), ""),
             self._router.kind_of(order.sku),
             order.order_id,
+            self._router.repeats.of(order.customer_number, order.sku, order.now),
         )
         decision = self._router.choose(inquiry, order.now)
         if decision.chosen is None:
@@ -568,6 +573,7 @@ class _Settlement:
             sign = -1 if after else 1
             self.shares.append((market, attempt.dealer_id, attempt.cost, attempt.sent_at, sign))
             self.sales.append((attempt.route_id, attempt.sent_at, sign))
+            self.repeats.append((order.customer_number, order.sku, attempt.dealer_id))
 
     # -------------------------------------------------------------- writing
 

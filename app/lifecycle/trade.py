@@ -29,6 +29,8 @@ _OVERRIDES = {
     "check_interval_seconds": "min_check_interval_seconds",
     "absent_after_seconds": "absent_after_seconds",
 }
+_FAILURES_COUNT = "failures_count"
+_ANSWERS = {"yes": True, "no": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,13 +177,15 @@ def _account(row: DealerRow, sealer: Sealer) -> Account:
 
 
 def _capabilities(dialect: Dialect, account: Account) -> Capabilities:
-    stated: dict[str, float | CheckSchedule] = {
+    stated: dict[str, float | bool | CheckSchedule] = {
         field: _seconds(option, account.options[option])
         for option, field in _OVERRIDES.items()
         if option in account.options
     }
     if _SCHEDULE in account.options:
         stated[_SCHEDULE] = _schedule(account.options[_SCHEDULE])
+    if _FAILURES_COUNT in account.options:
+        stated[_FAILURES_COUNT] = _answer(_FAILURES_COUNT, account.options[_FAILURES_COUNT])
     declared = dialect.capabilities_of(account)
     return replace(declared, **stated) if stated else declared
 
@@ -201,6 +205,12 @@ def _seconds(option: str, text: str) -> float:
     if not 0 <= seconds < math.inf:
         raise ConfigurationError(f"option {option} must be a number of seconds, not {text}")
     return seconds
+
+
+def _answer(option: str, text: str) -> bool:
+    if text not in _ANSWERS:
+        raise ConfigurationError(f"option {option} must be yes or no, not {text}")
+    return _ANSWERS[text]
 
 
 def _dealer(row: DealerRow, *, usable: bool) -> Dealer:

@@ -20,6 +20,7 @@ from app.lifecycle.accept import Acceptor
 from app.lifecycle.call import DealerCalls
 from app.lifecycle.deliver import Deliverer, Persistence
 from app.lifecycle.execute import Executor, Lease, Purchase
+from app.lifecycle.mark import Marker
 from app.lifecycle.receive import Receiver
 from app.lifecycle.reconcile import Check, Reconciler
 from app.lifecycle.route import Router
@@ -93,8 +94,18 @@ class Engine:
             pool, self.router, self.deliverer, self.hints, metrics, settings.patience, groups
         )
         self.receiver = Receiver(pool, self.router, self.settler, self.hints, metrics, groups)
+        self.marker = Marker(
+            pool, self.router, self.hints, metrics, settings.lease.seconds, groups
+        )
         self.executor = Executor(
-            pool, self.router, self.settler, self.calls, settings.lease, groups, installation_id
+            pool,
+            self.router,
+            self.settler,
+            self.calls,
+            self.marker,
+            settings.lease,
+            groups,
+            installation_id,
         )
         self.acceptor = Acceptor(
             pool, groups, self.hints, metrics, settings.accept_limits, self.executor
@@ -143,6 +154,7 @@ class Engine:
             upkeep = group.create_task(self.upkeep.run(inbox=work))
             gauges = group.create_task(self.gauges.run())
             exchange = group.create_task(self.exchange.run())
+            marker = group.create_task(self.marker.run()) if work else None
             async with asyncio.TaskGroup() as acting:
                 if work:
                     acting.create_task(self._give_up_expired(stop))
@@ -155,6 +167,8 @@ class Engine:
             gauges.cancel()
             hints.cancel()
             exchange.cancel()
+            if marker is not None:
+                marker.cancel()
             for flusher in flushers:
                 flusher.close()
         await self.exchange.take_leave()

@@ -23,11 +23,13 @@ from app.storage import (
     attempts,
     deliveries,
     installation,
+    number_marks,
     ready,
     reviews,
     scheduled_tables,
     statements,
 )
+from app.storage.lanes import LANES
 from app.storage.pool import DATABASE_ERRORS, Pool
 from app.workers.compiler import Compiler
 from routing.table import BadTable
@@ -37,6 +39,7 @@ log = structlog.get_logger()
 _PERIOD_SECONDS = 1.0
 _STATE_SECONDS = 10.0
 _WALLETS_SECONDS = 60.0
+_OLD_MARKS_SECONDS = 3600.0
 _SHEET_PATIENCE = timedelta(minutes=10)
 """After this another process takes on a scheduled table that was claimed and is not done."""
 _SHEET_PAUSE = timedelta(minutes=1)
@@ -87,6 +90,8 @@ class Upkeep:
             group.create_task(self._every(_PERIOD_SECONDS, {"compile": self.compile_goods}))
             group.create_task(self._seldom(_STATE_SECONDS, "state", self._measure_state))
             group.create_task(self._seldom(_WALLETS_SECONDS, "wallets", self._add_up_wallets))
+            if inbox:
+                group.create_task(self._seldom(_OLD_MARKS_SECONDS, "marks", self.drop_old_marks))
 
     async def look_at_installation(self) -> None:
         """Hold purchases and checks when the database is another one than remembered."""
@@ -118,6 +123,12 @@ class Upkeep:
         done = await self._compiler.keep_up()
         if done is not None:
             log.info("goods.compiled", **done)
+
+    async def drop_old_marks(self) -> None:
+        """Drop the purchases numbered on days that are over, a lane a transaction."""
+        for lane in range(LANES):
+            async with self._pool.acquire() as connection:
+                await number_marks.drop_old(connection, lane)
 
     async def apply_scheduled(self) -> None:
         """Apply a routing table whose moment has come, if no other process is at it."""
