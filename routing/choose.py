@@ -54,6 +54,8 @@ class Live(NamedTuple):
     """Rupiah left on our account at each dealer, what is in flight taken off; None: not known."""
     sold_today: Mapping[str, int] = _NOTHING
     """Orders that routes with a quota, by id, took today, in WIB, in flight included."""
+    refusing: frozenset[str] = frozenset()
+    """Dealers, by id, that are known to refuse the order's cluster."""
 
 
 class Verdict(NamedTuple):
@@ -304,7 +306,8 @@ class _Filter:
     def judge(self, offer: Offer) -> list[Reason | None]:
         """The first reason why each candidate cannot serve the order at all."""
         standing, limit = self._live.standing, self._limit
-        plain = not self._inquiry.tried and self._live.floats is None
+        live = self._live
+        plain = not self._inquiry.tried and live.floats is None and not live.refusing
         return [
             None
             if plain and not condition and cost <= limit and standing[dealer] is None
@@ -324,6 +327,9 @@ class _Filter:
         if reason is None and self._inquiry.tried:
             tried = self._snapshot.image.dealers[dealer] in self._inquiry.tried
             reason = Reason.TRIED if tried else None
+        if reason is None and self._live.refusing:
+            refusing = self._snapshot.image.dealers[dealer] in self._live.refusing
+            reason = Reason.CLUSTER_REFUSED if refusing else None
         return reason or self._by_amount(cost, dealer) or self._by_count(stated, route, dealer)
 
     def _by_time(self, stated: Condition) -> Reason | None:

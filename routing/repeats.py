@@ -1,4 +1,4 @@
-"""How often a dealer's product went to one number on one day: the rule, and what a process remembers.
+"""How often a dealer sold a product for one number on one day: the rule, and what is remembered.
 
 A *mark* is one purchase's place among those of its product, number, dealer and day in WIB. Marks
 are never counted down: what became of a purchase is told by its attempt, and a number that was

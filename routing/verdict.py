@@ -28,6 +28,7 @@ _EXCLUDED = {
     Reason.LOW_FLOAT: "of a dealer where our money does not suffice",
     Reason.QUOTA_USED: "with today's quota used up",
     Reason.REPEATED: "not to be repeated for this number today",
+    Reason.CLUSTER_REFUSED: "of a dealer that has been refusing this cluster",
 }
 _FIRST = {
     Strategy.CHEAPEST: "the cheapest",

@@ -354,7 +354,7 @@ class Executor:
         inquiry = self._inquiry(row, now)
         route = self._router.standing_offer(inquiry, row.dealer_id, now)
         if isinstance(route, Route):
-            planned = self._plan_purchase(row, route, claim_id)
+            planned = self._plan_purchase(row, route, claim_id, now)
             if planned is not None:
                 plan.purchases.append(planned)
             return
@@ -370,14 +370,16 @@ class Executor:
         )
         plan.moved.append((inquiry, row.dealer_id, chosen))
 
-    def _plan_purchase(self, row: Claimable, route: Route, claim_id: UUID) -> _Planned | None:
+    def _plan_purchase(
+        self, row: Claimable, route: Route, claim_id: UUID, now: datetime
+    ) -> _Planned | None:
         """The purchase, or None where it cannot be made yet: the order then stays as it is."""
         access = self._router.trade.dealers[row.dealer_id]
         held = None
         if self._marker.concerns(access, route):
             held = self._marker.held(row, route)
             if held is None:
-                self._marker.want(row, route, access)
+                self._marker.want(row, route, access, now)
                 return None
         ticket = self._router.breaker(row.dealer_id).enter(self._calls.monotonic())
         if ticket is None:

@@ -11,7 +11,7 @@ without an attempt was therefore never sent, and does not count.
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -63,6 +63,7 @@ class _Wanted:
     holder: Holder
     rule: RepeatRule
     sku: str
+    at: datetime
 
 
 class Marker:
@@ -101,7 +102,7 @@ class Marker:
         """Whether an order's next purchase holds a number at the dealer that it waits for."""
         return _purchase(row) in self._held
 
-    def want(self, row: Claimable, route: Route, access: DealerAccess) -> None:
+    def want(self, row: Claimable, route: Route, access: DealerAccess, now: datetime) -> None:
         """Have a number taken soon; the order is then claimed by whoever finds it."""
         number = row.customer_number
         rule = RepeatRule(
@@ -112,6 +113,7 @@ class Marker:
             Holder(row.lane, row.order_id, row.attempt_no),
             rule,
             row.sku,
+            now,
         )
         self._called.set()
 
@@ -160,13 +162,10 @@ class Marker:
             if not wanted:
                 return
 
-    def _note(
-        self, purchase: _Purchase, wanted: _Wanted, verdict: Judged, started: float
-    ) -> None:
+    def _note(self, purchase: _Purchase, wanted: _Wanted, verdict: Judged, started: float) -> None:
         if wanted.rule.limit is not None:
-            at = datetime.now(UTC)
             number, dealer_id = wanted.key.customer_number, purchase.dealer_id
-            self._router.repeats.note(number, wanted.sku, dealer_id, verdict.sold, at)
+            self._router.repeats.note(number, wanted.sku, dealer_id, verdict.sold, wanted.at)
         if verdict.counter is None:
             self._metrics.repeat_refused(purchase.dealer_id)
             return

@@ -14,7 +14,7 @@ from app.lifecycle.goods import MOST_ROWS_HERE, Goods, newer_goods
 from app.lifecycle.tally import Tally
 from app.lifecycle.trade import DealerLimits, Trade, make_trade
 from app.sealing import Sealer
-from app.storage import purchase_hours, reference
+from app.storage import cluster_refusals, purchase_hours, reference
 from app.storage.pool import Pool
 from app.storage.purchase_hours import HOUR, Bought, Waiting
 from dealers.registry import load
@@ -23,6 +23,7 @@ from routing.health import Breaker, BreakerRules, BreakerState
 from routing.monopoly import Market, ShareRow, Shares
 from routing.quality import Outcome, Quality, QualityBook
 from routing.reasons import Reason
+from routing.refusals import RefusalBook
 from routing.repeats import RepeatBook
 from routing.table import WIB, Condition, Policy, Route
 
@@ -55,6 +56,7 @@ class Router:
         """Orders by route on one day in WIB, kept where the table in force states a quota."""
         self.quality = QualityBook()
         self.repeats = RepeatBook()
+        self.refusals = RefusalBook()
         self._seen_quality: dict[str, tuple[float, tuple[Quality, ...]]] = {}
 
     @property
@@ -131,6 +133,19 @@ class Router:
                 cost_rupiah = (route.cost_rupiah or 0) * row.orders
                 yield ShareRow(market, group, cost_rupiah, row.orders, row.hour)
 
+    async def exchange_refusals(self, pool: Pool, now: datetime) -> None:
+        """Write down which clusters dealers refused and served here, and learn what others did."""
+        rules, learned = self.trade.snapshot.policy.refusal_rules, self.refusals.untold()
+        async with pool.acquire() as connection:
+            if learned:
+                await cluster_refusals.put(connection, learned)
+            self.refusals.told(learned)
+            known = await cluster_refusals.since(connection, now - rules.window)
+            served = self.refusals.void(known)
+            if served:
+                await cluster_refusals.void(connection, served)
+        self.refusals.take_up(known, rules)
+
     def hear(self, rows: Iterable[ShareRow]) -> None:
         """Count what another process counted."""
         for row in rows:
@@ -141,13 +156,16 @@ class Router:
         """Choose a route. Changes nothing: `take` counts what is chosen for good."""
         totals = self.shares.totals(Market(inquiry.brand, inquiry.cluster), now)
         snapshot = self.trade.snapshot
-        return choose(snapshot, inquiry, self._live(inquiry.kind, now), totals, now)
+        return choose(snapshot, inquiry, self._live(inquiry, now), totals, now)
 
     def choose_at(self, inquiry: Inquiry, at: datetime, now: datetime) -> Decision:
         """What would be chosen at another moment: hours, validity, mutes and quotas are those of
         `at`; shares, quality and breakers as they stand now."""
         snapshot = self.trade.snapshot
-        live = self._live(inquiry.kind, now)._replace(standing=snapshot.standing(self.is_up, at))
+        live = self._live(inquiry, now)._replace(
+            standing=snapshot.standing(self.is_up, at),
+            refusing=self.refusals.dealers_out(inquiry.brand, inquiry.cluster, at),
+        )
         if _day_of(at) != _day_of(now):
             live = live._replace(sold_today={})
         totals = self.shares.totals(Market(inquiry.brand, inquiry.cluster), now)
@@ -155,7 +173,7 @@ class Router:
 
     def standing_offer(self, inquiry: Inquiry, dealer_id: str, now: datetime) -> Route | Reason:
         """A dealer's offer that was chosen earlier and may still be used, or why there is none."""
-        live = self._live(inquiry.kind, now)
+        live = self._live(inquiry, now)
         return standing_offer(self.trade.snapshot, inquiry, dealer_id, live, now)
 
     def route_at(
@@ -187,12 +205,17 @@ class Router:
         product = self.trade.price_book.product(sku)
         return "" if product is None else product.kind
 
-    def _live(self, kind: str, now: datetime) -> Live:
+    def _live(self, inquiry: Inquiry, now: datetime) -> Live:
         snapshot = self.trade.snapshot
         standing = snapshot.lasting if self._all_closed() else None
         if standing is None:
             standing = snapshot.standing(self.is_up, now)
-        return Live(standing, self._quality(kind, now), sold_today=self._sold_today(now))
+        return Live(
+            standing,
+            self._quality(inquiry.kind, now),
+            sold_today=self._sold_today(now),
+            refusing=self.refusals.dealers_out(inquiry.brand, inquiry.cluster, now),
+        )
 
     def count_sale(self, route_id: str, at: datetime, orders: int) -> None:
         """Count an order that a route took at `at`, or with -1 one that failed there."""

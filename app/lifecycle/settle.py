@@ -54,6 +54,7 @@ from dealers.contract import Capabilities, CheckSchedule, Fault, Outcome, Recove
 from routing.choose import Inquiry, as_record
 from routing.monopoly import Market
 from routing.quality import Outcome as Quality
+from routing.refusals import Area, Refusal
 from schemas.orders import order_document
 
 log = structlog.get_logger()
@@ -71,6 +72,8 @@ class Withdrawal(StrEnum):
     CANCELLED = "cancelled"
     EXPIRED = "expired"
 
+
+_GONE = frozenset({AttemptState.REJECTED, AttemptState.FAILED})
 
 _LEARNED: Mapping[str, Quality] = {
     AttemptState.SUCCEEDED: Quality.SUCCEEDED,
@@ -227,14 +230,7 @@ class Settler:
         ]
         if topics:
             self._hints.tell(topics)
-        for market, dealer_id, cost, at, count in settlement.shares:
-            self._router.count(market, dealer_id, cost, at, orders=count)
-        for sale in settlement.sales:
-            self._router.count_sale(*sale)
-        for repeat in settlement.repeats:
-            self._router.repeats.forget(*repeat)
-        for lesson in settlement.lessons:
-            self._router.learn(*lesson)
+        self._learn(settlement)
         self._metrics.batch("settle", len(settlement.attempt_changes))
         for dealer_id, source, outcome in settlement.outcomes:
             self._metrics.settled(dealer_id, source, outcome)
@@ -243,6 +239,22 @@ class Settler:
                 self._metrics.order_finished(change.status)
         for event, fields in settlement.told:
             log.info(event, **fields)
+
+    def _learn(self, settlement: "_Settlement") -> None:
+        """Count in this process's memory what choosing goes by."""
+        for market, dealer_id, cost, at, count in settlement.shares:
+            self._router.count(market, dealer_id, cost, at, orders=count)
+        for sale in settlement.sales:
+            self._router.count_sale(*sale)
+        for repeat in settlement.repeats:
+            self._router.repeats.forget(*repeat)
+        for area, at in settlement.served:
+            self._router.refusals.serve(area, at)
+        for refusal in settlement.refusals:
+            self._router.refusals.refuse(refusal)
+            self._metrics.cluster_refused(refusal.area.dealer_id)
+        for lesson in settlement.lessons:
+            self._router.learn(*lesson)
 
 
 def _may_send_on(heard: Heard) -> bool:
@@ -295,6 +307,8 @@ class _Settlement:
         self.sales: list[tuple[str, datetime, int]] = []
         self.repeats: list[tuple[str, str, str]] = []
         """Number, product and dealer of purchases that count now and did not, or the reverse."""
+        self.refusals: list[Refusal] = []
+        self.served: list[tuple[Area, datetime]] = []
         self.lessons: list[tuple[str, str, Quality | None, Quality | None, datetime]] = []
         self.outcomes: list[tuple[str, str, str]] = []
         self.told: list[tuple[str, dict[str, object]]] = []
@@ -566,14 +580,24 @@ class _Settlement:
         if learned is not known:
             lesson = (attempt.dealer_id, order.sku, known, learned, attempt.sent_at)
             self.lessons.append(lesson)
-        gone = (AttemptState.REJECTED, AttemptState.FAILED)
-        before, after = attempt.state in gone, ruling.attempt in gone
+        if order.cluster is not None and word.source != Source.OPERATOR and not word.transport:
+            area = Area(attempt.dealer_id, order.brand, order.cluster)
+            if ruling.attempt != attempt.state:
+                self._learn_area(order, area, word, ruling)
+        before, after = attempt.state in _GONE, ruling.attempt in _GONE
         if before != after:
             market = Market(order.brand, order.cluster)
             sign = -1 if after else 1
             self.shares.append((market, attempt.dealer_id, attempt.cost, attempt.sent_at, sign))
             self.sales.append((attempt.route_id, attempt.sent_at, sign))
             self.repeats.append((order.customer_number, order.sku, attempt.dealer_id))
+
+    def _learn_area(self, order: LockedOrder, area: Area, word: Word, ruling: Ruling) -> None:
+        """Learn which clusters a dealer refuses, and that it serves one."""
+        if ruling.attempt == AttemptState.SUCCEEDED:
+            self.served.append((area, order.now))
+        elif ruling.attempt in _GONE and word.report.fault is Fault.CLUSTER:
+            self.refusals.append(Refusal(area, order.customer_number, order.now))
 
     # -------------------------------------------------------------- writing
 

@@ -1,6 +1,6 @@
 """Attempts: one purchase at one dealer each, written before a byte leaves.
 
-attempts(lane, order_id, attempt_no, dealer_id, dealer_ref, counter, state, fence, claim_id, due_at, …)
+attempts(lane, order_id, attempt_no, dealer_id, dealer_ref, state, fence, claim_id, due_at, …)
     unique (lane, order_id, attempt_no); unique (dealer_ref, dealer_id, lane)
     index (due_at) of what is in flight or to be asked about
 

@@ -94,9 +94,7 @@ class Engine:
             pool, self.router, self.deliverer, self.hints, metrics, settings.patience, groups
         )
         self.receiver = Receiver(pool, self.router, self.settler, self.hints, metrics, groups)
-        self.marker = Marker(
-            pool, self.router, self.hints, metrics, settings.lease.seconds, groups
-        )
+        self.marker = Marker(pool, self.router, self.hints, metrics, settings.lease.seconds, groups)
         self.executor = Executor(
             pool,
             self.router,
@@ -281,6 +279,7 @@ async def start_engine(settings: EngineSettings, metrics: Metrics) -> Engine:
     try:
         await engine.upkeep.look_at_installation()
         await _take_up_table(engine)
+        await engine.upkeep.exchange_refusals()
         await _count_shares(engine.exchange)
     except BaseException:
         await engine.close()

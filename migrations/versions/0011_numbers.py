@@ -1,4 +1,4 @@
-"""Purchases counted by number, clusters told by outlet and number, refusals learned. Revision 0011."""
+"""Purchases counted by number, clusters by outlet and number, refusals. Revision 0011."""
 
 from pathlib import Path
 
