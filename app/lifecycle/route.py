@@ -19,6 +19,7 @@ from app.storage.pool import Pool
 from app.storage.purchase_hours import HOUR, Bought, Waiting
 from dealers.registry import load
 from routing.choose import Decision, Inquiry, Live, choose, route_of, standing_offer
+from routing.clusters import Outlet
 from routing.health import Breaker, BreakerRules, BreakerState
 from routing.monopoly import Market, ShareRow, Shares
 from routing.quality import Outcome, Quality, QualityBook
@@ -47,6 +48,8 @@ class Router:
         self._breakers: dict[str, Breaker] = {}
         self._trade: Trade | None = None
         self._goods: Goods | None = None
+        self._outlets: Mapping[Outlet, str] = {}
+        self._outlets_revision = 0
         self.goods_wanted = 0
         """The goods' newest revision when last looked; those in force may be older for a while."""
         self.shares = Shares(Policy().window_days)
@@ -89,8 +92,11 @@ class Router:
                 return False
             if held and held.goods is goods and held.revision == seen.revision:
                 return False
+            if seen.outlets != self._outlets_revision:
+                self._outlets = await reference.outlets(connection)
+                self._outlets_revision = seen.outlets
             terms = await reference.terms(connection)
-        self._trade = await asyncio.to_thread(make_trade, terms, goods, self.limits)
+        self._trade = await asyncio.to_thread(make_trade, terms, goods, self.limits, self._outlets)
         self._seen_quality.clear()  # it goes by the dealers' numbers in the table
         return True
 

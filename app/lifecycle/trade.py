@@ -17,7 +17,8 @@ from app.sealing import Sealer
 from app.storage.reference import DealerRow, ProductRow, RouteRow, Terms
 from dealers.contract import Account, Capabilities, CheckSchedule
 from dealers.registry import Dialect
-from routing.numbering import BrandTable
+from routing.clusters import Clusters, Outlet
+from routing.numbering import BrandTable, ClusterTable
 from routing.price_book import PriceBook
 from routing.snapshot import Snapshot, compile_table, snapshot_of
 from routing.table import BadTable, Dealer, Policy, QualityRules, Strategy
@@ -54,8 +55,7 @@ class Trade:
     goods: Goods
     snapshot: Snapshot
     brands: BrandTable
-    clusters: Mapping[str, str]
-    """Region to cluster."""
+    clusters: Clusters
     dealers: Mapping[str, DealerAccess]
     left_out: frozenset[str]
     """Dealers that cannot be called as they are configured; their orders go elsewhere."""
@@ -77,8 +77,12 @@ class DealerLimits:
     longest_call_seconds: float
 
 
-def make_trade(terms: Terms, goods: Goods, limits: DealerLimits) -> Trade:
-    """Put terms around goods. Raises BadTable for terms that contradict each other or the goods.
+def make_trade(
+    terms: Terms, goods: Goods, limits: DealerLimits, outlets: Mapping[Outlet, str]
+) -> Trade:
+    """Put terms around goods; `outlets` have their regions.
+
+    Raises BadTable for terms that contradict each other or the goods.
 
     A dealer that cannot be called is left out with its faults; the others stay.
     """
@@ -89,6 +93,7 @@ def make_trade(terms: Terms, goods: Goods, limits: DealerLimits) -> Trade:
         dealers = [_dealer(row, usable=row.dealer_id in access) for row in terms.dealers]
         snapshot = snapshot_of(goods.image, dealers, read_policy(terms.policy))
         brands = BrandTable(terms.prefixes)
+        clusters = Clusters(dict(terms.regions), outlets, ClusterTable(terms.numbering))
     except BadTable:
         raise
     except (TypeError, ValueError, AttributeError) as error:
@@ -98,7 +103,7 @@ def make_trade(terms: Terms, goods: Goods, limits: DealerLimits) -> Trade:
         goods,
         snapshot,
         brands,
-        dict(terms.regions),
+        clusters,
         access,
         left_out,
         (*faults, *goods.report.faults()),
