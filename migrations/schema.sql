@@ -780,9 +780,6 @@ CREATE TRIGGER identity_changed AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON 
 
 CREATE TRIGGER identity_changed AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON public.resellers FOR EACH STATEMENT EXECUTE FUNCTION public.raise_identity_revision();
 
-ALTER TABLE ONLY public.outlets
-    ADD CONSTRAINT outlets_region_fkey FOREIGN KEY (region) REFERENCES public.regions(region);
-
 ALTER TABLE ONLY public.prices
     ADD CONSTRAINT prices_sku_fkey FOREIGN KEY (sku) REFERENCES public.products(sku);
 

@@ -23,7 +23,7 @@ create table outlets (
     lane smallint not null,
     reseller_id uuid not null,
     outlet_id text not null,
-    region text not null references regions (region),
+    region text not null,
     primary key (lane, reseller_id, outlet_id)
 );
 alter table routing_policy add column outlets_revision bigint not null default 1;
