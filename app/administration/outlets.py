@@ -82,10 +82,12 @@ async def remove(pool: Pool, by: Operator, reseller: str, outlet_id: str, reason
         await _record(connection, by, "outlet.removed", account, was, {}, reason)
 
 
-async def listed(connection: Connection, reseller: str) -> list[Outlet]:
-    """A reseller's outlets, by id. Raises NotFound, Conflict."""
+async def listed(
+    connection: Connection, reseller: str, after: str = "", most: int | None = None
+) -> list[Outlet]:
+    """A reseller's outlets behind an id, by id. Raises NotFound, Conflict."""
     account = await find(connection, reseller)
-    return await reference.outlets_of(connection, account.lane, account.reseller_id)
+    return await reference.outlets_of(connection, account.lane, account.reseller_id, after, most)
 
 
 def outlet_of(cells: Cells, _place: str, _checks: Checks) -> Outlet:

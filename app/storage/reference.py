@@ -235,15 +235,24 @@ async def outlets(connection: Connection) -> dict[tuple[UUID, str], str]:
     return {(row[0], row[1]): row[2] for row in rows}
 
 
-async def outlets_of(connection: Connection, lane: int, reseller_id: UUID) -> list[tuple[str, str]]:
-    """A reseller's outlets with their regions, by outlet id."""
+async def outlets_of(
+    connection: Connection,
+    lane: int,
+    reseller_id: UUID,
+    after: str = "",
+    most: int | None = None,
+) -> list[tuple[str, str]]:
+    """A reseller's outlets behind an id with their regions, by id."""
     rows = await connection.fetch(
         """
         select outlet_id, region from outlets
-        where lane = $1 and reseller_id = $2 order by outlet_id
+        where lane = $1 and reseller_id = $2 and outlet_id > $3 order by outlet_id
+        limit $4
         """,
         lane,
         reseller_id,
+        after,
+        most,
     )
     return [(row[0], row[1]) for row in rows]
 
