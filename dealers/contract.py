@@ -104,7 +104,7 @@ class Capabilities:
     price_list_interval_seconds: float = 0.0
     """At most one price list in this time."""
     counts_repeats: bool = False
-    """Whether a purchase says `TopUp.counter`; where it does not, that is always 1."""
+    """Whether requests or answers go by `TopUp.counter`; where they do not, that is always 1."""
     failures_count: bool = False
     """Where the dealer sells a product for one number only so often a day: whether a purchase that
     failed after it was created is one of them. What was rejected never is."""
