@@ -20,8 +20,10 @@ from app.cli.floats import (
 from app.cli.floats import deposit_command as dealer_deposit_command
 from app.cli.keys import keys_app
 from app.cli.money import adjust_command, deposit_command
+from app.cli.numbering import numbering_app
 from app.cli.operate import hold_command, ledger_app, migrate_command, resume_command
 from app.cli.operators import operators_app
+from app.cli.outlets import outlets_app
 from app.cli.prefixes import prefixes_app
 from app.cli.prices import prices_app
 from app.cli.products import products_app
@@ -59,6 +61,8 @@ cli.add_typer(keys_app, name="keys")
 cli.add_typer(products_app, name="products")
 cli.add_typer(prices_app, name="prices")
 cli.add_typer(regions_app, name="regions")
+cli.add_typer(outlets_app, name="outlets")
+cli.add_typer(numbering_app, name="numbering")
 cli.add_typer(prefixes_app, name="prefixes")
 dealers_app.command("read")(read_command)
 dealers_app.command("protocols")(protocols_command)

@@ -120,6 +120,18 @@ class Metrics:
         """An order was refused, with the problem's code."""
         self._refused[code,].inc()
 
+    def repeat_refused(self, dealer_id: str) -> None:
+        """A purchase was not made: the dealer sold its product for the number today already."""
+        self._repeats_refused[dealer_id,].inc()
+
+    def cluster_refused(self, dealer_id: str) -> None:
+        """A dealer refused a number as outside its area."""
+        self._cluster_refusals[dealer_id,].inc()
+
+    def clusters_refused(self, areas: Mapping[str, int]) -> None:
+        """In how many markets each dealer is left out since it refused their clusters."""
+        self._clusters_refused.show(((dealer_id,), count) for dealer_id, count in areas.items())
+
     def order_finished(self, status: str) -> None:
         """An order got its final status, or another one by correction."""
         self._finished[status,].inc()
@@ -428,6 +440,23 @@ class Metrics:
         )
 
     def _dealers(self) -> None:
+        self._cluster_refusals = _Children(
+            self._counter(
+                "cluster_refusals", "Purchases refused as outside the dealer's area.", "dealer"
+            )
+        )
+        self._clusters_refused = self._rows(
+            "clusters_refused",
+            "Markets that a dealer is left out of since it refused their cluster.",
+            "dealer",
+        )
+        self._repeats_refused = _Children(
+            self._counter(
+                "repeats_refused",
+                "Purchases not made: the dealer sold its product for the number today already.",
+                "dealer",
+            )
+        )
         self._settled = _Children(
             self._counter(
                 "attempts_settled",

@@ -79,6 +79,7 @@ COMMON_OPTIONS = (
     Setting("balance_interval_seconds", "how often our balance is pulled, about", required=False),
     Setting("balance_tolerance", "rupiah by which it may differ from our account", required=False),
     Setting("float_reserve", "rupiah to be left there; less than 0: a credit", required=False),
+    Setting("failures_count", "yes where a failed purchase is one of a number's day", False),
 )
 """Options that a dealer of any protocol may have."""
 
@@ -109,6 +110,11 @@ class Capabilities:
     """At most one balance in this time."""
     low_balance_codes: frozenset[str] = frozenset()
     """Codes of refusals (`Fault.ACCOUNT`) that say that our deposit does not suffice."""
+    counts_repeats: bool = False
+    """Whether requests or answers go by `TopUp.counter`; where they do not, that is always 1."""
+    failures_count: bool = False
+    """Where the dealer sells a product for one number only so often a day: whether a purchase that
+    failed after it was created is one of them. What was rejected never is."""
     callback_is_word: bool = False
     """True where a callback carries a verified signature over its status; otherwise a callback
     only triggers a status check."""

@@ -58,6 +58,8 @@ class Live(NamedTuple):
     """Orders that routes with a quota, by id, took today, in WIB, in flight included."""
     risen: frozenset[int] = NONE_RISEN
     """Routes, by their number in the image, whose dealer charged more than their cost."""
+    refusing: frozenset[str] = frozenset()
+    """Dealers, by id, that are known to refuse the order's cluster."""
 
 
 class Verdict(NamedTuple):
@@ -307,8 +309,9 @@ class _Filter:
 
     def judge(self, offer: Offer) -> list[Reason | None]:
         """The first reason why each candidate cannot serve the order at all."""
-        standing, limit, floats = self._live.standing, self._limit, self._live.floats
-        plain, risen = not self._inquiry.tried, self._live.risen
+        live, standing, limit = self._live, self._live.standing, self._limit
+        floats, risen = live.floats, live.risen
+        plain = not self._inquiry.tried and not live.refusing
         return [
             None
             if plain
@@ -335,6 +338,9 @@ class _Filter:
             reason = Reason.TRIED if tried else None
         if reason is None and route in self._live.risen:
             reason = Reason.PRICE_RISEN
+        if reason is None and self._live.refusing:
+            refusing = self._snapshot.image.dealers[dealer] in self._live.refusing
+            reason = Reason.CLUSTER_REFUSED if refusing else None
         return reason or self._by_amount(cost, dealer) or self._by_count(stated, route, dealer)
 
     def _by_time(self, stated: Condition) -> Reason | None:

@@ -72,38 +72,65 @@ def mask(number: str) -> str:
     return f"{number[:head]}****{number[len(number) - min(shown, head) :]}"
 
 
+class _Prefixes:
+    """Prefix to name, the longest prefix wins. `shortest` and `longest` count digits, the zero
+    included; they bound a look-up to as many probes as there are lengths."""
+
+    __slots__ = ("_lengths", "_names")
+
+    def __init__(self, rows: Iterable[tuple[str, str]], shortest: int, longest: int) -> None:
+        names: dict[str, str] = {}
+        for prefix, name in rows:
+            mobile = prefix.isascii() and prefix.isdigit() and prefix.startswith("08")
+            if not (mobile and shortest <= len(prefix) <= longest):
+                raise ValueError(
+                    f"prefix {prefix!r} is not 08 and digits, {shortest} to {longest} long"
+                )
+            if names.setdefault(prefix, name) != name:
+                raise ValueError(f"prefix {prefix} belongs to both {names[prefix]} and {name}")
+        self._names = names
+        self._lengths = sorted({len(prefix) for prefix in names}, reverse=True)
+
+    def name_of(self, number: str) -> str | None:
+        for length in self._lengths:
+            name = self._names.get(number[:length])
+            if name is not None:
+                return name
+        return None
+
+
 class BrandTable:
     """Prefix to brand, the longest prefix wins: `085155` is by.U inside Telkomsel's `0851`."""
 
-    __slots__ = ("_brands", "_lengths")
+    __slots__ = ("_prefixes",)
 
     SHORTEST, LONGEST = 3, 7
-    """Digits in a prefix, its zero included; they bound a look-up to five probes."""
+    """Digits in a prefix, its zero included."""
 
     def __init__(self, rows: Iterable[tuple[str, str]]) -> None:
         """Take (prefix, brand) rows. Raises `ValueError` for a bad or contradictory prefix."""
-        brands: dict[str, str] = {}
-        for prefix, brand in rows:
-            self._check(prefix)
-            if brands.setdefault(prefix, brand) != brand:
-                raise ValueError(f"prefix {prefix} belongs to both {brands[prefix]} and {brand}")
-        self._brands = brands
-        self._lengths = sorted({len(prefix) for prefix in brands}, reverse=True)
-
-    def _check(self, prefix: str) -> None:
-        mobile = prefix.isascii() and prefix.isdigit() and prefix.startswith("08")
-        if not (mobile and self.SHORTEST <= len(prefix) <= self.LONGEST):
-            raise ValueError(
-                f"prefix {prefix!r} is not 08 and digits, {self.SHORTEST} to {self.LONGEST} long"
-            )
+        self._prefixes = _Prefixes(rows, self.SHORTEST, self.LONGEST)
 
     def brand_of(self, number: str) -> str | None:
         """Return the brand of a number in national form, or None where no prefix matches."""
-        for length in self._lengths:
-            brand = self._brands.get(number[:length])
-            if brand is not None:
-                return brand
-        return None
+        return self._prefixes.name_of(number)
+
+
+class ClusterTable:
+    """Prefix to cluster, the longest prefix wins: where numbers of a series were first sold."""
+
+    __slots__ = ("_prefixes",)
+
+    SHORTEST, LONGEST = 5, 10
+    """Digits in a prefix, its zero included: brands take four of them, or six."""
+
+    def __init__(self, rows: Iterable[tuple[str, str]] = ()) -> None:
+        """Take (prefix, cluster) rows. Raises `ValueError` for a bad or contradictory prefix."""
+        self._prefixes = _Prefixes(rows, self.SHORTEST, self.LONGEST)
+
+    def cluster_of(self, number: str) -> str | None:
+        """Return the cluster that a number in national form hints at, if any."""
+        return self._prefixes.name_of(number)
 
 
 _SERIES = {

@@ -41,6 +41,9 @@ class Reason(StrEnum):
     """The route has sold as many orders today, in WIB, as it may."""
     REPEATED = "repeated"
     """The dealer sells this product for one number only so often a day, in WIB."""
+    CLUSTER_REFUSED = "cluster-refused"
+    """The dealer refused several numbers of this cluster as outside its area, and served none
+    since."""
     GONE = "gone"
     """An earlier choice that the table in force no longer offers for this product and cluster."""
 

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Literal, NamedTuple
 
 from routing.monopoly import WHOLE_BASIS_POINTS
+from routing.refusals import RefusalRules
 
 WIB = timezone(timedelta(hours=7), "WIB")
 """Waktu Indonesia Barat, Western Indonesia Time: dealers state their hours in it."""
@@ -170,6 +171,10 @@ class Policy:
     weights: Mapping[str, int] = field(default_factory=dict[str, int])
     """Target shares by owner group, relative to each other; 0 for those not named."""
     quality: QualityRules = QualityRules()
+    cluster_refusal_numbers: int = 3
+    """So many different numbers, refused as outside its area, keep a dealer out of a cluster …"""
+    cluster_refusal_hours: int = 24
+    """… where this lies between them at most, and for this long."""
     declared_monopolies: frozenset[tuple[str, str | None, str]] = frozenset()
     """(brand, cluster, owner group). The cluster names one market; None is the market of orders
     without a cluster, not every market."""
@@ -183,6 +188,8 @@ class Policy:
             raise ValueError("single_cap_basis_points must be within 1 and 10000")
         if not 0 < self.top_three_cap_basis_points <= WHOLE_BASIS_POINTS:
             raise ValueError("top_three_cap_basis_points must be within 1 and 10000")
+        if min(self.cluster_refusal_numbers, self.cluster_refusal_hours) < 1:
+            raise ValueError("cluster_refusal_numbers and cluster_refusal_hours must be at least 1")
         if min(self.tied_up_basis_points, self.tolerance_rupiah, *self.weights.values(), 0) < 0:
             raise ValueError(
                 "tied_up_basis_points, tolerance_rupiah and weights cannot be negative"
@@ -196,6 +203,13 @@ class Policy:
             return _NOBODY
         market = (brand, cluster)
         return frozenset(each[2] for each in self.declared_monopolies if each[:2] == market)
+
+    @property
+    def refusal_rules(self) -> RefusalRules:
+        """When a dealer's refusals keep it out of a cluster."""
+        return RefusalRules(
+            self.cluster_refusal_numbers, timedelta(hours=self.cluster_refusal_hours)
+        )
 
     def ceiling_rupiah(self, price_rupiah: int, tier: str, kind: str) -> int:
         """The highest cost that leaves the minimum margin of a tier and product kind."""

@@ -29,6 +29,7 @@ _EXCLUDED = {
     Reason.PRICE_RISEN: "whose dealer charged more than the cost that we know",
     Reason.QUOTA_USED: "with today's quota used up",
     Reason.REPEATED: "not to be repeated for this number today",
+    Reason.CLUSTER_REFUSED: "of a dealer that has been refusing this cluster",
 }
 _FIRST = {
     Strategy.CHEAPEST: "the cheapest",

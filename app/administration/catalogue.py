@@ -17,12 +17,13 @@ from app.storage import catalogue, reference
 from app.storage.audit import Document
 from app.storage.pool import Connection, Pool
 from app.storage.reference import PriceRow, ProductRow
-from routing.numbering import BrandTable
+from routing.numbering import BrandTable, ClusterTable
 
 PRODUCT_COLUMNS = ("sku", "name", "brand", "kind", "denomination")
 PRICE_COLUMNS = ("tier", "sku", "price")
 PREFIX_COLUMNS = ("prefix", "brand")
 REGION_COLUMNS = ("region", "cluster")
+NUMBERING_COLUMNS = ("prefix", "cluster")
 
 Row = TypeVar("Row")
 Cells = Mapping[str, str]
@@ -146,6 +147,40 @@ async def put_regions(
     return await _put_pairs(pool, by, regions, _REGIONS, reason)
 
 
+async def put_numbering(
+    pool: Pool, by: Operator, prefixes: Sequence[Placed[Pair]], reason: str = ""
+) -> Tally:
+    """Add or replace number prefixes and the clusters they hint at."""
+    return await _put_pairs(pool, by, prefixes, _NUMBERING, reason)
+
+
+async def remove_numbering(pool: Pool, by: Operator, prefix: str, reason: str = "") -> None:
+    """Have a prefix hint at no cluster any more. Raises NotFound."""
+    by.require(Scope.CATALOGUE)
+    checks = Checks()
+    checks.reason(reason)
+    checks.text("prefix", prefix, 10)
+    checks.done()
+    async with acting(pool) as connection:
+        await catalogue.lock(connection)
+        cluster = await catalogue.drop_numbering(connection, prefix)
+        if cluster is None:
+            raise NotFound("not-found", f"There is no {prefix}; `jalur numbering list` has all.")
+        before = {prefix: {"cluster": cluster}}
+        await by.record(
+            connection, "numbering.removed", "catalogue", before=before, after={}, reason=reason
+        )
+        await catalogue.publish(connection)
+
+
+def _check_numbering(each: Placed[Pair], checks: Checks) -> None:
+    try:
+        ClusterTable([each.row])
+    except ValueError as error:
+        checks.wrong(each.place, str(error))
+    checks.word(f"{each.place}.cluster", each.row[1])
+
+
 def _check_prefix(each: Placed[Pair], checks: Checks) -> None:
     try:
         BrandTable([each.row])
@@ -174,6 +209,11 @@ _PREFIXES = _Table(
     "prefixes.put", "brand", _check_prefix, reference.prefixes, catalogue.put_prefixes
 )
 _REGIONS = _Table("regions.put", "cluster", _check_region, reference.regions, catalogue.put_regions)
+
+
+_NUMBERING = _Table(
+    "numbering.put", "cluster", _check_numbering, reference.numbering, catalogue.put_numbering
+)
 
 
 async def _put_pairs(
@@ -216,6 +256,11 @@ def price_of(cells: Cells, place: str, checks: Checks) -> PriceRow:
 def prefix_of(cells: Cells, _place: str, _checks: Checks) -> Pair:
     """A prefix out of a sheet."""
     return cells["prefix"], cells["brand"]
+
+
+def numbering_of(cells: Cells, _place: str, _checks: Checks) -> Pair:
+    """A prefix that hints at a cluster, out of a sheet."""
+    return cells["prefix"], cells["cluster"]
 
 
 def region_of(cells: Cells, _place: str, _checks: Checks) -> Pair:

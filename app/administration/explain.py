@@ -13,6 +13,7 @@ from app.lifecycle.trade import Trade
 from app.storage import order_references, orders
 from app.storage.pool import Pool
 from routing.choose import Decision, Inquiry, Verdict
+from routing.clusters import UnknownRegion
 from routing.monopoly import MarketTotals
 from routing.numbering import InvalidNumber, normalise
 from routing.quality import Quality, QualityBook
@@ -116,12 +117,15 @@ def _inquiry(trade: Trade, asked: Question) -> Inquiry:
     price = trade.price_book.price(asked.tier, asked.sku)
     if price is None:
         raise _wrong("invalid-request", "tier", "The product has no price for this tier.")
-    if asked.number is not None:
-        _check_brand(trade, product, asked.number)
+    number = None if asked.number is None else _number(trade, product, asked.number)
+    try:
+        cluster = trade.clusters.of(asked.region, None, number)
+    except UnknownRegion:
+        raise _wrong("unknown-region", "region", "There is no such region.") from None
     return Inquiry(
         asked.sku,
         product.brand,
-        _cluster(trade, asked.region),
+        cluster,
         price,
         asked.max_price_rupiah,
         tier=asked.tier,
@@ -129,26 +133,21 @@ def _inquiry(trade: Trade, asked: Question) -> Inquiry:
     )
 
 
-def _check_brand(trade: Trade, product: Product, number: str) -> None:
+def _number(trade: Trade, product: Product, raw: str) -> str:
+    """The number in its national form, if it is of the product's brand."""
     try:
-        brand = trade.brands.brand_of(normalise(number))
+        number = normalise(raw)
     except InvalidNumber as fault:
         raise _wrong(
             "invalid-number", "number", f"The number is refused: {fault.reason}."
         ) from None
+    brand = trade.brands.brand_of(number)
     if brand is None:
         raise _wrong("invalid-number", "number", "The number belongs to no brand that we know.")
     if brand != product.brand:
         sentence = f"The number belongs to {brand}, the product to {product.brand}."
         raise _wrong("brand-mismatch", "number", sentence)
-
-
-def _cluster(trade: Trade, region: str | None) -> str | None:
-    if region is None:
-        return None
-    if region not in trade.clusters:
-        raise _wrong("unknown-region", "region", "There is no such region.")
-    return trade.clusters[region]
+    return number
 
 
 def _wrong(code: str, field: str, sentence: str) -> Unprocessable:

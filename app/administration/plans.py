@@ -256,6 +256,7 @@ async def _stand(connection: Connection) -> _Standing:
     dealers = await reference.dealers(connection)
     # A cluster that a route stands in already is no slip of the pen.
     clusters = {cluster for _, cluster in await reference.regions(connection)}
+    clusters |= {cluster for _, cluster in await reference.numbering(connection)}
     clusters |= await drafts.clusters(connection)
     skus = await reference.skus(connection)
     known = Known(skus, clusters, {row.dealer_id for row in dealers})

@@ -322,6 +322,8 @@ _RULES: Mapping[str, _Rule] = {
     ),
     "tied_up_basis_points": _whole(_POINTS),
     "tolerance_rupiah": _whole("rupiah"),
+    "cluster_refusal_numbers": _whole("numbers", 1, 100),
+    "cluster_refusal_hours": _whole("hours", 1, 24 * 31),
     "quality.window_minutes": _whole("minutes", 1),
     "quality.minimum_sample": _whole("outcomes", 1),
     "quality.warning_basis_points": _whole(_POINTS, 0, WHOLE_BASIS_POINTS),

@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from app.administration import dealers, documents
+from app.administration import dealers, documents, refusals
 from app.administration.dealers import (
     DEFAULT_CONCURRENCY,
     DEFAULT_CONNECT_TIMEOUT_SECONDS,
@@ -19,6 +19,7 @@ from app.administration.dealers import (
     callback_path,
 )
 from app.administration.operator import Operator
+from app.administration.refusals import RefusedArea
 from app.cli.terminal import Json, Reason, act, look, read_file, tell
 from app.errors import ConfigurationError
 from app.lifecycle.execute import Lease
@@ -198,7 +199,42 @@ def unmute_command(dealer: DealerId, reason: Reason = "", as_json: Json = False)
     _steer(lambda pool, by: dealers.unmute(pool, by, dealer, reason), as_json=as_json)
 
 
+@dealers_app.command("clusters")
+def clusters_command(
+    dealer: Annotated[str | None, typer.Argument(metavar="[DEALER]", help="Its id.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Clusters that dealers refused, and until when they are left out of them."""
+    now = datetime.now(UTC)
+    found = look(lambda connection: refusals.listed(connection, dealer, now))
+    shown = {"clusters": [each.document() for each in found]}
+    tell(shown, [_refused(each) for each in found] or ["Nothing was refused."], as_json=as_json)
+
+
+@dealers_app.command("forget-clusters")
+def forget_clusters_command(
+    dealer: DealerId,
+    brand: Annotated[str | None, typer.Option(help="Of this brand only.")] = None,
+    cluster: Annotated[str | None, typer.Option(help="This cluster only.")] = None,
+    reason: Reason = "",
+    as_json: Json = False,
+) -> None:
+    """Forget which clusters a dealer refused: it is asked there again, within seconds."""
+    areas = act(lambda pool, by: refusals.forget(pool, by, dealer, brand, cluster, reason))
+    forgotten = [{"brand": area.brand, "cluster": area.cluster} for area in areas]
+    lines = [f"forgotten: {area.brand} {area.cluster}" for area in areas]
+    tell({"forgotten": forgotten}, lines or ["There was nothing to forget."], as_json=as_json)
+
+
 # ------------------------------------------------------------------ telling
+
+
+def _refused(each: RefusedArea) -> str:
+    told = "is asked still"
+    if each.left_out_until is not None:
+        told = f"left out until {each.left_out_until.isoformat(timespec='seconds')}"
+    numbers = "1 number" if each.numbers == 1 else f"{each.numbers} numbers"
+    return f"{each.dealer_id}  {each.brand} {each.cluster}: {numbers} refused, {told}"
 
 
 def _steer(work: Callable[[Pool, Operator], Awaitable[Changed]], *, as_json: bool) -> None:

@@ -126,6 +126,7 @@ async def _explain(pool: Pool, asked: Question) -> dict[str, object]:
     router, now = await _router(pool), datetime.now(UTC)
     await router.rebuild_shares(pool, now)
     await router.rebuild_sales(pool, now)
+    await router.exchange_refusals(pool, now)
     return explain_choice(router, operator(), asked, now)
 
 

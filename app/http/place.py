@@ -36,8 +36,10 @@ from app.storage import order_references, order_views
 from app.storage.api_keys import KeyHolder
 from app.storage.orders import NewOrder
 from routing.choose import Decision, Inquiry, as_record
+from routing.clusters import UnknownRegion
 from routing.monopoly import Market
 from routing.numbering import InvalidNumber, NumberFault, normalise
+from routing.reasons import Reason
 from routing.table import Route
 from schemas.orders import NewOrder as Wanted
 from schemas.orders import order_document
@@ -48,6 +50,7 @@ _HOPS = HEADER.lower().encode()
 _NAMES = frozenset({b"authorization", b"content-type", b"content-length", _HOPS})
 _SHED_SECONDS = 5
 _NO_ROUTE_SECONDS = 30
+_NUMBER_BUSY_SECONDS = 60
 
 _NUMBER_FAULTS = {
     NumberFault.EMPTY: "is empty",
@@ -171,9 +174,17 @@ def _refuse_loop(api: Api, hops: Hops) -> None:
 
 def _pick(api: Api, caller: KeyHolder, wanted: Wanted, number: str, now: datetime) -> _Pick:
     """The dealer for an order. Raises Unprocessable, Conflict."""
-    inquiry = _inquiry(api.router.trade, caller.tier, wanted, number)
+    repeats = api.router.repeats.of(number, wanted.sku, now)
+    inquiry = _inquiry(api.router.trade, caller, wanted, number)._replace(repeats=repeats)
     decision = api.router.choose(inquiry, now)
     if decision.chosen is None:
+        if Reason.REPEATED in decision.excluded:
+            raise Conflict(
+                "number-busy",
+                "Those who could serve this order sell this product for the number only so often "
+                "a day, and have.",
+                retry_after_seconds=_NUMBER_BUSY_SECONDS,
+            )
         raise Conflict(
             "no-route",
             "No dealer can serve this order now.",
@@ -182,9 +193,9 @@ def _pick(api: Api, caller: KeyHolder, wanted: Wanted, number: str, now: datetim
     return _Pick(inquiry, decision, decision.chosen)
 
 
-def _inquiry(trade: Trade, tier: str, wanted: Wanted, number: str) -> Inquiry:
+def _inquiry(trade: Trade, caller: KeyHolder, wanted: Wanted, number: str) -> Inquiry:
     product = trade.price_book.product(wanted.sku)
-    price = trade.price_book.price(tier, wanted.sku)
+    price = trade.price_book.price(caller.tier, wanted.sku)
     if product is None or price is None:
         raise _wrong("unknown-sku", "sku", "There is no such product for you.")
     if wanted.max_charge is not None and price > wanted.max_charge:
@@ -198,16 +209,18 @@ def _inquiry(trade: Trade, tier: str, wanted: Wanted, number: str) -> Inquiry:
             "customer_number",
             f"The number belongs to {brand}, the product to {product.brand}.",
         )
-    cluster = None if wanted.region is None else trade.clusters.get(wanted.region)
-    if cluster is None and wanted.region is not None:
-        raise _wrong("unknown-region", "region", "There is no such region.")
+    outlet = None if wanted.outlet_id is None else (caller.reseller_id, wanted.outlet_id)
+    try:
+        cluster = trade.clusters.of(wanted.region, outlet, number)
+    except UnknownRegion:
+        raise _wrong("unknown-region", "region", "There is no such region.") from None
     return Inquiry(
         wanted.sku,
         brand,
         cluster,
         price,
         wanted.max_price,
-        tier=tier,
+        tier=caller.tier,
         kind=product.kind,
         order_id=uuid7(),
     )

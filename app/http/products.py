@@ -11,6 +11,7 @@ from app.http.answers import list_answer
 from app.http.api import Api, Caller, Parts
 from app.http.pages import Cursor, Limit, cut, read_text, text_cursor
 from routing.choose import Inquiry
+from routing.clusters import UnknownRegion
 from routing.table import Product
 from schemas.products import ProductList
 
@@ -29,10 +30,11 @@ async def list_products(
 ) -> Response:
     """Products by SKU. `available` is for the region, where one is named."""
     trade = api.router.trade
-    cluster = None if region is None else trade.clusters.get(region)
-    if region is not None and cluster is None:
+    try:
+        cluster = trade.clusters.of(region, None, None)
+    except UnknownRegion:
         wrong = FieldError("region", "There is no such region.")
-        raise Unprocessable("unknown-region", wrong.message, errors=[wrong])
+        raise Unprocessable("unknown-region", wrong.message, errors=[wrong]) from None
     after = (read_text(_KIND, cursor) or b"").decode(errors="replace")
     book, now = trade.price_book, datetime.now(UTC)
     page, has_more = cut(list(islice(book.on_sale(caller.tier, after), limit + 1)), limit)

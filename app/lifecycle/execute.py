@@ -20,6 +20,7 @@ from app.errors import DatabaseUnavailable, Overloaded
 from app.hops import passed_on
 from app.lifecycle.call import DealerCalls, Kind, boottime_seconds
 from app.lifecycle.handover import Handover
+from app.lifecycle.mark import Held, Marker
 from app.lifecycle.route import Router
 from app.lifecycle.sessions import NoSession
 from app.lifecycle.settle import Settler, Withdrawal
@@ -91,13 +92,24 @@ class Intention:
     purchase: Purchase
 
 
-_Planned = tuple[NewAttempt, DealerAccess, TopUp, int]
-"""A purchase to be claimed, with its breaker's ticket."""
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """A purchase that a claim is to make, and the number that it holds, where it needs one."""
+
+    new: NewAttempt
+    access: DealerAccess
+    order: TopUp
+    ticket: int
+    held: Held | None
+
+    @property
+    def key(self) -> tuple[int, UUID]:
+        return self.new.lane, self.new.order_id
 
 
 @dataclass(slots=True)
 class _Plan:
-    """What a claim does with the rows it locked."""
+    """What a claim does with the rows it locked. Those that want a number first are left alone."""
 
     purchases: list[_Planned] = field(default_factory=list[_Planned])
     moves: list[Ready] = field(default_factory=list[Ready])
@@ -116,6 +128,7 @@ class Executor:
         router: Router,
         settler: Settler,
         calls: DealerCalls,
+        marker: Marker,
         lease: Lease,
         lane_groups: Sequence[Sequence[int]],
         installation_id: UUID,
@@ -124,6 +137,7 @@ class Executor:
         self._router = router
         self._settler = settler
         self._calls = calls
+        self._marker = marker
         self._lease = lease
         self._lane_groups = lane_groups
         self._installation_id = installation_id
@@ -143,12 +157,14 @@ class Executor:
     def intend(self, order: NewOrder, route: Route, tier: str) -> Intention | None:
         """Claim a place for an order's first purchase, to be bought as soon as it is accepted.
 
-        None where there is no room here, others wait for the dealer already, or the purchase may
-        not be made any more: the order then waits in the table. What is intended is either begun
-        or abandoned.
+        None where there is no room here, others wait for the dealer already, the purchase needs a
+        number first, or may not be made any more: the order then waits in the table. What is
+        intended is either begun or abandoned.
         """
         access = self._router.trade.dealers.get(route.dealer_id)
         if not self.handover.is_open:
+            return None
+        if access is not None and self._marker.concerns(access, route):
             return None
         if access is None or not self._has_room(access):
             self._crowded.add(route.dealer_id)
@@ -270,18 +286,23 @@ class Executor:
             raise
         self._count_moves(plan, now)
         self.expired |= {row.order_id: row for row in plan.expired}
-        return [
-            Purchase(
-                new.lane,
-                new.order_id,
-                new.attempt_no,
-                access,
-                order,
-                ticket,
-                self._lease.send_before(started, access),
-            )
-            for new, access, order, ticket in plan.purchases
-        ]
+        return [self._claimed(planned, started) for planned in plan.purchases]
+
+    def _claimed(self, planned: _Planned, started: float) -> Purchase:
+        new, access, held = planned.new, planned.access, planned.held
+        send_before = self._lease.send_before(started, access)
+        if held is not None:
+            self._marker.used(new.order_id, new.attempt_no, new.dealer_id)
+            send_before = min(send_before, held.until)
+        return Purchase(
+            new.lane,
+            new.order_id,
+            new.attempt_no,
+            access,
+            planned.order,
+            planned.ticket,
+            send_before,
+        )
 
     def _note_crowds(self, places: Mapping[str, int], rows: Sequence[Claimable]) -> None:
         """A dealer of whom all that was wanted was found may have more; another has none left."""
@@ -309,27 +330,27 @@ class Executor:
         if plan.moves:
             await ready.move(connection, plan.moves)
         if plan.purchases:
-            written = [new for new, _, _, _ in plan.purchases]
+            written = [planned.new for planned in plan.purchases]
             await attempts.insert(connection, written, self._lease.duration)
             await ready.delete(connection, [(new.lane, new.order_id) for new in written])
 
-    def _take_back(self, planned: Sequence[_Planned]) -> None:
+    def _take_back(self, purchases: Sequence[_Planned]) -> None:
         """These are not sent: their money stays."""
-        for new, _, _, _ in planned:
-            self._router.floats.spend(new.dealer_id, -new.cost)
+        for planned in purchases:
+            self._router.floats.spend(planned.new.dealer_id, -planned.new.cost)
 
-    async def _read_back(self, claim_id: UUID, planned: Sequence[_Planned]) -> list[_Planned]:
+    async def _read_back(self, claim_id: UUID, purchases: Sequence[_Planned]) -> list[_Planned]:
         """The reply to the commit was lost: send only what the database says was claimed."""
-        if not planned:
+        if not purchases:
             raise DatabaseUnavailable("the database went away")
-        keys = [(new.lane, new.order_id) for new, _, _, _ in planned]
+        keys = [planned.key for planned in purchases]
         try:
             async with self._pool.acquire() as connection:
                 stands = await attempts.claimed(connection, claim_id, keys)
         except DISCONNECTED as error:
             # Not sent, perhaps claimed: the lease will run out and the dealer will be asked.
             raise DatabaseUnavailable("the database went away") from error
-        return [each for each in planned if (each[0].lane, each[0].order_id) in stands]
+        return [planned for planned in purchases if planned.key in stands]
 
     # -------------------------------------------------------------- planning
 
@@ -344,17 +365,13 @@ class Executor:
 
     def _plan_row(self, plan: _Plan, row: Claimable, claim_id: UUID, now: datetime) -> None:
         """Buy where the pick still stands, choose anew where it does not, else wait a little."""
-        inquiry = self._inquiry(row)
+        inquiry = self._inquiry(row, now)
         route = self._router.standing_offer(inquiry, row.dealer_id, now)
         if isinstance(route, Route):
-            ticket = self._router.breaker(row.dealer_id).enter(self._calls.monotonic())
-            if ticket is not None:
-                access = self._router.trade.dealers[row.dealer_id]
-                new = self._attempt(
-                    row, row.attempt_no, row.decision, route, access, claim_id, row.tier
-                )
-                plan.purchases.append((new, access, self._top_up(new, row, access), ticket))
-                self._router.floats.spend(new.dealer_id, new.cost)
+            planned = self._plan_purchase(row, route, claim_id, now)
+            if planned is not None:
+                plan.purchases.append(planned)
+                self._router.floats.spend(planned.new.dealer_id, planned.new.cost)
             return
         decision = self._router.choose(inquiry, now)
         chosen = decision.chosen
@@ -368,7 +385,30 @@ class Executor:
         )
         plan.moved.append((inquiry, row.dealer_id, chosen))
 
-    def _inquiry(self, row: Claimable) -> Inquiry:
+    def _plan_purchase(
+        self, row: Claimable, route: Route, claim_id: UUID, now: datetime
+    ) -> _Planned | None:
+        """The purchase, or None where it cannot be made yet: the order then stays as it is."""
+        access = self._router.trade.dealers[row.dealer_id]
+        held = None
+        if self._marker.concerns(access, route):
+            held = self._marker.held(row, route)
+            if held is None:
+                self._marker.want(row, route, access, now)
+                return None
+        ticket = self._router.breaker(row.dealer_id).enter(self._calls.monotonic())
+        if ticket is None:
+            return None
+        new = self._attempt(row, row.attempt_no, row.decision, route, access, claim_id, row.tier)
+        if held is not None and access.capabilities.counts_repeats:
+            new = new._replace(counter=held.counter)
+        return _Planned(new, access, self._top_up(new, row, access), ticket, held)
+
+    def _inquiry(self, row: Claimable, now: datetime) -> Inquiry:
+        repeats = self._router.repeats.of(row.customer_number, row.sku, now)
+        if repeats and self._marker.holds(row):
+            # What it knows of the dealer counts this order itself.
+            repeats = {dealer: sold for dealer, sold in repeats.items() if dealer != row.dealer_id}
         return Inquiry(
             row.sku,
             row.brand,
@@ -379,6 +419,7 @@ class Executor:
             row.tier,
             self._router.kind_of(row.sku),
             row.order_id,
+            repeats,
         )
 
     def _attempt(
@@ -416,7 +457,8 @@ class Executor:
             order.customer_number,
             new.max_price,
             access.account.options.get("callback_url"),
-            hops=passed_on(order.hops, self._installation_id),
+            new.counter,
+            passed_on(order.hops, self._installation_id),
         )
 
     def _count_moves(self, plan: _Plan, now: datetime) -> None:

@@ -126,7 +126,8 @@ class Reconciler:
             due.customer_number,
             due.max_price,
             access.account.options.get("callback_url"),
-            hops=passed_on(due.hops, self._installation_id),
+            due.counter,
+            passed_on(due.hops, self._installation_id),
         )
         try:
             request = access.dialect.status(account, order)

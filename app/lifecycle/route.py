@@ -16,15 +16,18 @@ from app.lifecycle.price_watch import PriceWatch
 from app.lifecycle.tally import Tally
 from app.lifecycle.trade import DealerLimits, Trade, make_trade
 from app.sealing import Sealer
-from app.storage import purchase_hours, reference
+from app.storage import cluster_refusals, purchase_hours, reference
 from app.storage.pool import Pool
 from app.storage.purchase_hours import HOUR, Bought, Waiting
 from dealers.registry import load
 from routing.choose import Decision, Inquiry, Live, choose, route_of, standing_offer
+from routing.clusters import Outlet
 from routing.health import Breaker, BreakerRules, BreakerState
 from routing.monopoly import Market, ShareRow, Shares
 from routing.quality import Outcome, Quality, QualityBook
 from routing.reasons import Reason
+from routing.refusals import RefusalBook
+from routing.repeats import RepeatBook
 from routing.table import WIB, Condition, Policy, Route
 
 _QUALITY_SECONDS = 1.0
@@ -47,6 +50,8 @@ class Router:
         self._breakers: dict[str, Breaker] = {}
         self._trade: Trade | None = None
         self._goods: Goods | None = None
+        self._outlets: Mapping[Outlet, str] = {}
+        self._outlets_revision = 0
         self.goods_wanted = 0
         """The goods' newest revision when last looked; those in force may be older for a while."""
         self.shares = Shares(Policy().window_days)
@@ -57,6 +62,8 @@ class Router:
         self._sold_day = date.min
         """Orders by route on one day in WIB, kept where the table in force states a quota."""
         self.quality = QualityBook()
+        self.repeats = RepeatBook()
+        self.refusals = RefusalBook()
         self._seen_quality: dict[str, tuple[float, tuple[Quality, ...]]] = {}
 
     @property
@@ -89,8 +96,11 @@ class Router:
                 return False
             if held and held.goods is goods and held.revision == seen.revision:
                 return False
+            if seen.outlets != self._outlets_revision:
+                self._outlets = await reference.outlets(connection)
+                self._outlets_revision = seen.outlets
             terms = await reference.terms(connection)
-        self._trade = await asyncio.to_thread(make_trade, terms, goods, self.limits)
+        self._trade = await asyncio.to_thread(make_trade, terms, goods, self.limits, self._outlets)
         self._seen_quality.clear()  # it goes by the dealers' numbers in the table
         return True
 
@@ -133,6 +143,19 @@ class Router:
                 cost_rupiah = (route.cost_rupiah or 0) * row.orders
                 yield ShareRow(market, group, cost_rupiah, row.orders, row.hour)
 
+    async def exchange_refusals(self, pool: Pool, now: datetime) -> None:
+        """Write down which clusters dealers refused and served here, and learn what others did."""
+        rules, learned = self.trade.snapshot.policy.refusal_rules, self.refusals.untold()
+        async with pool.acquire() as connection:
+            if learned:
+                await cluster_refusals.put(connection, learned)
+            self.refusals.told(learned)
+            known = await cluster_refusals.since(connection, now - rules.window)
+            served = self.refusals.void(known)
+            if served:
+                await cluster_refusals.void(connection, served)
+        self.refusals.take_up(known, rules)
+
     def hear(self, rows: Iterable[ShareRow]) -> None:
         """Count what another process counted."""
         for row in rows:
@@ -143,13 +166,16 @@ class Router:
         """Choose a route. Changes nothing: `take` counts what is chosen for good."""
         totals = self.shares.totals(Market(inquiry.brand, inquiry.cluster), now)
         snapshot = self.trade.snapshot
-        return choose(snapshot, inquiry, self._live(inquiry.kind, now), totals, now)
+        return choose(snapshot, inquiry, self._live(inquiry, now), totals, now)
 
     def choose_at(self, inquiry: Inquiry, at: datetime, now: datetime) -> Decision:
         """What would be chosen at another moment: hours, validity, mutes and quotas are those of
         `at`; shares, quality and breakers as they stand now."""
         snapshot = self.trade.snapshot
-        live = self._live(inquiry.kind, now)._replace(standing=snapshot.standing(self.is_up, at))
+        live = self._live(inquiry, now)._replace(
+            standing=snapshot.standing(self.is_up, at),
+            refusing=self.refusals.dealers_out(inquiry.brand, inquiry.cluster, at),
+        )
         if _day_of(at) != _day_of(now):
             live = live._replace(sold_today={})
         totals = self.shares.totals(Market(inquiry.brand, inquiry.cluster), now)
@@ -157,7 +183,7 @@ class Router:
 
     def standing_offer(self, inquiry: Inquiry, dealer_id: str, now: datetime) -> Route | Reason:
         """A dealer's offer that was chosen earlier and may still be used, or why there is none."""
-        live = self._live(inquiry.kind, now)
+        live = self._live(inquiry, now)
         return standing_offer(self.trade.snapshot, inquiry, dealer_id, live, now)
 
     def route_at(
@@ -189,17 +215,18 @@ class Router:
         product = self.trade.price_book.product(sku)
         return "" if product is None else product.kind
 
-    def _live(self, kind: str, now: datetime) -> Live:
+    def _live(self, inquiry: Inquiry, now: datetime) -> Live:
         snapshot = self.trade.snapshot
         standing = snapshot.lasting if self._all_closed() else None
         if standing is None:
             standing = snapshot.standing(self.is_up, now)
         return Live(
             standing,
-            self._quality(kind, now),
+            self._quality(inquiry.kind, now),
             self.floats.left(snapshot.image.dealers),
             self._sold_today(now),
             self.price_watch.routes(snapshot.image),
+            self.refusals.dealers_out(inquiry.brand, inquiry.cluster, now),
         )
 
     def count_sale(self, route_id: str, at: datetime, orders: int) -> None:

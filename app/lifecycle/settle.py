@@ -55,6 +55,7 @@ from dealers.contract import Capabilities, CheckSchedule, Fault, Outcome, Recove
 from routing.choose import Inquiry, as_record
 from routing.monopoly import Market
 from routing.quality import Outcome as Quality
+from routing.refusals import Area, Refusal
 from schemas.orders import order_document
 
 log = structlog.get_logger()
@@ -73,6 +74,8 @@ class Withdrawal(StrEnum):
     EXPIRED = "expired"
 
 
+_GONE = frozenset({AttemptState.REJECTED, AttemptState.FAILED})
+
 _LEARNED: Mapping[str, Quality] = {
     AttemptState.SUCCEEDED: Quality.SUCCEEDED,
     AttemptState.REJECTED: Quality.FAILED,
@@ -81,7 +84,6 @@ _LEARNED: Mapping[str, Quality] = {
 }
 """What an attempt's state says of its dealer's quality."""
 
-_GONE = (AttemptState.REJECTED, AttemptState.FAILED)
 """States in which a purchase costs nothing."""
 
 FAILURES = {
@@ -234,12 +236,7 @@ class Settler:
         ]
         if topics:
             self._hints.tell(topics)
-        for market, dealer_id, cost, at, count in settlement.shares:
-            self._router.count(market, dealer_id, cost, at, orders=count)
-        for sale in settlement.sales:
-            self._router.count_sale(*sale)
-        for lesson in settlement.lessons:
-            self._router.learn(*lesson)
+        self._learn(settlement)
         self._tell_of_accounts(settlement)
         self._metrics.batch("settle", len(settlement.attempt_changes))
         for dealer_id, source, outcome in settlement.outcomes:
@@ -254,7 +251,7 @@ class Settler:
         """What the words said of our money at dealers, and of what they charge."""
         for spend in settlement.spends:
             self._router.floats.spend(*spend)
-        for dealer_id in settlement.refusals:
+        for dealer_id in settlement.short:
             self._router.floats.refuse(dealer_id)
         rises = [each for each in settlement.rises if each.charged - each.cost > self._tolerance]
         if rises:
@@ -270,6 +267,22 @@ class Settler:
                 charged=rise.charged,
                 order_id=str(rise.order_id),
             )
+
+    def _learn(self, settlement: "_Settlement") -> None:
+        """Count in this process's memory what choosing goes by."""
+        for market, dealer_id, cost, at, count in settlement.shares:
+            self._router.count(market, dealer_id, cost, at, orders=count)
+        for sale in settlement.sales:
+            self._router.count_sale(*sale)
+        for repeat in settlement.repeats:
+            self._router.repeats.forget(*repeat)
+        for area, at in settlement.served:
+            self._router.refusals.serve(area, at)
+        for refusal in settlement.refusals:
+            self._router.refusals.refuse(refusal)
+            self._metrics.cluster_refused(refusal.area.dealer_id)
+        for lesson in settlement.lessons:
+            self._router.learn(*lesson)
 
 
 def _may_send_on(heard: Heard) -> bool:
@@ -320,12 +333,16 @@ class _Settlement:
         self.to_check: list[UUID] = []
         self.shares: list[tuple[Market, str, int, datetime, int]] = []
         self.sales: list[tuple[str, datetime, int]] = []
+        self.repeats: list[tuple[str, str, str]] = []
+        """Number, product and dealer of purchases that count now and did not, or the reverse."""
+        self.refusals: list[Refusal] = []
+        self.served: list[tuple[Area, datetime]] = []
         self.lessons: list[tuple[str, str, Quality | None, Quality | None, datetime]] = []
         self.outcomes: list[tuple[str, str, str]] = []
         self.spends: list[tuple[str, int]] = []
         """By dealer, what is taken from our money there besides what was known; less than 0: it
         came back."""
-        self.refusals: list[str] = []
+        self.short: list[str] = []
         """Dealers that said that our money there does not suffice."""
         self.rises: list[Rise] = []
         self.told: list[tuple[str, dict[str, object]]] = []
@@ -451,6 +468,7 @@ class _Settlement:
             self.tiers.get((order.lane, order.reseller_id), ""),
             self._router.kind_of(order.sku),
             order.order_id,
+            self._router.repeats.of(order.customer_number, order.sku, order.now),
         )
         decision = self._router.choose(inquiry, order.now)
         if decision.chosen is None:
@@ -597,12 +615,24 @@ class _Settlement:
         if learned is not known:
             lesson = (attempt.dealer_id, order.sku, known, learned, attempt.sent_at)
             self.lessons.append(lesson)
+        if order.cluster is not None and word.source != Source.OPERATOR and not word.transport:
+            area = Area(attempt.dealer_id, order.brand, order.cluster)
+            if ruling.attempt != attempt.state:
+                self._learn_area(order, area, word, ruling)
         before, after = attempt.state in _GONE, ruling.attempt in _GONE
         if before != after:
             market = Market(order.brand, order.cluster)
             sign = -1 if after else 1
             self.shares.append((market, attempt.dealer_id, attempt.cost, attempt.sent_at, sign))
             self.sales.append((attempt.route_id, attempt.sent_at, sign))
+            self.repeats.append((order.customer_number, order.sku, attempt.dealer_id))
+
+    def _learn_area(self, order: LockedOrder, area: Area, word: Word, ruling: Ruling) -> None:
+        """Learn which clusters a dealer refuses, and that it serves one."""
+        if ruling.attempt == AttemptState.SUCCEEDED:
+            self.served.append((area, order.now))
+        elif ruling.attempt in _GONE and word.report.fault is Fault.CLUSTER:
+            self.refusals.append(Refusal(area, order.customer_number, order.now))
 
     def _account(
         self,
@@ -621,7 +651,7 @@ class _Settlement:
             self.spends.append((attempt.dealer_id, after - before))
         refused = report.outcome in (Outcome.REJECTED, Outcome.FAILED)
         if refused and report.code in capabilities.low_balance_codes:
-            self.refusals.append(attempt.dealer_id)
+            self.short.append(attempt.dealer_id)
         charged = report.price_rupiah or 0
         if charged > attempt.cost and charged != attempt.charged and ruling.attempt not in _GONE:
             self.rises.append(

@@ -18,7 +18,8 @@ from app.sealing import Sealer
 from app.storage.reference import DealerRow, ProductRow, RouteRow, Terms
 from dealers.contract import Account, Capabilities, CheckSchedule
 from dealers.registry import Dialect
-from routing.numbering import BrandTable
+from routing.clusters import Clusters, Outlet
+from routing.numbering import BrandTable, ClusterTable
 from routing.price_book import PriceBook
 from routing.snapshot import Snapshot, compile_table, snapshot_of
 from routing.table import BadTable, Dealer, Policy, QualityRules, Strategy
@@ -31,6 +32,8 @@ _OVERRIDES = {
     "check_interval_seconds": "min_check_interval_seconds",
     "absent_after_seconds": "absent_after_seconds",
 }
+_FAILURES_COUNT = "failures_count"
+_ANSWERS = {"yes": True, "no": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +73,7 @@ class Trade:
     goods: Goods
     snapshot: Snapshot
     brands: BrandTable
-    clusters: Mapping[str, str]
-    """Region to cluster."""
+    clusters: Clusters
     dealers: Mapping[str, DealerAccess]
     left_out: frozenset[str]
     """Dealers that cannot be called as they are configured; their orders go elsewhere."""
@@ -93,8 +95,12 @@ class DealerLimits:
     longest_call_seconds: float
 
 
-def make_trade(terms: Terms, goods: Goods, limits: DealerLimits) -> Trade:
-    """Put terms around goods. Raises BadTable for terms that contradict each other or the goods.
+def make_trade(
+    terms: Terms, goods: Goods, limits: DealerLimits, outlets: Mapping[Outlet, str]
+) -> Trade:
+    """Put terms around goods; `outlets` have their regions.
+
+    Raises BadTable for terms that contradict each other or the goods.
 
     A dealer that cannot be called is left out with its faults; the others stay.
     """
@@ -105,6 +111,7 @@ def make_trade(terms: Terms, goods: Goods, limits: DealerLimits) -> Trade:
         dealers = [_dealer(row, usable=row.dealer_id in access) for row in terms.dealers]
         snapshot = snapshot_of(goods.image, dealers, read_policy(terms.policy))
         brands = BrandTable(terms.prefixes)
+        clusters = Clusters(dict(terms.regions), outlets, ClusterTable(terms.numbering))
     except BadTable:
         raise
     except (TypeError, ValueError, AttributeError) as error:
@@ -114,7 +121,7 @@ def make_trade(terms: Terms, goods: Goods, limits: DealerLimits) -> Trade:
         goods,
         snapshot,
         brands,
-        dict(terms.regions),
+        clusters,
         access,
         left_out,
         (*faults, *goods.report.faults()),
@@ -195,13 +202,15 @@ def _account(row: DealerRow, sealer: Sealer) -> Account:
 
 
 def _capabilities(dialect: Dialect, account: Account) -> Capabilities:
-    stated: dict[str, float | CheckSchedule] = {
+    stated: dict[str, float | bool | CheckSchedule] = {
         field: _seconds(option, account.options[option])
         for option, field in _OVERRIDES.items()
         if option in account.options
     }
     if _SCHEDULE in account.options:
         stated[_SCHEDULE] = _schedule(account.options[_SCHEDULE])
+    if _FAILURES_COUNT in account.options:
+        stated[_FAILURES_COUNT] = _answer(_FAILURES_COUNT, account.options[_FAILURES_COUNT])
     declared = dialect.capabilities_of(account)
     return replace(declared, **stated) if stated else declared
 
@@ -248,6 +257,12 @@ def _seconds(option: str, text: str) -> float:
     if not 0 <= seconds < math.inf:
         raise ConfigurationError(f"option {option} must be a number of seconds, not {text}")
     return seconds
+
+
+def _answer(option: str, text: str) -> bool:
+    if text not in _ANSWERS:
+        raise ConfigurationError(f"option {option} must be yes or no, not {text}")
+    return _ANSWERS[text]
 
 
 def _dealer(row: DealerRow, *, usable: bool) -> Dealer:

@@ -31,6 +31,8 @@ class NewAttempt(NamedTuple):
     max_price: int
     claim_id: UUID
     decision: str | None
+    counter: int = 1
+    """Which purchase of this product for this number on this day it is for the dealer."""
 
 
 class LockedAttempt(NamedTuple):
@@ -87,6 +89,7 @@ class DueAttempt:
     dealer_sku: str
     dealer_ref: str
     max_price: int
+    counter: int
     state: str
     fence: int
     checks: int
@@ -106,12 +109,12 @@ async def insert(
         with written as (
             insert into attempts (
                 lane, order_id, attempt_no, dealer_id, route_id, dealer_sku, dealer_ref, cost,
-                max_price, claim_id, decision, due_at, asked_at, sent_at
+                max_price, claim_id, decision, counter, due_at, asked_at, sent_at
             )
-            select k.*, now() + $12::interval, now(), now()
+            select k.*, now() + $13::interval, now(), now()
             from unnest($1::smallint[], $2::uuid[], $3::smallint[], $4::text[], $5::text[],
                         $6::text[], $7::text[], $8::bigint[], $9::bigint[], $10::uuid[],
-                        $11::json[]) k
+                        $11::json[], $12::smallint[]) k
             returning 1
         )
         select now() from (select count(*) from written) counted
@@ -139,6 +142,36 @@ async def claimed(
         *transposed(keys, 2),
     )
     return {(row[0], row[1]) for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What an attempt was to buy where, and its state."""
+
+    dealer_id: str
+    dealer_sku: str
+    state: str
+
+
+AttemptKey = tuple[int, UUID, int]
+"""Lane, order, attempt number."""
+
+
+async def fates(connection: Connection, keys: Sequence[AttemptKey]) -> dict[AttemptKey, Fate]:
+    """What became of attempts, of those that exist."""
+    rows = await connection.fetch(
+        """
+        select a.lane, a.order_id, a.attempt_no, a.dealer_id, a.dealer_sku, a.state
+        from unnest($1::smallint[], $2::uuid[], $3::smallint[]) k (lane, order_id, attempt_no)
+        cross join lateral (
+            select lane, order_id, attempt_no, dealer_id, dealer_sku, state from attempts
+            where lane = k.lane and order_id = k.order_id and attempt_no = k.attempt_no
+            offset 0
+        ) a
+        """,
+        *transposed(keys, 3),
+    )
+    return {(row[0], row[1], row[2]): Fate(row[3], row[4], row[5]) for row in rows}
 
 
 async def lock(connection: Connection, keys: Sequence[tuple[int, UUID]]) -> list[LockedAttempt]:
@@ -224,7 +257,7 @@ async def claim_due(
         where a.lane = due.lane and a.order_id = due.order_id and a.attempt_no = due.attempt_no
           and o.lane = due.lane and o.order_id = due.order_id
         returning a.lane, a.order_id, a.attempt_no, a.dealer_id, a.dealer_sku, a.dealer_ref,
-                  a.max_price, a.state, a.fence, a.checks, a.sent_at, o.customer_number,
+                  a.max_price, a.counter, a.state, a.fence, a.checks, a.sent_at, o.customer_number,
                   now() - a.sent_at, o.hops
         """,
         claim_id,

@@ -1,4 +1,5 @@
-"""Lanes: the key by which a reseller's rows can be spread over machines, chosen for ever."""
+"""Lanes: the key by which a reseller's rows, and what is kept of a customer's number, can be spread
+over machines, chosen for ever."""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,7 +10,16 @@ LANES = 64
 
 def lane_of(reseller_id: UUID) -> int:
     """The reseller's lane, 0 to 63: a stable hash of its id."""
-    return int.from_bytes(hashlib.sha256(reseller_id.bytes).digest()[:4], "big") % LANES
+    return _hash(reseller_id.bytes)
+
+
+def lane_of_number(customer_number: str) -> int:
+    """A customer number's own lane, 0 to 63, whichever resellers order for it."""
+    return _hash(customer_number.encode())
+
+
+def _hash(key: bytes) -> int:
+    return int.from_bytes(hashlib.sha256(key).digest()[:4], "big") % LANES
 
 
 def lane_groups(count: int) -> list[list[int]]:

@@ -1,4 +1,4 @@
-"""The reference tables, read: the terms (dealers, prefixes, regions, policy) and the goods.
+"""The reference tables, read: the terms (dealers, numbers, regions, policy), outlets, the goods.
 
 Every change of them raises `routing_policy.revision`, and each process takes it up. The terms are
 small and read whole. The goods, which are products, prices and routes, may be a million rows: a
@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
+from uuid import UUID
 
 from app.storage.pool import Connection
 
@@ -96,13 +97,15 @@ class Terms:
     dealers: list[DealerRow]
     prefixes: list[tuple[str, str]]
     regions: list[tuple[str, str]]
+    numbering: list[tuple[str, str]]
 
 
 class Revisions(NamedTuple):
-    """The numbers that changes raise: every one, and those of the goods."""
+    """The numbers that changes raise: every one, those of the goods, and those of outlets."""
 
     revision: int
     goods: int
+    outlets: int
 
 
 async def revision(connection: Connection) -> int:
@@ -112,7 +115,9 @@ async def revision(connection: Connection) -> int:
 
 async def revisions(connection: Connection) -> Revisions:
     """The revision in force, and the one that last changed the goods."""
-    row = await connection.fetchrow("select revision, goods_revision from routing_policy")
+    row = await connection.fetchrow(
+        "select revision, goods_revision, outlets_revision from routing_policy"
+    )
     if row is None:
         raise RuntimeError("the routing policy row is missing: run `jalur migrate`")
     return Revisions(*row)
@@ -133,6 +138,7 @@ async def terms(connection: Connection) -> Terms:
             await dealers(connection),
             await prefixes(connection),
             await regions(connection),
+            await numbering(connection),
         )
 
 
@@ -214,6 +220,40 @@ async def prefixes(connection: Connection) -> list[tuple[str, str]]:
 async def regions(connection: Connection) -> list[tuple[str, str]]:
     """Every region with its cluster, by region."""
     rows = await connection.fetch("select region, cluster from regions order by region")
+    return [(row[0], row[1]) for row in rows]
+
+
+async def numbering(connection: Connection) -> list[tuple[str, str]]:
+    """Every number prefix that hints at a cluster, by prefix."""
+    rows = await connection.fetch("select prefix, cluster from number_clusters order by prefix")
+    return [(row[0], row[1]) for row in rows]
+
+
+async def outlets(connection: Connection) -> dict[tuple[UUID, str], str]:
+    """The region of every outlet, by reseller and outlet id."""
+    rows = await connection.fetch("select reseller_id, outlet_id, region from outlets")
+    return {(row[0], row[1]): row[2] for row in rows}
+
+
+async def outlets_of(
+    connection: Connection,
+    lane: int,
+    reseller_id: UUID,
+    after: str = "",
+    most: int | None = None,
+) -> list[tuple[str, str]]:
+    """A reseller's outlets behind an id with their regions, by id."""
+    rows = await connection.fetch(
+        """
+        select outlet_id, region from outlets
+        where lane = $1 and reseller_id = $2 and outlet_id > $3 order by outlet_id
+        limit $4
+        """,
+        lane,
+        reseller_id,
+        after,
+        most,
+    )
     return [(row[0], row[1]) for row in rows]
 
 

@@ -20,6 +20,7 @@ from app.lifecycle.accept import Acceptor
 from app.lifecycle.call import DealerCalls
 from app.lifecycle.deliver import Deliverer, Persistence
 from app.lifecycle.execute import Executor, Lease, Purchase
+from app.lifecycle.mark import Marker
 from app.lifecycle.receive import Receiver
 from app.lifecycle.reconcile import Check, Reconciler
 from app.lifecycle.route import Router
@@ -104,8 +105,16 @@ class Engine:
             price_tolerance=settings.price_rise_tolerance,
         )
         self.receiver = Receiver(pool, self.router, self.settler, self.hints, metrics, groups)
+        self.marker = Marker(pool, self.router, self.hints, metrics, settings.lease.seconds, groups)
         self.executor = Executor(
-            pool, self.router, self.settler, self.calls, settings.lease, groups, installation_id
+            pool,
+            self.router,
+            self.settler,
+            self.calls,
+            self.marker,
+            settings.lease,
+            groups,
+            installation_id,
         )
         self.acceptor = Acceptor(
             pool, groups, self.hints, metrics, settings.accept_limits, self.executor
@@ -174,6 +183,7 @@ class Engine:
             gauges = group.create_task(self.gauges.run())
             exchange = group.create_task(self.exchange.run())
             accounts = group.create_task(self.accounts.run()) if work else None
+            marker = group.create_task(self.marker.run()) if work else None
             async with asyncio.TaskGroup() as acting:
                 if work:
                     acting.create_task(self._give_up_expired(stop))
@@ -188,6 +198,8 @@ class Engine:
             exchange.cancel()
             if accounts is not None:
                 accounts.cancel()
+            if marker is not None:
+                marker.cancel()
             for flusher in flushers:
                 flusher.close()
         await self.exchange.take_leave()
@@ -302,6 +314,7 @@ async def start_engine(settings: EngineSettings, metrics: Metrics) -> Engine:
         await engine.upkeep.look_at_installation()
         await _take_up_table(engine)
         await engine.accounts.exchange()
+        await engine.upkeep.exchange_refusals()
         await _count_shares(engine.exchange)
     except BaseException:
         await engine.close()

@@ -4,6 +4,7 @@ It asks nobody, so it goes on while the database is away.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sized
 from datetime import UTC, datetime
 
@@ -70,6 +71,9 @@ class Gauges:
         trade = self._router.trade
         self._metrics.table(
             trade.revision, trade.goods.revision, self._router.goods_wanted, len(trade.faults)
+        )
+        self._metrics.clusters_refused(
+            Counter(dealer_id for dealer_id, *_ in self._router.refusals.areas_out(now))
         )
         self._metrics.breakers(self._router.breaker_states())
         judged = self._router.quality.judged(trade.snapshot.policy.quality, now)

@@ -21,13 +21,16 @@ from app.lifecycle.route import Router
 from app.metrics import Metrics
 from app.storage import (
     attempts,
+    cluster_refusals,
     deliveries,
     installation,
+    number_marks,
     ready,
     reviews,
     scheduled_tables,
     statements,
 )
+from app.storage.lanes import LANES
 from app.storage.pool import DATABASE_ERRORS, Pool
 from app.workers.accounts import Accounts
 from app.workers.compiler import Compiler
@@ -37,7 +40,9 @@ log = structlog.get_logger()
 
 _PERIOD_SECONDS = 1.0
 _STATE_SECONDS = 10.0
+_REFUSALS_SECONDS = 5.0
 _WALLETS_SECONDS = 60.0
+_OLD_SECONDS = 3600.0
 _SHEET_PATIENCE = timedelta(minutes=10)
 """After this another process takes on a scheduled table that was claimed and is not done."""
 _SHEET_PAUSE = timedelta(minutes=1)
@@ -90,7 +95,10 @@ class Upkeep:
             group.create_task(self._every(_PERIOD_SECONDS, {"scheduled": self.apply_scheduled}))
             group.create_task(self._every(_PERIOD_SECONDS, {"compile": self.compile_goods}))
             group.create_task(self._seldom(_STATE_SECONDS, "state", self._measure_state))
+            group.create_task(self._seldom(_REFUSALS_SECONDS, "refusals", self.exchange_refusals))
             group.create_task(self._seldom(_WALLETS_SECONDS, "wallets", self._add_up_wallets))
+            if inbox:
+                group.create_task(self._seldom(_OLD_SECONDS, "old", self.drop_old))
 
     async def look_at_installation(self) -> None:
         """Hold purchases and checks when the database is another one than remembered."""
@@ -122,6 +130,21 @@ class Upkeep:
         done = await self._compiler.keep_up()
         if done is not None:
             log.info("goods.compiled", **done)
+
+    async def exchange_refusals(self) -> None:
+        """Tell which clusters dealers refused, and learn what other processes were refused."""
+        if self._router.loaded:
+            await self._router.exchange_refusals(self._pool, datetime.now(UTC))
+
+    async def drop_old(self) -> None:
+        """Drop the purchases numbered on days that are over, a lane a transaction, and refused
+        clusters that nothing goes by any more."""
+        for lane in range(LANES):
+            async with self._pool.acquire() as connection:
+                await number_marks.drop_old(connection, lane)
+        window = self._router.trade.snapshot.policy.refusal_rules.window
+        async with self._pool.acquire() as connection:
+            await cluster_refusals.drop_before(connection, datetime.now(UTC) - window)
 
     async def apply_scheduled(self) -> None:
         """Apply a routing table whose moment has come, if no other process is at it."""

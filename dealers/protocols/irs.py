@@ -56,7 +56,7 @@ from dealers.contract import (
     UnreadableAnswer,
 )
 
-CAPABILITIES: Final = Capabilities(recovery=Recovery.NONE)
+CAPABILITIES: Final = Capabilities(recovery=Recovery.NONE, counts_repeats=True)
 CREDENTIALS: Final = (
     Setting("id", "the number of our account at the center"),
     Setting("pin", "its PIN"),

@@ -58,7 +58,7 @@ from dealers.contract import (
     UnreadableAnswer,
 )
 
-CAPABILITIES: Final = Capabilities(recovery=Recovery.STATUS_CALL)
+CAPABILITIES: Final = Capabilities(recovery=Recovery.STATUS_CALL, counts_repeats=True)
 CREDENTIALS: Final = (
     Setting("memberID", "our user id there, such as OK00123"),
     Setting("pin", "the PIN for transactions"),

@@ -46,7 +46,7 @@ from dealers.contract import (
     UnreadableAnswer,
 )
 
-CAPABILITIES: Final = Capabilities(recovery=Recovery.STATUS_CALL)
+CAPABILITIES: Final = Capabilities(recovery=Recovery.STATUS_CALL, counts_repeats=True)
 CREDENTIALS: Final = (
     Setting("userid", "the account's number at the vendor"),
     Setting("key", "the key made in the member area"),

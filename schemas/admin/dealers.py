@@ -66,6 +66,43 @@ class Mute(Given):
     reason: Reason
 
 
+class ForgetClusters(Given):
+    """Which refused clusters to forget: all of the dealer's, or of a brand or cluster only."""
+
+    brand: Line | None = None
+    cluster: Line | None = None
+    reason: Reason = ""
+
+
+class RefusedCluster(Shown):
+    """Where a dealer refused numbers lately. `left_out_until` is null while it is asked still."""
+
+    brand: str
+    cluster: str
+    numbers: int
+    refused_at: datetime
+    left_out_until: datetime | None
+
+
+class RefusedClusterList(Page):
+    """What is known of one dealer, by brand and cluster."""
+
+    data: list[RefusedCluster]
+
+
+class Market(Shown):
+    """A brand in a cluster."""
+
+    brand: str
+    cluster: str
+
+
+class Forgotten(Shown):
+    """Where the dealer is asked again."""
+
+    forgotten: list[Market]
+
+
 class Dealer(Shown):
     """A dealer. Nothing is bought there unless it is enabled, not drained and not muted."""
 

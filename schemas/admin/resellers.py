@@ -96,6 +96,33 @@ class NewAdjustment(Given):
     reason: Reason
 
 
+class Outlet(Shown):
+    """One of a reseller's outlets, and the region that it stands in."""
+
+    outlet_id: str
+    region: str
+
+
+class NewOutlet(Given):
+    """An outlet as its reseller orders with it, and a region that is listed."""
+
+    outlet_id: Line
+    region: Line
+
+
+class OutletLines(Given):
+    """Outlets to put in place: all of them, or none where one is wrong."""
+
+    outlets: Annotated[list[NewOutlet], Field(min_length=1)]
+    reason: Reason = ""
+
+
+class OutletList(Page):
+    """A page of a reseller's outlets, by id."""
+
+    data: list[Outlet]
+
+
 class Booking(Shown):
     """What stands booked. `repeated` says that it had been before."""
 

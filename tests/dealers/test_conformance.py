@@ -255,3 +255,12 @@ def test_no_secret_shows_in_a_printed_account_or_request(dialect: Dialect):
     printed = repr((at, *_requests(dialect, at)))
 
     assert not [secret for secret in at.credentials.values() if secret in printed]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_purchase_says_its_number_of_the_day_only_where_it_is_counted(dialect: Dialect):
+    at, first = account(dialect.name), order(dialect.name)
+    second = dataclasses.replace(first, counter=2)
+    differs = dialect.top_up(at, first) != dialect.top_up(at, second)
+
+    assert not differs or dialect.capabilities_of(at).counts_repeats

@@ -35,6 +35,8 @@ ACTS = {
         ("POST", "/resellers/Toko/suspend", {"reason": "unpaid"}),
         ("POST", "/resellers/Toko/activate", {}),
         ("POST", "/resellers/Toko/keys", {}),
+        ("PUT", "/resellers/Toko/outlets", {"outlets": []}),
+        ("POST", "/resellers/Toko/outlets/12/remove", {}),
         ("POST", f"/keys/{'a' * 12}/revoke", {"reason": "lost"}),
     ],
     Scope.MONEY: [
@@ -58,6 +60,7 @@ ACTS = {
         ("POST", "/dealers/alfa/resume", {"reason": "why"}),
         ("POST", "/dealers/alfa/mute", {"until": SOON.isoformat(), "reason": "why"}),
         ("POST", "/dealers/alfa/unmute", {}),
+        ("POST", "/dealers/alfa/forget-clusters", {}),
     ],
     Scope.ROUTES: [
         ("POST", "/routes/diff", []),
@@ -408,3 +411,35 @@ async def test_bodies_are_bounded_and_json(admin: httpx.AsyncClient) -> None:
     headers = {"content-type": "text/csv"}
     other = await admin.put(f"{ADMIN}/prices", content=b"tier,sku,price", headers=headers)
     assert_problem(other, 415, "unsupported-media-type")
+
+
+async def test_outlets_are_put_listed_by_the_page_and_removed(shop: Shop):
+    ops = shop.client("operators-token")
+    await ops.post(f"{ADMIN}/resellers", json={"name": "Toko Cabang"})
+    at = f"{ADMIN}/resellers/Toko Cabang/outlets"
+    rows = [{"outlet_id": str(number), "region": "surabaya"} for number in (1, 2, 3)]
+    assert (await ops.put(at, json={"outlets": rows})).json() == {"given": 3, "changed": 3}
+    first = (await ops.get(at, params={"limit": 2})).json()
+    rest = (await ops.get(at, params={"limit": 2, "cursor": first["next_cursor"]})).json()
+    assert (first["data"] + rest["data"], rest["has_more"]) == (rows, False)
+    assert (await ops.post(f"{at}/2/remove", json={})).json() == {"changed": True}
+    assert_problem(await ops.post(f"{at}/2/remove", json={}), 404, "not-found")
+    wrong = await ops.put(at, json={"outlets": [{"outlet_id": "9", "region": "atlantis"}]})
+    assert wrong.json()["errors"][0]["field"] == "outlets.0.region"
+
+
+async def test_refused_clusters_are_shown_and_forgotten(shop: Shop):
+    ops = shop.client("operators-token")
+    await shop.owner.execute(
+        """
+        insert into cluster_refusals
+        select 'alfa', 'telkomsel', 'jatim', '0812' || n, now() from generate_series(1, 3) n
+        """
+    )
+    (seen,) = (await ops.get(f"{ADMIN}/dealers/alfa/clusters")).json()["data"]
+    assert (seen["cluster"], seen["numbers"]) == ("jatim", 3)
+    assert seen["left_out_until"] > seen["refused_at"]
+    forgotten = await ops.post(f"{ADMIN}/dealers/alfa/forget-clusters", json={"cluster": "jatim"})
+    assert forgotten.json() == {"forgotten": [{"brand": "telkomsel", "cluster": "jatim"}]}
+    assert (await ops.get(f"{ADMIN}/dealers/alfa/clusters")).json()["data"] == []
+    assert_problem(await ops.get(f"{ADMIN}/dealers/nobody/clusters"), 404, "not-found")

@@ -204,3 +204,17 @@ async def test_a_lost_database_is_said_to_be_away(shop: Shop, customer: Customer
     answer = await customer.order()
     assert_problem(answer, 503, "unavailable")
     assert answer.headers["retry-after"]
+
+
+async def test_number_that_had_its_purchase_of_the_day_is_busy(shop: Shop):
+    await shop.owner.execute("update routes set repeat_limit = 1")
+    await shop.owner.execute(PUBLISH)
+    await shop.api.router.refresh(shop.api.pool)
+    repeats, now = shop.api.router.repeats, datetime.now(UTC)
+    for dealer_id in ("alfa", "beta"):
+        repeats.note(TELKOMSEL, "TSEL10", dealer_id, 1, now)
+    customer = await shop.customer()
+    busy = await customer.order("r-1")
+    assert (busy.status_code, busy.json()["code"]) == (409, "number-busy")
+    assert busy.headers["retry-after"] == "60"
+    assert (await customer.order("r-1", customer_number="081234567801")).status_code == 202

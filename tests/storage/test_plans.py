@@ -5,6 +5,7 @@ The statements are taken from the functions that run them and explained under th
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -24,6 +25,7 @@ from app.storage import (
     endpoints,
     events,
     ledger,
+    number_marks,
     orders,
     purchase_hours,
     ready,
@@ -36,6 +38,7 @@ from app.storage.callbacks import Waiting
 from app.storage.dealer_spend import Span
 from app.storage.deliveries import TryResult
 from app.storage.ledger import Errand, News
+from app.storage.number_marks import NewMark, NumberKey
 from app.storage.orders import OrderChange
 from app.storage.pool import Connection, PoolSettings, open_pool
 from app.storage.ready import Ready
@@ -58,6 +61,7 @@ GROWING = {
     "events",
     "callbacks",
     "webhook_endpoints",
+    "number_marks",
 }
 
 A_DAYS_TRADE = """
@@ -91,6 +95,11 @@ A_DAYS_TRADE = """
     insert into callbacks (lane, dealer_id, identity, callback_id, method, query, headers, body,
                            source_address, verdict)
         select lane, 'd', uuid_send(order_id), order_id, 'GET', '', '{}', '', '', 'applied'
+        from orders;
+    insert into number_marks (lane, day, customer_number, dealer_id, dealer_sku, counter,
+                              order_lane, order_id, attempt_no)
+        select lane, (now() at time zone interval '7 hours')::date - lane % 3, '0895' || order_id,
+               'd', 'S', 1, lane, order_id, 1
         from orders;
 """
 
@@ -154,6 +163,8 @@ CANDIDATES = [
     Candidate(submission(lane=lane, reseller_id=each).order, "d1", intent(lane, each))
     for lane, each in KEYS
 ]
+MARKED = [NumberKey(lane, "0895", "d", "S") for lane in range(64)]
+MARKS = [NewMark(*key[:1], NOON.date(), *key[1:], 2, 1, order_id(1), 1) for key in MARKED]
 WEEK = purchase_hours.hours(NOON - timedelta(days=7), NOON)
 MOVEMENTS = [ledger.movement(key, postings.capture(6000), order_id=key[1]) for key in KEYS]
 NEWS = [News(lane, each, each, "order.succeeded", each, 2, "{}") for lane, each in KEYS]
@@ -165,7 +176,18 @@ async def replayed(connection: Any) -> None:
         pass
 
 
+async def marks_read(connection: Any) -> None:
+    with suppress(KeyError):  # each key has a row, but where nothing is fetched
+        await number_marks.today(connection, MARKED)
+
+
 HOT: dict[str, Run] = {
+    "numbers taken today are read": marks_read,
+    "numbers are taken": lambda c: number_marks.insert(c, MARKS),
+    "numbers of old days are dropped": lambda c: number_marks.drop_old(c, 1),
+    "purchases that hold numbers are read": lambda c: attempts.fates(
+        c, [(lane, each, 1) for lane, each in KEYS]
+    ),
     "orders are accepted": lambda c: acceptance.accept(c, CANDIDATES, MINUTE),
     "money is moved and told": lambda c: ledger.write(c, MOVEMENTS, NEWS, ERRANDS, MINUTE),
     "ready rows are taken": lambda c: ready.take(c, [("d1", 30), ("d2", 5)], LANES[9:], LANES[:9]),

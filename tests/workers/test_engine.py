@@ -16,6 +16,7 @@ from app.storage.pool import PoolSettings
 from app.workers.engine import EngineSettings, start_engine
 from tests.lifecycle.counters import Asked, Reply, always, asked, counter
 from tests.lifecycle.test_deliver import read, receiver
+from tests.lifecycle.test_repeats import count_repeats
 from tests.outbound.peers import Peer
 from tests.publishing import PUBLISH
 from tests.shops import (
@@ -138,3 +139,13 @@ async def test_new_table_is_taken_up_without_a_restart(database_dsn: str):
 
 async def _taken_up(shop: Shop, revision: int) -> bool:
     return shop.engine.router.trade.revision == revision
+
+
+async def test_purchases_of_one_number_are_numbered_by_the_loops_alone(database_dsn: str):
+    async with working(database_dsn, always(Asked.sukses)) as (shop, alfa):
+        count_repeats(shop.engine)
+        await asyncio.gather(*(shop.order(f"A{number}") for number in range(5)))
+        await becomes(shop, "select count(*) = 5 from orders where status = 'succeeded'")
+        counters = await shop.fetch("select counter from attempts order by counter")
+        assert [row["counter"] for row in counters] == [1, 2, 3, 4, 5]
+        assert len(alfa.requests) == 5

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.administration import dealers, documents
+from app.administration import dealers, documents, refusals
 from app.administration.dealers import Edit, NewDealer
 from app.administration.desk import Errand
 from app.administration.plans import Wanted
@@ -188,6 +188,35 @@ async def unmute_dealer(
     because = await read_json(request, Because, api.limits.body_bytes)
     done = await dealers.unmute(api.pool, by, dealer_id, because.reason)
     return json_answer(documents.dealer(done.dealer))
+
+
+@routes.get(
+    "/{dealer_id}/clusters",
+    response_model=None,
+    responses={200: {"model": shapes.RefusedClusterList}},
+)
+async def list_refused_clusters(dealer_id: str, api: Parts, by: AnyOperator) -> Response:
+    """Clusters that the dealer refused lately, and until when it is left out of them."""
+    async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
+        found = await refusals.listed(connection, dealer_id, datetime.now(UTC))
+    return list_answer([shapes.RefusedCluster.of(each) for each in found], None, has_more=False)
+
+
+@routes.post(
+    "/{dealer_id}/forget-clusters",
+    response_model=None,
+    responses={200: {"model": shapes.Forgotten}},
+    openapi_extra=takes(shapes.ForgetClusters),
+)
+async def forget_clusters(
+    dealer_id: str, request: Request, api: Parts, by: DealersOperator
+) -> Response:
+    """Forget refused clusters: the dealer is asked there again, within seconds."""
+    wanted = await read_json(request, shapes.ForgetClusters, api.limits.body_bytes)
+    areas = await refusals.forget(
+        api.pool, by, dealer_id, wanted.brand, wanted.cluster, wanted.reason
+    )
+    return json_answer({"forgotten": [shapes.Market.of(area) for area in areas]})
 
 
 @routes.post(

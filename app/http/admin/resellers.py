@@ -4,16 +4,18 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from app.administration import documents, keys, money, resellers
+from app.administration import documents, keys, money, outlets, resellers
 from app.administration.money import Receipt
 from app.administration.resellers import Edit
+from app.administration.sheets import Placed
 from app.http.admin.identity import AnyOperator, MoneyOperator, ResellersOperator
 from app.http.answers import json_answer, list_answer, secret_answer
 from app.http.api import Parts
 from app.http.bodies import read_json, takes
-from app.http.pages import Cursor, Limit, cut, id_cursor, read_id
+from app.http.pages import Cursor, Limit, cut, id_cursor, read_id, read_text, text_cursor
 from app.storage import api_keys
 from app.storage.resellers import accounts
+from schemas.admin.catalogue import PutLines
 from schemas.admin.operators import Acted
 from schemas.admin.resellers import (
     Booking,
@@ -24,6 +26,8 @@ from schemas.admin.resellers import (
     NewDeposit,
     NewKey,
     NewReseller,
+    OutletLines,
+    OutletList,
     Reseller,
     ResellerEdit,
     ResellerList,
@@ -33,6 +37,7 @@ from schemas.admin.shapes import Because
 routes = APIRouter(prefix="/admin/v1", tags=["admin"])
 
 _KIND = "resellers"
+_OUTLETS = "outlets"
 _BOOKED: dict[int | str, dict[str, Any]] = {
     201: {"model": Booking},
     200: {"model": Booking, "description": "It was booked before; nothing was changed."},
@@ -201,3 +206,52 @@ async def book_adjustment(
 
 def _booked(receipt: Receipt) -> Response:
     return json_answer(documents.booking(receipt), 200 if receipt.repeated else 201)
+
+
+@routes.put(
+    "/resellers/{reseller}/outlets",
+    response_model=None,
+    responses={200: {"model": PutLines}},
+    openapi_extra=takes(OutletLines),
+)
+async def put_outlets(
+    reseller: str, request: Request, api: Parts, by: ResellersOperator
+) -> Response:
+    """Add or replace outlets and the regions they stand in, all of them or none; others stay."""
+    wanted = await read_json(request, OutletLines, api.limits.body_bytes)
+    rows = [
+        Placed(f"outlets.{number}", (each.outlet_id, each.region))
+        for number, each in enumerate(wanted.outlets)
+    ]
+    return json_answer(PutLines.of(await outlets.put(api.pool, by, reseller, rows, wanted.reason)))
+
+
+@routes.get(
+    "/resellers/{reseller}/outlets", response_model=None, responses={200: {"model": OutletList}}
+)
+async def list_outlets(
+    reseller: str, api: Parts, by: AnyOperator, cursor: Cursor = None, limit: Limit = 50
+) -> Response:
+    """A reseller's outlets, by id."""
+    after = (read_text(_OUTLETS, cursor) or b"").decode(errors="replace").replace("\0", "")
+    async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
+        rows = await outlets.listed(connection, reseller, after, limit + 1)
+    page, has_more = cut(rows, limit)
+    next_cursor = text_cursor(_OUTLETS, page[-1][0].encode()) if has_more else None
+    data = [{"outlet_id": outlet_id, "region": region} for outlet_id, region in page]
+    return list_answer(data, next_cursor, has_more=has_more)
+
+
+@routes.post(
+    "/resellers/{reseller}/outlets/{outlet_id}/remove",
+    response_model=None,
+    responses={200: {"model": Acted}},
+    openapi_extra=takes(Because),
+)
+async def remove_outlet(
+    reseller: str, outlet_id: str, request: Request, api: Parts, by: ResellersOperator
+) -> Response:
+    """Forget where an outlet stands; orders may go on naming it."""
+    because = await read_json(request, Because, api.limits.body_bytes)
+    await outlets.remove(api.pool, by, reseller, outlet_id, because.reason)
+    return json_answer({"changed": True})
