@@ -59,6 +59,12 @@ CREATE TYPE public.hour_purchase AS (
 	orders bigint
 );
 
+CREATE TYPE public.hour_spend AS (
+	dealer_id text,
+	rupiah bigint,
+	orders bigint
+);
+
 CREATE TYPE public.order_candidate AS (
 	place bigint,
 	lane smallint,
@@ -272,6 +278,47 @@ CREATE VIEW public.database_identity AS
     ((('x'::text || "left"(pg_walfile_name(pg_current_wal_insert_lsn()), 8)))::bit(32))::integer AS timeline
    FROM pg_control_system() s(pg_control_version, catalog_version_no, system_identifier, pg_control_last_modified);
 
+CREATE TABLE public.dealer_accounts (
+    dealer_id text NOT NULL,
+    pull_due_at timestamp with time zone DEFAULT now() NOT NULL,
+    claimed_until timestamp with time zone,
+    failures integer DEFAULT 0 NOT NULL,
+    last_failure text,
+    refused_at timestamp with time zone,
+    asked_at timestamp with time zone,
+    answered_at timestamp with time zone,
+    rupiah bigint,
+    agreed_asked_at timestamp with time zone,
+    agreed_answered_at timestamp with time zone,
+    agreed_rupiah bigint,
+    expected_low bigint,
+    expected_high bigint,
+    counted_at timestamp with time zone,
+    spent bigint DEFAULT 0 NOT NULL,
+    in_flight bigint DEFAULT 0 NOT NULL,
+    hourly bigint[] DEFAULT '{}'::bigint[] NOT NULL,
+    CONSTRAINT dealer_accounts_check CHECK ((num_nulls(asked_at, answered_at, rupiah, agreed_asked_at, agreed_answered_at, agreed_rupiah) = ANY (ARRAY[0, 6])))
+);
+
+CREATE TABLE public.dealer_balances (
+    dealer_id text NOT NULL,
+    answered_at timestamp with time zone NOT NULL,
+    asked_at timestamp with time zone NOT NULL,
+    rupiah bigint NOT NULL,
+    source text NOT NULL,
+    expected_low bigint,
+    expected_high bigint,
+    CONSTRAINT dealer_balances_source_check CHECK ((source = ANY (ARRAY['pulled'::text, 'recorded'::text])))
+);
+
+CREATE TABLE public.dealer_deposits (
+    dealer_id text NOT NULL,
+    reference text NOT NULL,
+    rupiah bigint NOT NULL,
+    recorded_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT dealer_deposits_rupiah_check CHECK ((rupiah > 0))
+);
+
 CREATE TABLE public.dealers (
     dealer_id text NOT NULL,
     name text NOT NULL,
@@ -462,6 +509,21 @@ CREATE TABLE public.outlets (
     region text NOT NULL
 );
 
+CREATE TABLE public.price_rises (
+    route_id text NOT NULL,
+    dealer_id text NOT NULL,
+    dealer_sku text NOT NULL,
+    cost bigint NOT NULL,
+    charged bigint NOT NULL,
+    purchases bigint DEFAULT 1 NOT NULL,
+    order_id uuid NOT NULL,
+    first_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    muted_until timestamp with time zone NOT NULL,
+    lifted_at timestamp with time zone,
+    CONSTRAINT price_rises_check CHECK ((charged > cost))
+);
+
 CREATE TABLE public.prices (
     tier text NOT NULL,
     sku text NOT NULL,
@@ -482,7 +544,8 @@ CREATE TABLE public.products (
 CREATE TABLE public.purchase_hours (
     hour timestamp with time zone NOT NULL,
     counted_at timestamp with time zone NOT NULL,
-    purchases public.hour_purchase[] NOT NULL
+    purchases public.hour_purchase[] NOT NULL,
+    spends public.hour_spend[]
 );
 
 CREATE VIEW public.purchases_held AS
@@ -589,6 +652,11 @@ CREATE TABLE public.scheduled_tables (
     CONSTRAINT scheduled_tables_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'applied'::text, 'refused'::text, 'cancelled'::text])))
 );
 
+CREATE TABLE public.statement_forms (
+    dealer_id text NOT NULL,
+    form json NOT NULL
+);
+
 CREATE TABLE public.table_versions (
     version bigint NOT NULL,
     revision bigint NOT NULL,
@@ -661,6 +729,15 @@ ALTER TABLE ONLY public.compiled_goods
 ALTER TABLE ONLY public.compiled_pieces
     ADD CONSTRAINT compiled_pieces_pkey PRIMARY KEY (goods_revision, number);
 
+ALTER TABLE ONLY public.dealer_accounts
+    ADD CONSTRAINT dealer_accounts_pkey PRIMARY KEY (dealer_id);
+
+ALTER TABLE ONLY public.dealer_balances
+    ADD CONSTRAINT dealer_balances_pkey PRIMARY KEY (dealer_id, answered_at);
+
+ALTER TABLE ONLY public.dealer_deposits
+    ADD CONSTRAINT dealer_deposits_pkey PRIMARY KEY (dealer_id, reference);
+
 ALTER TABLE ONLY public.dealers
     ADD CONSTRAINT dealers_pkey PRIMARY KEY (dealer_id);
 
@@ -700,6 +777,9 @@ ALTER TABLE ONLY public.orders
 ALTER TABLE ONLY public.outlets
     ADD CONSTRAINT outlets_pkey PRIMARY KEY (lane, reseller_id, outlet_id);
 
+ALTER TABLE ONLY public.price_rises
+    ADD CONSTRAINT price_rises_pkey PRIMARY KEY (route_id);
+
 ALTER TABLE ONLY public.prices
     ADD CONSTRAINT prices_pkey PRIMARY KEY (tier, sku);
 
@@ -732,6 +812,9 @@ ALTER TABLE ONLY public.routing_policy
 
 ALTER TABLE ONLY public.scheduled_tables
     ADD CONSTRAINT scheduled_tables_pkey PRIMARY KEY (schedule_id);
+
+ALTER TABLE ONLY public.statement_forms
+    ADD CONSTRAINT statement_forms_pkey PRIMARY KEY (dealer_id);
 
 ALTER TABLE ONLY public.table_versions
     ADD CONSTRAINT table_versions_pkey PRIMARY KEY (version);
@@ -811,6 +894,12 @@ GRANT SELECT,INSERT,DELETE ON TABLE public.compiled_pieces TO jalur_service;
 
 GRANT SELECT ON TABLE public.database_identity TO jalur_service;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE public.dealer_accounts TO jalur_service;
+
+GRANT SELECT,INSERT ON TABLE public.dealer_balances TO jalur_service;
+
+GRANT SELECT,INSERT ON TABLE public.dealer_deposits TO jalur_service;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE public.dealers TO jalur_service;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.deliveries TO jalur_service;
@@ -837,6 +926,8 @@ GRANT SELECT,INSERT,UPDATE ON TABLE public.orders TO jalur_service;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.outlets TO jalur_service;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE public.price_rises TO jalur_service;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.prices TO jalur_service;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.products TO jalur_service;
@@ -860,6 +951,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.routes TO jalur_service;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.routing_policy TO jalur_service;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.scheduled_tables TO jalur_service;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.statement_forms TO jalur_service;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.table_versions TO jalur_service;
 
