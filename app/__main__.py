@@ -18,6 +18,7 @@ from app.cli.floats import (
     risen_command,
 )
 from app.cli.floats import deposit_command as dealer_deposit_command
+from app.cli.descriptions import check_command
 from app.cli.keys import keys_app
 from app.cli.money import adjust_command, deposit_command
 from app.cli.numbering import numbering_app
@@ -64,6 +65,7 @@ cli.add_typer(regions_app, name="regions")
 cli.add_typer(outlets_app, name="outlets")
 cli.add_typer(numbering_app, name="numbering")
 cli.add_typer(prefixes_app, name="prefixes")
+dealers_app.command("check")(check_command)
 dealers_app.command("read")(read_command)
 dealers_app.command("protocols")(protocols_command)
 dealers_app.command("callbacks")(callbacks_command)

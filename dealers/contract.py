@@ -348,3 +348,13 @@ class DescribedByAccount(Structural):
     def capabilities_of(self, account: Account) -> Capabilities:
         """The account's own capabilities. Called for a validated account only."""
         ...
+
+
+class SettingsByAccount(Structural):
+    """What a protocol has besides where the account's options decide which settings there are."""
+
+    def settings_of(
+        self, account: Account
+    ) -> tuple[tuple[Setting, ...], tuple[Setting, ...]] | None:
+        """The account's own credentials and options, or None while they cannot be known."""
+        ...

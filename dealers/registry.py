@@ -39,6 +39,7 @@ from dealers.contract import (
     Request,
     Session,
     Setting,
+    SettingsByAccount,
     TopUp,
     UnreadableAnswer,
 )
@@ -81,10 +82,14 @@ class Dialect:
 
     def capabilities_of(self, account: Account) -> Capabilities:
         """What the protocol declares at this account, which must be valid."""
-        described = getattr(self.protocol, "capabilities_of", None)
-        if described is None:
+        if not self.varies_by_account:
             return self.protocol.CAPABILITIES
         return cast(DescribedByAccount, self.protocol).capabilities_of(account)
+
+    @property
+    def varies_by_account(self) -> bool:
+        """Whether the account's options decide what the protocol can do."""
+        return hasattr(self.protocol, "capabilities_of")
 
     @property
     def credentials(self) -> tuple[Setting, ...]:
@@ -98,12 +103,24 @@ class Dialect:
 
     def validate(self, account: Account) -> list[str]:
         """Return what is missing, unknown or wrong in the account's settings, a sentence each."""
-        faults = [
-            *_address_faults(account.base_url),
-            *_setting_faults("credential", self.credentials, account.credentials),
-            *_setting_faults("option", self.options, account.options),
-        ]
+        faults = _address_faults(account.base_url)
+        known = self._settings_of(account)
+        if known is not None:
+            credentials, options = known
+            faults += _setting_faults("credential", credentials, account.credentials)
+            faults += _setting_faults("option", options, account.options)
         return faults or self.protocol.validate(account)
+
+    def _settings_of(
+        self, account: Account
+    ) -> tuple[tuple[Setting, ...], tuple[Setting, ...]] | None:
+        """Credentials and options; None where the account's options do not let them be known."""
+        by_account = getattr(self.protocol, "settings_of", None)
+        required = [option.name for option in self.options if option.required]
+        if by_account is None or not all(account.options.get(name) for name in required):
+            return self.credentials, self.options
+        known = cast(SettingsByAccount, self.protocol).settings_of(account)
+        return None if known is None else (known[0], (*known[1], *COMMON_OPTIONS))
 
     @property
     def logs_in(self) -> bool:

@@ -36,7 +36,8 @@ _MOST_VALUES = 50
 _MOST_NETWORKS = 50
 _WIDEST = {4: 16, 6: 32}
 """The shortest prefix by IP version: a list that holds half the world vouches for nobody."""
-_LONGEST_VALUE = 10_000
+_LONGEST_VALUE = 32_000
+"""A described dealer's whole description stands in one option."""
 _TOKEN_BYTES = 18
 _TIMES = ("timeout_seconds", "connect_timeout_seconds")
 

@@ -77,16 +77,17 @@ def read_command(
     )
     content = read_file(file)
     if kind is WordsKind.CALLBACK:
-        reading = _read_callback(dialect, account, content, _headers(header))
+        reading = read_saved_callback(dialect, account, content, headers_given(header))
     else:
         answer = answer_from(content, http_status)
         reading = read_answer(dialect, account, kind, Subject(ref, number, sku), answer)
-    tell(_document(protocol, kind, reading), _lines(reading), as_json=as_json)
+    tell(reading_document(protocol, kind, reading), reading_lines(reading), as_json=as_json)
 
 
-def _read_callback(
+def read_saved_callback(
     dialect: Dialect, account: Account, content: bytes, headers: dict[str, str]
 ) -> Reading:
+    """What a saved callback says, in the first of the forms in which it is not refused."""
     readings = [
         read_callback(dialect, account, callback) for callback in callbacks_from(content, headers)
     ]
@@ -111,7 +112,8 @@ def _made_up(dialect: Dialect, credentials: dict[str, str], options: dict[str, s
     return account
 
 
-def _headers(given: list[str] | None) -> dict[str, str]:
+def headers_given(given: list[str] | None) -> dict[str, str]:
+    """Headers on the command line. Raises ConfigurationError."""
     headers: dict[str, str] = {}
     for text in given or ():
         name, colon, value = text.partition(":")
@@ -121,7 +123,8 @@ def _headers(given: list[str] | None) -> dict[str, str]:
     return headers
 
 
-def _document(protocol: str, kind: WordsKind, reading: Reading) -> dict[str, object]:
+def reading_document(protocol: str, kind: WordsKind, reading: Reading) -> dict[str, object]:
+    """What was read, for `--json`."""
     report = reading.report
     return {
         "protocol": protocol,
@@ -146,7 +149,8 @@ def _document(protocol: str, kind: WordsKind, reading: Reading) -> dict[str, obj
     }
 
 
-def _lines(reading: Reading) -> list[str]:
+def reading_lines(reading: Reading) -> list[str]:
+    """What was read, for people."""
     report = reading.report
     faulty = report.outcome in {"rejected", "failed"}
     facts = {

@@ -18,6 +18,7 @@ from app.administration.dealers import (
     NewDealer,
     callback_path,
 )
+from app.administration.descriptions import description_text
 from app.administration.operator import Operator
 from app.administration.refusals import RefusedArea
 from app.cli.terminal import Json, Reason, act, look, read_file, tell
@@ -54,6 +55,12 @@ CallbackFrom = Annotated[
     ),
 ]
 Option = Annotated[list[str] | None, typer.Option(help="NAME=VALUE of a setting, not secret.")]
+DescriptionFile = Annotated[
+    str | None,
+    typer.Option(
+        "--description", help="A file that describes it, for the protocol declarative: JSON, TOML."
+    ),
+]
 
 
 @dealers_app.command("add")
@@ -68,6 +75,7 @@ def add_command(
     credential: Credential = None,
     credentials_file: CredentialsFile = None,
     option: Option = None,
+    description: DescriptionFile = None,
     concurrency: Annotated[
         int, typer.Option(help="Purchases in flight at once, a process.")
     ] = DEFAULT_CONCURRENCY,
@@ -85,7 +93,7 @@ def add_command(
         protocol,
         base_url,
         credentials_given(credential, credentials_file),
-        pairs(option, "option"),
+        _options(option, description),
         concurrency,
         timeout_seconds,
         connect_timeout_seconds,
@@ -113,6 +121,7 @@ def set_command(
         bool, typer.Option("--replace-credentials", help="Forget all others.")
     ] = False,
     option: Option = None,
+    description: DescriptionFile = None,
     concurrency: Annotated[int | None, typer.Option()] = None,
     timeout_seconds: Annotated[float | None, typer.Option()] = None,
     connect_timeout_seconds: Annotated[float | None, typer.Option()] = None,
@@ -131,7 +140,7 @@ def set_command(
         base_url,
         credentials_given(credential, credentials_file),
         replace_credentials,
-        pairs(option, "option"),
+        _options(option, description),
         concurrency,
         timeout_seconds,
         connect_timeout_seconds,
@@ -311,6 +320,13 @@ def _from_file(path: str) -> dict[str, str]:
     if not all(isinstance(value, str) for value in values.values()):
         raise refusal
     return values
+
+
+def _options(given: Sequence[str] | None, description: str | None) -> dict[str, str]:
+    options = pairs(given, "option")
+    if description is not None:
+        options["description"] = description_text(description, read_file(description))
+    return options
 
 
 def pairs(given: Sequence[str] | None, what: str) -> dict[str, str]:

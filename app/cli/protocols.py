@@ -14,6 +14,7 @@ _RECOVERY = {
     Recovery.SAME_REF_IS_STATUS: "asked by sending the same reference again",
     Recovery.NONE: "cannot be asked",
 }
+_BY_ACCOUNT = "what it can do, and its credentials, are said by the account's options"
 
 
 def protocols_command(
@@ -33,6 +34,7 @@ def _document(dialect: Dialect) -> dict[str, object]:
     declared = dialect.capabilities
     return {
         "name": dialect.name,
+        "varies_by_account": dialect.varies_by_account,
         "credentials": [_setting(each) for each in dialect.credentials],
         "options": [_setting(each) for each in dialect.options],
         "recovery": declared.recovery,
@@ -52,7 +54,8 @@ def _setting(setting: Setting) -> dict[str, object]:
 
 
 def _lines(dialect: Dialect) -> list[str]:
-    lines = [dialect.name, f"  {_abilities(dialect.capabilities)}"]
+    can = _BY_ACCOUNT if dialect.varies_by_account else _abilities(dialect.capabilities)
+    lines = [dialect.name, f"  {can}"]
     lines += [f"  credential {_told(each)}" for each in dialect.credentials]
     return [*lines, *(f"  option {_told(each)}" for each in dialect.protocol.OPTIONS), ""]
 

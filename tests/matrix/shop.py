@@ -6,11 +6,13 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import httpx
 
+from app.administration.descriptions import description_text
 from app.cli.demo import seed
 from app.lifecycle.trade import credentials_context
 from app.sealing import Sealer
@@ -18,7 +20,7 @@ from app.storage import catalogue, lives, statements
 from app.storage.lives import Outcome
 from app.storage.pool import PoolSettings, open_pool
 from app.storage.reference import DealerRow, PriceRow, ProductRow, RouteRow
-from dealers.contract import Recovery
+from dealers.contract import Account, Capabilities, Recovery
 from dealers.registry import load
 from dealers.simulator.behaviour import MEANINGS
 from dealers.simulator.config import Dealer
@@ -32,6 +34,7 @@ from tests.matrix.expected import By, Means
 BACKUP = "backup"
 BEHAVIOURS = ("00", *MEANINGS)
 REVIEW_AFTER_SECONDS = 8
+_DESCRIPTION = Path(__file__).parents[2] / "dealers" / "descriptions" / "otomax.toml"
 _CODE = "S10"
 _PRICE = 12_500
 _TOKEN = "matrix-token-of-the-callbacks"
@@ -79,13 +82,23 @@ class Stall:
 
     @property
     def dealer_sku(self) -> str:
-        return sku_of(self.row.protocol, "S", 10)
+        return sku_of(self.row.dealer.protocol, "S", 10)
 
 
 def rows() -> list[Row]:
     """Every protocol that the registry and the simulator both know."""
     config = standalone("{base}/v1/callbacks/{stall}/" + _TOKEN)
-    return [Row(each.protocol, each) for each in config.dealers if each.protocol in load()]
+    spoken = [
+        Row(each.protocol, each) for each in config.dealers if each.protocol in load()
+    ]
+    return [*spoken, _described(next(row for row in spoken if row.protocol == "otomax"))]
+
+
+def _described(row: Row) -> Row:
+    """The same dealer, known to the service by its description only."""
+    text = description_text(_DESCRIPTION.name, _DESCRIPTION.read_bytes())
+    named = replace(row.dealer, dealer_id="declarative")
+    return Row("declarative", named, {"description": text})
 
 
 @dataclass
@@ -151,7 +164,7 @@ class MatrixShop(Shop):
             protocol=protocol,
             base_url=base_url,
             credentials_sealed=sealer.seal(json.dumps(dict(dealer.credentials)), context),
-            options=json.dumps({**_common(protocol), **options_at(protocol, base_url), **options}),
+            options=json.dumps({**_common(protocol, options), **options_at(protocol, base_url), **options}),
             callback_token=_TOKEN,
             concurrency=64,
             timeout_seconds=_TIMEOUT_SECONDS,
@@ -244,13 +257,14 @@ def by(deliveries: Counter[str]) -> set[By]:
 
 def means_of(row: Row) -> Means:
     """What the protocol can do here."""
-    declared = load()[row.protocol].capabilities
+    declared = _capabilities(row.protocol, row.options)
+    simulated = row.dealer.protocol
     return Means(
         declared.recovery,
         declared.absent_after_seconds is not None,
-        declared.callback_is_word or not _can_be_asked(row.protocol),
-        _tells_reversals(row.protocol),
-        getattr(find_dialect(row.protocol), "RESULT_BY_CALLBACK", False),
+        declared.callback_is_word or not _can_be_asked(simulated),
+        _tells_reversals(simulated),
+        getattr(find_dialect(simulated), "RESULT_BY_CALLBACK", False),
     )
 
 
@@ -266,10 +280,15 @@ def _can_be_asked(protocol: str) -> bool:
     return load()[protocol].capabilities.recovery is not Recovery.NONE
 
 
-def _common(protocol: str) -> dict[str, str]:
+def _capabilities(protocol: str, options: Mapping[str, str]) -> Capabilities:
+    at = Account("row", "https://dealer.example", {}, options)
+    return load()[protocol].capabilities_of(at)
+
+
+def _common(protocol: str, options: Mapping[str, str]) -> dict[str, str]:
     """Short waits; where absence is never proved, no option makes it so."""
-    proves_absence = load()[protocol].capabilities.absent_after_seconds is not None
-    left_out = set() if proves_absence else {"absent_after_seconds"}
+    declared = _capabilities(protocol, options)
+    left_out = set() if declared.absent_after_seconds is not None else {"absent_after_seconds"}
     return {name: value for name, value in _OPTIONS.items() if name not in left_out}
 
 

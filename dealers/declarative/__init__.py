@@ -1,0 +1,1 @@
+"""A dealer described by data: the parts behind the protocol `declarative`."""
