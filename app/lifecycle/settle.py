@@ -75,6 +75,7 @@ class Withdrawal(StrEnum):
 
 
 _GONE = frozenset({AttemptState.REJECTED, AttemptState.FAILED})
+"""States in which a purchase costs nothing."""
 
 _LEARNED: Mapping[str, Quality] = {
     AttemptState.SUCCEEDED: Quality.SUCCEEDED,
@@ -83,8 +84,6 @@ _LEARNED: Mapping[str, Quality] = {
     AttemptState.UNKNOWN: Quality.UNKNOWN,
 }
 """What an attempt's state says of its dealer's quality."""
-
-"""States in which a purchase costs nothing."""
 
 FAILURES = {
     "cancelled": "The order was cancelled before it was sent to a dealer.",
