@@ -30,6 +30,7 @@ LONGEST_MUTE = timedelta(days=366)
 
 _ID = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _MOST_CONCURRENCY = 10_000
+_RATES = (0.001, 10_000.0)
 _MOST_VALUES = 50
 _LONGEST_VALUE = 10_000
 _TOKEN_BYTES = 18
@@ -50,6 +51,8 @@ class NewDealer:
     concurrency: int = DEFAULT_CONCURRENCY
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
     connect_timeout_seconds: float = DEFAULT_CONNECT_TIMEOUT_SECONDS
+    requests_per_second: float | None = None
+    """None: what the protocol declares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,8 @@ class Edit:
     timeout_seconds: float | None = None
     connect_timeout_seconds: float | None = None
     renew_callback_token: bool = False
+    requests_per_second: float | None = None
+    """0 takes the dealer's own rate away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,7 @@ async def add(
         enabled=True,
         drained=False,
         muted_until=None,
+        requests_per_second=new.requests_per_second or None,
     )
     _check(row, new.credentials, new.options)
     async with acting(pool) as connection:
@@ -252,6 +258,9 @@ def _check(row: DealerRow, credentials: Mapping[str, str], options: Mapping[str,
     for name in _TIMES:
         if not 0 < getattr(row, name) <= timedelta(hours=1).total_seconds():
             checks.wrong(name, "must be more than 0 and at most 3600")
+    rate, (least, most) = row.requests_per_second, _RATES
+    if rate is not None and not least <= rate <= most:
+        checks.wrong("requests_per_second", f"must be {least} to {most:g}, or 0 for no own rate")
     _check_values("credentials", credentials, checks)
     _check_values("options", options, checks)
     checks.done()
@@ -278,6 +287,8 @@ def _edited(before: DealerRow, edit: Edit, sealer: Sealer) -> DealerRow:
         for name in ("name", "owner_group", "protocol", "base_url", "concurrency", *_TIMES)
         if getattr(edit, name) is not None and getattr(edit, name) != _document(before)[name]
     }
+    if edit.requests_per_second is not None:
+        given["requests_per_second"] = edit.requests_per_second or None
     if edit.options:
         given["options"] = json.dumps(_merged(json.loads(before.options), edit.options))
     if edit.renew_callback_token:
@@ -381,6 +392,7 @@ def _document(row: DealerRow) -> dict[str, object]:
         "concurrency": row.concurrency,
         "timeout_seconds": round(row.timeout_seconds, 3),
         "connect_timeout_seconds": round(row.connect_timeout_seconds, 3),
+        "requests_per_second": row.requests_per_second,
         "enabled": row.enabled,
         "drained": row.drained,
         "muted_until": None if row.muted_until is None else row.muted_until.isoformat(),

@@ -44,6 +44,12 @@ CredentialsFile = Annotated[
     str | None,
     typer.Option(help="A JSON object of credentials; - is standard input."),
 ]
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        help="Requests a second, of all kinds, over all processes; 0: what its protocol knows."
+    ),
+]
 Option = Annotated[list[str] | None, typer.Option(help="NAME=VALUE of a setting, not secret.")]
 
 
@@ -60,10 +66,11 @@ def add_command(
     credentials_file: CredentialsFile = None,
     option: Option = None,
     concurrency: Annotated[
-        int, typer.Option(help="Purchases in flight at once, a process.")
+        int, typer.Option(help="Requests under way at once, over all processes.")
     ] = DEFAULT_CONCURRENCY,
     timeout_seconds: Annotated[float, typer.Option()] = DEFAULT_TIMEOUT_SECONDS,
     connect_timeout_seconds: Annotated[float, typer.Option()] = DEFAULT_CONNECT_TIMEOUT_SECONDS,
+    rate: Rate = None,
     reason: Reason = "",
     as_json: Json = False,
 ) -> None:
@@ -79,6 +86,7 @@ def add_command(
         concurrency,
         timeout_seconds,
         connect_timeout_seconds,
+        rate,
     )
     row = act(lambda pool, by: dealers.add(pool, by, new, dealer_limits(), reason))
     lines = [
@@ -105,6 +113,7 @@ def set_command(
     concurrency: Annotated[int | None, typer.Option()] = None,
     timeout_seconds: Annotated[float | None, typer.Option()] = None,
     connect_timeout_seconds: Annotated[float | None, typer.Option()] = None,
+    rate: Rate = None,
     renew_callback_token: Annotated[
         bool, typer.Option("--renew-callback-token", help="Have a new callback address.")
     ] = False,
@@ -124,6 +133,7 @@ def set_command(
         timeout_seconds,
         connect_timeout_seconds,
         renew_callback_token,
+        rate,
     )
     done = act(lambda pool, by: dealers.change(pool, by, dealer, edit, dealer_limits(), reason))
     _tell(done, as_json=as_json, with_callback=renew_callback_token)

@@ -40,6 +40,11 @@ class DealerAccess:
     capabilities: Capabilities
     """The protocol's own, with what this dealer's options state otherwise."""
 
+    @property
+    def requests_per_second(self) -> float | None:
+        """The dealer's limit over all requests: its own setting, else what its protocol knows."""
+        return self.row.requests_per_second or self.capabilities.requests_per_second
+
 
 @dataclass(frozen=True, slots=True)
 class Trade:

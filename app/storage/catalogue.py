@@ -62,9 +62,9 @@ async def put_dealers(connection: Connection, dealers: Sequence[DealerRow]) -> N
         insert into dealers (
             dealer_id, name, owner_group, protocol, base_url, credentials_sealed, options,
             callback_token, concurrency, timeout_seconds, connect_timeout_seconds, enabled,
-            drained, muted_until
+            drained, muted_until, requests_per_second
         )
-        values ($1, $2, $3, $4, $5, $6, $7::json, $8, $9, $10, $11, $12, $13, $14)
+        values ($1, $2, $3, $4, $5, $6, $7::json, $8, $9, $10, $11, $12, $13, $14, $15)
         on conflict (dealer_id) do update
         set name = excluded.name, owner_group = excluded.owner_group,
             protocol = excluded.protocol, base_url = excluded.base_url,
@@ -73,7 +73,8 @@ async def put_dealers(connection: Connection, dealers: Sequence[DealerRow]) -> N
             timeout_seconds = excluded.timeout_seconds,
             connect_timeout_seconds = excluded.connect_timeout_seconds,
             enabled = excluded.enabled, drained = excluded.drained,
-            muted_until = excluded.muted_until
+            muted_until = excluded.muted_until,
+            requests_per_second = excluded.requests_per_second
         """,
         list(zip(*columns(dealers, *DealerRow.__slots__), strict=True)),
     )

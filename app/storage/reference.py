@@ -40,6 +40,8 @@ class DealerRow:
     enabled: bool
     drained: bool
     muted_until: datetime | None
+    requests_per_second: float | None = None
+    """Of all kinds, over all processes; None: what the protocol declares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,7 @@ async def dealers(connection: Connection) -> list[DealerRow]:
         """
         select dealer_id, name, owner_group, protocol, base_url, credentials_sealed, options,
                callback_token, concurrency, timeout_seconds, connect_timeout_seconds, enabled,
-               drained, muted_until
+               drained, muted_until, requests_per_second
         from dealers order by dealer_id
         """
     )

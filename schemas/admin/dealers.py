@@ -11,6 +11,7 @@ Values = Annotated[dict[str, str], Field(max_length=50)]
 Address = Annotated[str, Field(min_length=1, max_length=2048)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Concurrency = Annotated[int, Field(ge=1, le=10_000)]
+Rate = Annotated[float, Field(ge=0, le=10_000)]
 
 
 class NewDealer(Given):
@@ -25,9 +26,11 @@ class NewDealer(Given):
     credentials: Annotated[Values, Field(repr=False)]
     options: Values = Field(default_factory=dict)
     concurrency: Concurrency = 32
-    """Purchases in flight at once, a process."""
+    """Requests under way at once, over all processes."""
     timeout_seconds: Seconds = 30
     connect_timeout_seconds: Seconds = 5
+    requests_per_second: Rate | None = None
+    """Of all kinds, over all processes; without it what the protocol knows of the dealer."""
     reason: Reason = ""
 
 
@@ -48,6 +51,8 @@ class DealerEdit(Given):
     concurrency: Concurrency | None = None
     timeout_seconds: Seconds | None = None
     connect_timeout_seconds: Seconds | None = None
+    requests_per_second: Rate | None = None
+    """0 takes it away."""
     renew_callback_token: bool = False
     """Have a new callback address; the old one is refused from then on."""
     reason: Reason = ""
@@ -72,6 +77,8 @@ class Dealer(Shown):
     concurrency: int
     timeout_seconds: float
     connect_timeout_seconds: float
+    requests_per_second: float | None
+    """The dealer's own; without it what its protocol knows."""
     enabled: bool
     drained: bool
     muted_until: datetime | None

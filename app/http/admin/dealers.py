@@ -41,6 +41,7 @@ async def add_dealer(request: Request, api: Parts, by: DealersOperator) -> Respo
         new.concurrency,
         new.timeout_seconds,
         new.connect_timeout_seconds,
+        new.requests_per_second,
     )
     row = await dealers.add(api.pool, by, wanted, api.router.limits, new.reason)
     return secret_answer(
@@ -86,6 +87,7 @@ async def change_dealer(
         wanted.timeout_seconds,
         wanted.connect_timeout_seconds,
         wanted.renew_callback_token,
+        wanted.requests_per_second,
     )
     done = await dealers.change(api.pool, by, dealer_id, edit, api.router.limits, wanted.reason)
     document = documents.dealer(done.dealer, with_callback=wanted.renew_callback_token)
