@@ -31,7 +31,7 @@ NOTHING = Part(0, 0)
 
 
 def whole(concurrency: int, requests_per_second: float | None) -> Part:
-    """All of a dealer's limits. A rate is divided in whole units, of which there is at least one."""
+    """All of a dealer's limits. A rate is divided in whole units, at least one."""
     if requests_per_second is None:
         return Part(concurrency)
     return Part(concurrency, max(1, int(requests_per_second * _BURST_SECONDS)))

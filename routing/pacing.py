@@ -95,7 +95,7 @@ class TokenBucket:
 
     def __init__(self, now_seconds: float) -> None:
         self._rate = 0.0
-        self._burst = 0
+        self._burst = 0.0
         self._tokens = 0.0
         self._at = now_seconds
 
@@ -103,8 +103,8 @@ class TokenBucket:
         """Fill at this rate, up to this many, from now on."""
         if requests_per_second != self._rate or burst != self._burst:
             self._fill(now_seconds)
-            self._rate, self._burst = requests_per_second, burst
-            self._tokens = min(self._tokens, burst)
+            self._rate, self._burst = requests_per_second, float(burst)
+            self._tokens = min(self._tokens, self._burst)
 
     def tokens(self, now_seconds: float) -> int:
         """How many there are."""
@@ -117,7 +117,7 @@ class TokenBucket:
 
     def give_back(self, count: int) -> None:
         """Put back what was taken and not used."""
-        self._tokens = min(self._tokens + count, float(self._burst))
+        self._tokens = min(self._tokens + count, self._burst)
 
     def seconds_to_next(self, now_seconds: float) -> float:
         """How long until there is a token; infinite where none comes."""
@@ -128,5 +128,5 @@ class TokenBucket:
 
     def _fill(self, now_seconds: float) -> None:
         seconds = max(0.0, now_seconds - self._at)
-        self._tokens = min(self._tokens + seconds * self._rate, float(self._burst))
+        self._tokens = min(self._tokens + seconds * self._rate, self._burst)
         self._at = now_seconds

@@ -20,6 +20,7 @@ from app.errors import DatabaseUnavailable, Overloaded
 from app.lifecycle.admit import Admission, Kind, boottime_seconds
 from app.lifecycle.call import DealerCalls
 from app.lifecycle.handover import Handover
+from app.lifecycle.retry import choose_past
 from app.lifecycle.route import Router
 from app.lifecycle.settle import Settler, Withdrawal
 from app.lifecycle.trade import DealerAccess
@@ -30,7 +31,7 @@ from app.storage.lanes import rotated
 from app.storage.orders import NewOrder
 from app.storage.pool import DATABASE_ERRORS, DISCONNECTED, Connection, Pool
 from app.storage.ready import Claimable, Ready
-from app.words import Source, Word
+from app.words import NOT_REACHED, UNSENT, Source, Word
 from dealers.contract import Fault, Outcome, Report, TopUp
 from routing.choose import Inquiry, as_record
 from routing.health import BreakerState
@@ -211,7 +212,8 @@ class Executor:
     async def claim(self, now: datetime, most: int) -> list[Purchase]:
         """Claim what there is room for, at most `most` a dealer; each has its place and token.
 
-        They are taken before the claim, so that what is claimed can be sent at once. `now` serves prices and hours only; leases are the database's time.
+        They are taken before the claim, so that what is claimed can be sent at once. `now` serves
+        prices and hours only; leases are the database's time.
         """
         purchases: list[Purchase] = []
         for lanes in self._lane_groups:
@@ -254,7 +256,7 @@ class Executor:
         try:
             async with self._pool.acquire() as connection, connection.transaction():
                 wanted = [*places.items(), *moves.items()]
-                rows = await ready.take(connection, wanted, first, after)
+                rows = await ready.take(connection, wanted, first, after, UNSENT, NOT_REACHED)
                 self._note_what_waits(wanted, rows)
                 self._plan(plan, rows, claim_id, now)
                 await self._commit_intent(connection, plan)
@@ -353,7 +355,7 @@ class Executor:
                 )
                 plan.purchases.append((new, access, _top_up(new, row, access), ticket))
             return
-        decision = self._router.choose(inquiry, now)
+        decision = choose_past(self._router, inquiry, inquiry.tried, frozenset(row.refused), now)
         chosen = decision.chosen
         if chosen is None:
             later = Ready(row.lane, row.order_id, row.attempt_no, row.dealer_id, now + _LATER)

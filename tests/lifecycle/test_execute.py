@@ -11,7 +11,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from app.lifecycle.call import boottime_seconds
+from app.lifecycle.admit import boottime_seconds
 from app.lifecycle.execute import Lease
 from app.references import lane_of_reference
 from app.storage import installation, statements

@@ -106,9 +106,9 @@ async def test_two_reconcilers_never_ask_about_the_same_attempt(shop: Shop, data
         await shop.bought(f"A{number}")
     await long_ago(shop, due_at="1 second")
     async with engine_on(database_dsn) as other:
-        reconcilers = (shop.engine.reconciler, other.reconciler)
-        rounds = await asyncio.gather(*(each.claim(4) for each in reconcilers * 5))
-    claimed = [check.due.order_id for checks in rounds for check in checks]
+        pair = (shop.engine.reconciler, other.reconciler)
+        rounds = [await asyncio.gather(*(each.claim(16) for each in pair)) for _ in range(20)]
+    claimed = [check.due.order_id for both in rounds for checks in both for check in checks]
     assert len(claimed) == len(set(claimed)) == 20
 
 
