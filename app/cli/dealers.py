@@ -25,8 +25,8 @@ from app.lifecycle.execute import Lease
 from app.lifecycle.trade import DealerLimits
 from app.sealing import Sealer
 from app.settings import read_settings
-from app.storage import reference
-from app.storage.pool import Pool
+from app.storage import processes, reference
+from app.storage.pool import Connection, Pool
 from app.storage.reference import DealerRow
 from dealers.registry import load
 
@@ -150,9 +150,8 @@ def list_command(as_json: Json = False) -> None:
 
 @dealers_app.command("show")
 def show_command(dealer: DealerId, as_json: Json = False) -> None:
-    """One dealer, without its credentials."""
-    row = look(lambda connection: dealers.find(connection, dealer))
-    document = documents.dealer(row)
+    """One dealer, without its credentials, and what may be sent to it now."""
+    document = look(lambda connection: _live(connection, dealer))
     tell(document, [f"{name}: {value}" for name, value in document.items()], as_json=as_json)
 
 
@@ -211,8 +210,19 @@ def _tell(done: Changed, *, as_json: bool, with_callback: bool = False) -> None:
     tell({**document, "changed": done.changed}, lines, as_json=as_json)
 
 
+async def _live(connection: Connection, dealer_id: str) -> dict[str, Any]:
+    row = await dealers.find(connection, dealer_id)
+    return documents.live_dealer(row, await processes.living(connection))
+
+
 def _line(row: DealerRow) -> str:
-    return f"{row.dealer_id}  {row.name}: {row.protocol}, {_state(row)}"
+    return f"{row.dealer_id}  {row.name}: {row.protocol}, {_limits(row)}, {_state(row)}"
+
+
+def _limits(row: DealerRow) -> str:
+    at_once = f"{row.concurrency} at once"
+    rate = row.requests_per_second
+    return at_once if rate is None else f"{at_once}, {rate:g} a second"
 
 
 def _state(row: DealerRow) -> str:

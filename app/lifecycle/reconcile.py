@@ -88,9 +88,20 @@ class Reconciler:
     async def _claim_group(
         self, lanes: Sequence[int], limit: int, places: Mapping[str, int]
     ) -> list[DueAttempt]:
+        least_seconds = {
+            dealer_id: access.capabilities.min_check_interval_seconds
+            for dealer_id, access in self._router.trade.dealers.items()
+        }
         async with self._pool.acquire() as connection, connection.transaction():
             return await attempts.claim_due(
-                connection, uuid7(), lanes, limit, self._lease.duration, places, _ELSEWHERE
+                connection,
+                uuid7(),
+                lanes,
+                limit,
+                self._lease.duration,
+                places,
+                _ELSEWHERE,
+                least_seconds,
             )
 
     def _account_for(

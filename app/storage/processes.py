@@ -15,6 +15,7 @@ from uuid import UUID
 from app.storage.pool import Connection
 
 _DIVIDING = 0x6A616C75722D7063
+_LIVING = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,11 @@ async def read(connection: Connection) -> list[Process]:
         """
     )
     return [Process(row[0], row[1], row[2], _holdings(row[3])) for row in rows]
+
+
+async def living(connection: Connection) -> list[Process]:
+    """Those that wrote themselves down within the last few seconds, for people."""
+    return [each for each in await read(connection) if each.age < _LIVING]
 
 
 async def write(

@@ -84,6 +84,21 @@ class Dealer(Shown):
     muted_until: datetime | None
 
 
+class LiveLimits(Shown):
+    """What may be sent to a dealer at this moment, over all processes that buy."""
+
+    processes: int
+    limit: int
+    """Requests that may be under way at once, after what the dealer bore lately."""
+    in_use: int
+
+
+class LiveDealer(Dealer):
+    """A dealer with what may be sent to it now."""
+
+    live: LiveLimits
+
+
 class ConfiguredDealer(Dealer):
     """A dealer with its callback address, which is told only where it is new."""
 

@@ -180,7 +180,7 @@ HOT: dict[str, Run] = {
     "ready rows are moved": lambda c: ready.move(c, READY),
     "claims are read back": lambda c: attempts.claimed(c, CLAIM, KEYS),
     "due attempts are claimed": lambda c: attempts.claim_due(
-        c, CLAIM, LANES, 64, MINUTE, {"d1": 3, "d2": 0}, 16
+        c, CLAIM, LANES, 64, MINUTE, {"d1": 3, "d2": 0}, 16, {"d1": 60.0}
     ),
     "references of dealers are found": lambda c: attempts.find_reference(c, 1, "d", "r"),
     "an attempt is asked about": lambda c: attempts.ask_now(c, 1, "d", "r", 60.0),
@@ -194,7 +194,7 @@ HOT: dict[str, Run] = {
     "endpoints are found": lambda c: endpoints.of_resellers(c, KEYS),
     "reviews are closed": lambda c: reviews.close_reviews(c, ENDED),
     "deliveries are claimed": lambda c: deliveries.claim_due(
-        c, CLAIM, LANES, 64, MINUTE, {CLAIM: 0}, 16
+        c, CLAIM, LANES, 64, MINUTE, {CLAIM: 0}, 16, {}
     ),
     "tries are recorded": lambda c: deliveries.record(c, TRIES),
     "callbacks that wait are found": lambda c: callbacks.waiting(c, LANES, 1.0, 100),

@@ -12,7 +12,7 @@ from app.http.admin.identity import AnyOperator, DealersOperator, RoutesOperator
 from app.http.answers import json_answer, list_answer, secret_answer
 from app.http.api import Parts
 from app.http.bodies import read_json, takes
-from app.storage import reference
+from app.storage import processes, reference
 from schemas.admin import dealers as shapes
 from schemas.admin.routes import PricesPull, PulledPrices
 from schemas.admin.shapes import Because
@@ -57,11 +57,12 @@ async def list_dealers(api: Parts, by: AnyOperator) -> Response:
     return list_answer([documents.dealer(row) for row in rows], None, has_more=False)
 
 
-@routes.get("/{dealer_id}", response_model=None, responses={200: {"model": shapes.Dealer}})
+@routes.get("/{dealer_id}", response_model=None, responses={200: {"model": shapes.LiveDealer}})
 async def read_dealer(dealer_id: str, api: Parts, by: AnyOperator) -> Response:
-    """One dealer."""
+    """One dealer, with what may be sent to it now."""
     async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
-        return json_answer(documents.dealer(await dealers.find(connection, dealer_id)))
+        row = await dealers.find(connection, dealer_id)
+        return json_answer(documents.live_dealer(row, await processes.living(connection)))
 
 
 @routes.patch(
