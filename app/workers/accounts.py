@@ -16,7 +16,8 @@ import structlog
 
 from app.errors import JalurError
 from app.lifecycle.account import PULLED, Balanced, Rules, count_anew, record_balance
-from app.lifecycle.call import DealerCalls, Kind, boottime_seconds
+from app.lifecycle.admit import Kind, boottime_seconds
+from app.lifecycle.call import DealerCalls
 from app.lifecycle.route import Router
 from app.lifecycle.sessions import NoSession
 from app.lifecycle.trade import DealerAccess
