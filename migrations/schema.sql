@@ -59,6 +59,12 @@ CREATE TYPE public.hour_purchase AS (
 	orders bigint
 );
 
+CREATE TYPE public.hour_spend AS (
+	dealer_id text,
+	rupiah bigint,
+	orders bigint
+);
+
 CREATE TYPE public.order_candidate AS (
 	place bigint,
 	lane smallint,
@@ -78,6 +84,35 @@ CREATE TYPE public.order_candidate AS (
 	created_at timestamp with time zone,
 	metadata json,
 	decision json,
+	dealer_id text,
+	route_id text,
+	dealer_sku text,
+	dealer_ref text,
+	cost bigint,
+	max_price bigint,
+	claim_id uuid
+);
+
+CREATE TYPE public.order_candidate_2 AS (
+	place bigint,
+	lane smallint,
+	order_id uuid,
+	reseller_id uuid,
+	ref_id text,
+	fingerprint bytea,
+	sku text,
+	brand text,
+	customer_number text,
+	cluster text,
+	region text,
+	outlet_id text,
+	order_max_price bigint,
+	price bigint,
+	retry_until timestamp with time zone,
+	created_at timestamp with time zone,
+	metadata json,
+	decision json,
+	hops uuid[],
 	dealer_id text,
 	route_id text,
 	dealer_sku text,
@@ -164,9 +199,11 @@ CREATE TABLE public.attempts (
     sent_at timestamp with time zone NOT NULL,
     closed_at timestamp with time zone,
     decision json,
+    counter smallint DEFAULT 1 NOT NULL,
     CONSTRAINT a_claim_has_a_lease CHECK (((claim_id IS NULL) OR (due_at IS NOT NULL))),
     CONSTRAINT attempts_check CHECK ((max_price >= cost)),
     CONSTRAINT attempts_cost_check CHECK ((cost > 0)),
+    CONSTRAINT attempts_counter_check CHECK ((counter > 0)),
     CONSTRAINT attempts_state_check CHECK ((state = ANY (ARRAY['sent'::text, 'pending'::text, 'unknown'::text, 'succeeded'::text, 'rejected'::text, 'failed'::text])))
 )
 WITH (fillfactor='70');
@@ -206,7 +243,17 @@ CREATE TABLE public.callbacks (
     received_at timestamp with time zone DEFAULT now() NOT NULL,
     last_received_at timestamp with time zone DEFAULT now() NOT NULL,
     applied_at timestamp with time zone,
+    trusted boolean DEFAULT false NOT NULL,
+    reading json,
     CONSTRAINT callbacks_verdict_check CHECK ((verdict = ANY (ARRAY['waiting'::text, 'applied'::text, 'check'::text, 'unmatched'::text, 'review'::text])))
+);
+
+CREATE TABLE public.cluster_refusals (
+    dealer_id text NOT NULL,
+    brand text NOT NULL,
+    cluster text NOT NULL,
+    customer_number text NOT NULL,
+    refused_at timestamp with time zone NOT NULL
 );
 
 CREATE UNLOGGED TABLE public.compiled_goods (
@@ -231,6 +278,47 @@ CREATE VIEW public.database_identity AS
     ((('x'::text || "left"(pg_walfile_name(pg_current_wal_insert_lsn()), 8)))::bit(32))::integer AS timeline
    FROM pg_control_system() s(pg_control_version, catalog_version_no, system_identifier, pg_control_last_modified);
 
+CREATE TABLE public.dealer_accounts (
+    dealer_id text NOT NULL,
+    pull_due_at timestamp with time zone DEFAULT now() NOT NULL,
+    claimed_until timestamp with time zone,
+    failures integer DEFAULT 0 NOT NULL,
+    last_failure text,
+    refused_at timestamp with time zone,
+    asked_at timestamp with time zone,
+    answered_at timestamp with time zone,
+    rupiah bigint,
+    agreed_asked_at timestamp with time zone,
+    agreed_answered_at timestamp with time zone,
+    agreed_rupiah bigint,
+    expected_low bigint,
+    expected_high bigint,
+    counted_at timestamp with time zone,
+    spent bigint DEFAULT 0 NOT NULL,
+    in_flight bigint DEFAULT 0 NOT NULL,
+    hourly bigint[] DEFAULT '{}'::bigint[] NOT NULL,
+    CONSTRAINT dealer_accounts_check CHECK ((num_nulls(asked_at, answered_at, rupiah, agreed_asked_at, agreed_answered_at, agreed_rupiah) = ANY (ARRAY[0, 6])))
+);
+
+CREATE TABLE public.dealer_balances (
+    dealer_id text NOT NULL,
+    answered_at timestamp with time zone NOT NULL,
+    asked_at timestamp with time zone NOT NULL,
+    rupiah bigint NOT NULL,
+    source text NOT NULL,
+    expected_low bigint,
+    expected_high bigint,
+    CONSTRAINT dealer_balances_source_check CHECK ((source = ANY (ARRAY['pulled'::text, 'recorded'::text])))
+);
+
+CREATE TABLE public.dealer_deposits (
+    dealer_id text NOT NULL,
+    reference text NOT NULL,
+    rupiah bigint NOT NULL,
+    recorded_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT dealer_deposits_rupiah_check CHECK ((rupiah > 0))
+);
+
 CREATE TABLE public.dealers (
     dealer_id text NOT NULL,
     name text NOT NULL,
@@ -246,6 +334,7 @@ CREATE TABLE public.dealers (
     enabled boolean DEFAULT true NOT NULL,
     drained boolean DEFAULT false NOT NULL,
     muted_until timestamp with time zone,
+    callback_from cidr[] DEFAULT '{}'::cidr[] NOT NULL,
     requests_per_second double precision,
     CONSTRAINT dealers_concurrency_check CHECK (((concurrency >= 1) AND (concurrency <= 10000))),
     CONSTRAINT dealers_connect_timeout_seconds_check CHECK ((connect_timeout_seconds > (0)::double precision)),
@@ -310,6 +399,7 @@ CREATE TABLE public.installation (
     timeline integer NOT NULL,
     hold boolean DEFAULT false NOT NULL,
     changed_at timestamp with time zone DEFAULT now() NOT NULL,
+    public_id uuid DEFAULT gen_random_uuid() NOT NULL,
     CONSTRAINT installation_only_row_check CHECK (only_row)
 );
 
@@ -341,6 +431,26 @@ END),
     CONSTRAINT entry_names_its_order CHECK (((order_id IS NULL) = (leg IS NULL))),
     CONSTRAINT entry_sums_to_zero CHECK ((((available_delta + reserved_delta) + outside_delta) = 0)),
     CONSTRAINT ledger_entries_reserved_after_check CHECK ((reserved_after >= 0))
+);
+
+CREATE TABLE public.number_clusters (
+    prefix text NOT NULL,
+    cluster text NOT NULL,
+    CONSTRAINT number_clusters_prefix_check CHECK ((prefix ~ '^0[0-9]{4,9}$'::text))
+);
+
+CREATE TABLE public.number_marks (
+    lane smallint NOT NULL,
+    day date NOT NULL,
+    customer_number text NOT NULL,
+    dealer_id text NOT NULL,
+    dealer_sku text NOT NULL,
+    counter smallint NOT NULL,
+    order_lane smallint NOT NULL,
+    order_id uuid NOT NULL,
+    attempt_no smallint NOT NULL,
+    taken_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT number_marks_counter_check CHECK ((counter > 0))
 );
 
 CREATE TABLE public.operator_tokens (
@@ -388,10 +498,33 @@ CREATE TABLE public.orders (
     finished_at timestamp with time zone,
     metadata json,
     decision json NOT NULL,
+    hops uuid[],
     CONSTRAINT orders_price_check CHECK ((price > 0)),
     CONSTRAINT orders_status_check CHECK ((status = ANY (ARRAY['accepted'::text, 'processing'::text, 'succeeded'::text, 'failed'::text, 'reversed'::text])))
 )
 WITH (fillfactor='50');
+
+CREATE TABLE public.outlets (
+    lane smallint NOT NULL,
+    reseller_id uuid NOT NULL,
+    outlet_id text NOT NULL,
+    region text NOT NULL
+);
+
+CREATE TABLE public.price_rises (
+    route_id text NOT NULL,
+    dealer_id text NOT NULL,
+    dealer_sku text NOT NULL,
+    cost bigint NOT NULL,
+    charged bigint NOT NULL,
+    purchases bigint DEFAULT 1 NOT NULL,
+    order_id uuid NOT NULL,
+    first_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    muted_until timestamp with time zone NOT NULL,
+    lifted_at timestamp with time zone,
+    CONSTRAINT price_rises_check CHECK ((charged > cost))
+);
 
 CREATE TABLE public.prices (
     tier text NOT NULL,
@@ -420,7 +553,8 @@ CREATE TABLE public.products (
 CREATE TABLE public.purchase_hours (
     hour timestamp with time zone NOT NULL,
     counted_at timestamp with time zone NOT NULL,
-    purchases public.hour_purchase[] NOT NULL
+    purchases public.hour_purchase[] NOT NULL,
+    spends public.hour_spend[]
 );
 
 CREATE VIEW public.purchases_held AS
@@ -437,6 +571,22 @@ CREATE TABLE public.ready (
     dealer_id text NOT NULL,
     not_before timestamp with time zone NOT NULL,
     decision json
+);
+
+CREATE TABLE public.refused_callbacks (
+    dealer_id text NOT NULL,
+    cause text NOT NULL,
+    identity bytea NOT NULL,
+    detail text NOT NULL,
+    method text NOT NULL,
+    query text NOT NULL,
+    headers json NOT NULL,
+    body bytea NOT NULL,
+    source_address text NOT NULL,
+    times_received integer DEFAULT 1 NOT NULL,
+    received_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_received_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT refused_callbacks_cause_check CHECK ((cause = ANY (ARRAY['path'::text, 'address'::text, 'unreadable'::text, 'reference'::text])))
 );
 
 CREATE TABLE public.regions (
@@ -490,6 +640,7 @@ CREATE TABLE public.routing_policy (
     revision bigint DEFAULT 1 NOT NULL,
     policy json DEFAULT '{}'::json NOT NULL,
     goods_revision bigint DEFAULT 1 NOT NULL,
+    outlets_revision bigint DEFAULT 1 NOT NULL,
     CONSTRAINT routing_policy_only_row_check CHECK (only_row)
 );
 
@@ -508,6 +659,11 @@ CREATE TABLE public.scheduled_tables (
     CONSTRAINT scheduled_tables_check CHECK (((content IS NOT NULL) = (state = 'waiting'::text))),
     CONSTRAINT scheduled_tables_check1 CHECK (((finished_at IS NULL) = (state = 'waiting'::text))),
     CONSTRAINT scheduled_tables_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'applied'::text, 'refused'::text, 'cancelled'::text])))
+);
+
+CREATE TABLE public.statement_forms (
+    dealer_id text NOT NULL,
+    form json NOT NULL
 );
 
 CREATE TABLE public.table_versions (
@@ -573,11 +729,23 @@ ALTER TABLE ONLY public.brand_prefixes
 ALTER TABLE ONLY public.callbacks
     ADD CONSTRAINT callbacks_pkey PRIMARY KEY (lane, dealer_id, identity);
 
+ALTER TABLE ONLY public.cluster_refusals
+    ADD CONSTRAINT cluster_refusals_pkey PRIMARY KEY (dealer_id, brand, cluster, customer_number);
+
 ALTER TABLE ONLY public.compiled_goods
     ADD CONSTRAINT compiled_goods_pkey PRIMARY KEY (goods_revision);
 
 ALTER TABLE ONLY public.compiled_pieces
     ADD CONSTRAINT compiled_pieces_pkey PRIMARY KEY (goods_revision, number);
+
+ALTER TABLE ONLY public.dealer_accounts
+    ADD CONSTRAINT dealer_accounts_pkey PRIMARY KEY (dealer_id);
+
+ALTER TABLE ONLY public.dealer_balances
+    ADD CONSTRAINT dealer_balances_pkey PRIMARY KEY (dealer_id, answered_at);
+
+ALTER TABLE ONLY public.dealer_deposits
+    ADD CONSTRAINT dealer_deposits_pkey PRIMARY KEY (dealer_id, reference);
 
 ALTER TABLE ONLY public.dealers
     ADD CONSTRAINT dealers_pkey PRIMARY KEY (dealer_id);
@@ -600,6 +768,12 @@ ALTER TABLE ONLY public.installation
 ALTER TABLE ONLY public.ledger_entries
     ADD CONSTRAINT ledger_entries_pkey PRIMARY KEY (lane, reseller_id, seq);
 
+ALTER TABLE ONLY public.number_clusters
+    ADD CONSTRAINT number_clusters_pkey PRIMARY KEY (prefix);
+
+ALTER TABLE ONLY public.number_marks
+    ADD CONSTRAINT number_marks_pkey PRIMARY KEY (lane, day, customer_number, dealer_id, dealer_sku, counter);
+
 ALTER TABLE ONLY public.operator_tokens
     ADD CONSTRAINT operator_tokens_pkey PRIMARY KEY (token_id);
 
@@ -608,6 +782,12 @@ ALTER TABLE ONLY public.order_references
 
 ALTER TABLE ONLY public.orders
     ADD CONSTRAINT orders_pkey PRIMARY KEY (lane, order_id);
+
+ALTER TABLE ONLY public.outlets
+    ADD CONSTRAINT outlets_pkey PRIMARY KEY (lane, reseller_id, outlet_id);
+
+ALTER TABLE ONLY public.price_rises
+    ADD CONSTRAINT price_rises_pkey PRIMARY KEY (route_id);
 
 ALTER TABLE ONLY public.prices
     ADD CONSTRAINT prices_pkey PRIMARY KEY (tier, sku);
@@ -623,6 +803,9 @@ ALTER TABLE ONLY public.purchase_hours
 
 ALTER TABLE ONLY public.ready
     ADD CONSTRAINT ready_pkey PRIMARY KEY (lane, order_id);
+
+ALTER TABLE ONLY public.refused_callbacks
+    ADD CONSTRAINT refused_callbacks_pkey PRIMARY KEY (dealer_id, cause, identity);
 
 ALTER TABLE ONLY public.regions
     ADD CONSTRAINT regions_pkey PRIMARY KEY (region);
@@ -642,6 +825,9 @@ ALTER TABLE ONLY public.routing_policy
 ALTER TABLE ONLY public.scheduled_tables
     ADD CONSTRAINT scheduled_tables_pkey PRIMARY KEY (schedule_id);
 
+ALTER TABLE ONLY public.statement_forms
+    ADD CONSTRAINT statement_forms_pkey PRIMARY KEY (dealer_id);
+
 ALTER TABLE ONLY public.table_versions
     ADD CONSTRAINT table_versions_pkey PRIMARY KEY (version);
 
@@ -656,6 +842,8 @@ CREATE INDEX attempts_closed_late ON public.attempts USING btree (closed_at) WHE
 CREATE INDEX attempts_due ON public.attempts USING btree (due_at) WHERE (due_at IS NOT NULL);
 
 CREATE INDEX audit_log_of_a_subject ON public.audit_log USING btree (subject, audit_id);
+
+CREATE INDEX callbacks_of_a_dealer ON public.callbacks USING btree (dealer_id, last_received_at);
 
 CREATE INDEX callbacks_waiting ON public.callbacks USING btree (last_received_at) WHERE (verdict = 'waiting'::text);
 
@@ -710,11 +898,19 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.brand_prefixes TO jalur_servic
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.callbacks TO jalur_service;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.cluster_refusals TO jalur_service;
+
 GRANT SELECT,INSERT,DELETE ON TABLE public.compiled_goods TO jalur_service;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.compiled_pieces TO jalur_service;
 
 GRANT SELECT ON TABLE public.database_identity TO jalur_service;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.dealer_accounts TO jalur_service;
+
+GRANT SELECT,INSERT ON TABLE public.dealer_balances TO jalur_service;
+
+GRANT SELECT,INSERT ON TABLE public.dealer_deposits TO jalur_service;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.dealers TO jalur_service;
 
@@ -730,11 +926,19 @@ GRANT SELECT,INSERT,UPDATE ON TABLE public.installation TO jalur_service;
 
 GRANT SELECT,INSERT ON TABLE public.ledger_entries TO jalur_service;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.number_clusters TO jalur_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.number_marks TO jalur_service;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE public.operator_tokens TO jalur_service;
 
 GRANT SELECT,INSERT ON TABLE public.order_references TO jalur_service;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.orders TO jalur_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.outlets TO jalur_service;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.price_rises TO jalur_service;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.prices TO jalur_service;
 
@@ -748,6 +952,8 @@ GRANT SELECT ON TABLE public.purchases_held TO jalur_service;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.ready TO jalur_service;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.refused_callbacks TO jalur_service;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.regions TO jalur_service;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.resellers TO jalur_service;
@@ -759,6 +965,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.routes TO jalur_service;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.routing_policy TO jalur_service;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.scheduled_tables TO jalur_service;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.statement_forms TO jalur_service;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.table_versions TO jalur_service;
 
