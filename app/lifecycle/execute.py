@@ -140,7 +140,7 @@ class Executor:
         self._marker = marker
         self._lease = lease
         self._lane_groups = lane_groups
-        self._installation_id = installation_id
+        self._installation_id = str(installation_id)
         self._turn = 0
         self._intended: Counter[str] = Counter()
         self._crowded: set[str] = set()
