@@ -46,6 +46,6 @@ def loop_in(hops: Hops, own: UUID) -> str | None:
     return None
 
 
-def passed_on(hops: Sequence[UUID] | None, own: UUID) -> tuple[str, ...]:
+def passed_on(hops: Sequence[UUID] | None, own: str) -> tuple[str, ...]:
     """The hops that a purchase for an order carries: the order's, and this installation last."""
-    return (*map(str, hops or ()), str(own))
+    return (*map(str, hops), own) if hops else (own,)

@@ -33,6 +33,7 @@ from loadtests.programs import LoadTestFailure, Program, running
 
 SKU = "S10"
 DEPOSIT_RUPIAH = 100_000_000
+DEALER_TIMEOUT_SECONDS = 4.0
 _TOKEN = "chain-path"
 _START_SECONDS = 60.0
 _END_SECONDS = 60.0
@@ -144,8 +145,8 @@ class Installation:
             options=json.dumps(dict(supplier.options)),
             callback_token=_TOKEN,
             concurrency=64,
-            timeout_seconds=1.5,
-            connect_timeout_seconds=0.5,
+            timeout_seconds=DEALER_TIMEOUT_SECONDS,
+            connect_timeout_seconds=2.0,
             enabled=True,
             drained=False,
             muted_until=None,
@@ -163,7 +164,6 @@ class Installation:
             "JALUR_PORT": str(self.port),
             "JALUR_CHECK_SCHEDULE": "0.3",
             "JALUR_REVIEW_AFTER_SECONDS": "60",
-            "JALUR_LEASE_SECONDS": "5",
             "JALUR_WEBHOOK_ALLOW": "127.0.0.0/8",
             "JALUR_WEBHOOK_ALLOW_HTTP": "true",
             "JALUR_WEBHOOK_SCHEDULE_SECONDS": "0," + "0.3," * 40 + "1",

@@ -143,7 +143,7 @@ class Executor:
         self._admission = admission
         self._lease = lease
         self._lane_groups = lane_groups
-        self._installation_id = installation_id
+        self._installation_id = str(installation_id)
         self._turn = 0
         self.handover: Handover[Purchase] = Handover()
         self.expired: dict[UUID, Claimable] = {}

@@ -63,7 +63,7 @@ class Reconciler:
         self._admission = admission
         self._lease = lease
         self._lane_groups = lane_groups
-        self._installation_id = installation_id
+        self._installation_id = str(installation_id)
 
     async def claim(self, limit: int) -> list[Check]:
         """Claim up to `limit` attempts that are due in each lane group.

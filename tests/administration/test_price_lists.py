@@ -187,7 +187,7 @@ async def test_a_list_without_end_is_told(owner: Owner, pool: Pool):
 
     async with listening(converse) as peer:
         await _move(owner, "dtone", peer.url, {"api_key": "a", "api_secret": "b"})
-        with pytest.raises(Unavailable, match="more than 100 pages"):
+        with pytest.raises(Unavailable, match="more than 1000 pages"):
             await pull(pool)
 
 
