@@ -88,9 +88,7 @@ class Stall:
 def rows() -> list[Row]:
     """Every protocol that the registry and the simulator both know."""
     config = standalone("{base}/v1/callbacks/{stall}/" + _TOKEN)
-    spoken = [
-        Row(each.protocol, each) for each in config.dealers if each.protocol in load()
-    ]
+    spoken = [Row(each.protocol, each) for each in config.dealers if each.protocol in load()]
     return [*spoken, _described(next(row for row in spoken if row.protocol == "otomax"))]
 
 
@@ -164,7 +162,9 @@ class MatrixShop(Shop):
             protocol=protocol,
             base_url=base_url,
             credentials_sealed=sealer.seal(json.dumps(dict(dealer.credentials)), context),
-            options=json.dumps({**_common(protocol, options), **options_at(protocol, base_url), **options}),
+            options=json.dumps(
+                {**_common(protocol, options), **options_at(protocol, base_url), **options}
+            ),
             callback_token=_TOKEN,
             concurrency=64,
             timeout_seconds=_TIMEOUT_SECONDS,
