@@ -185,9 +185,8 @@ def access_to(row: DealerRow, limits: DealerLimits) -> DealerAccess:
     if faults:
         raise ConfigurationError("; ".join(faults))
     networks = tuple(ip_network(each) for each in row.callback_from)
-    return DealerAccess(row, account, dialect, _capabilities(dialect, account), networks)
-    capabilities = _capabilities(dialect, account)
-    return DealerAccess(row, account, dialect, capabilities, _float_terms(account.options))
+    capabilities, terms = _capabilities(dialect, account), _float_terms(account.options)
+    return DealerAccess(row, account, dialect, capabilities, networks, terms)
 
 
 def credentials_context(dealer_id: str) -> bytes:
