@@ -205,7 +205,7 @@ class _Workshop:
         self._check_recovery(requests)
         return Compiled(
             described,
-            self._capabilities(callbacks),
+            self._capabilities(callbacks, requests[PURCHASE]),
             _settings(described.credentials),
             _settings(described.options),
             requests,
@@ -262,7 +262,7 @@ class _Workshop:
             self.faults.wrong(f"{place}.shape", "an answer has no query: use text, json or form")
         return reader
 
-    def _capabilities(self, callbacks: CallbackReader | None) -> Capabilities:
+    def _capabilities(self, callbacks: CallbackReader | None, purchase: Composer) -> Capabilities:
         part = self.described.capabilities
         schedule = part.check_schedule
         is_word = callbacks is not None and callbacks.is_word
@@ -277,6 +277,10 @@ class _Workshop:
             part.price_list_interval_seconds,
             callback_is_word=is_word,
             # A signature says who said it, not when.
+            balance_interval_seconds=part.balance_interval_seconds,
+            low_balance_codes=frozenset(part.low_balance_codes),
+            counts_repeats="counter" in purchase.goes_by,
+            failures_count=part.failures_count,
             callback_may_be_old=is_word and part.recovery is Recovery.STATUS_CALL,
         )
 

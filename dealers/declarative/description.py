@@ -84,6 +84,9 @@ class CapabilitiesPart(Part):
     ) = None
     requests_per_second: Annotated[float, Field(gt=0, le=10_000)] | None = None
     price_list_interval_seconds: Seconds = 0
+    balance_interval_seconds: Seconds = 0
+    low_balance_codes: Annotated[list[Line], Field(max_length=20)] = []
+    failures_count: bool = False
     reference_max_length: Annotated[int, Field(ge=1, le=LONGEST_REFERENCE)] = LONGEST_REFERENCE
 
 

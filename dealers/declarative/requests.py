@@ -49,6 +49,11 @@ class Composer:
     variables: frozenset[str]
     """What it says in clear."""
 
+    @property
+    def goes_by(self) -> frozenset[str]:
+        """What it says, in clear or in a signature."""
+        return self.variables.union(*(signer.variables for _, signer in self.signers))
+
     def compose(self, base_url: str, context: Context, shown: Context | None = None) -> Request:
         """The request, its signatures made of `context`; `shown` covers parts of that elsewhere.
 
