@@ -10,6 +10,7 @@ from app.cli.dealer_callbacks import callbacks_command
 from app.cli.dealer_words import read_command
 from app.cli.dealers import dealers_app
 from app.cli.demo.command import demo
+from app.cli.descriptions import check_command
 from app.cli.floats import (
     accept_command,
     balance_command,
@@ -18,7 +19,6 @@ from app.cli.floats import (
     risen_command,
 )
 from app.cli.floats import deposit_command as dealer_deposit_command
-from app.cli.descriptions import check_command
 from app.cli.keys import keys_app
 from app.cli.money import adjust_command, deposit_command
 from app.cli.numbering import numbering_app

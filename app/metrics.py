@@ -33,6 +33,7 @@ from routing.monopoly import (
     MarketTotals,
     herfindahl_hirschman_index,
 )
+from routing.pacing import Pace
 from routing.quality import Level, Quality
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -217,6 +218,24 @@ class Metrics:
     def in_flight(self, calls: Mapping[tuple[str, str], int]) -> None:
         """So many acts are claimed and under way, by dealer and kind."""
         self._in_flight.show(calls.items())
+
+    def dealer_limit_lowered(self, dealer_id: str, reason: str) -> None:
+        """The number of calls that a dealer may have at once was lowered."""
+        self._lowered[dealer_id, reason].inc()
+
+    def dealer_paces(self, paces: Mapping[str, Pace]) -> None:
+        """So much may be sent to each dealer by this process."""
+        self._limits.show(((dealer_id,), pace.limit) for dealer_id, pace in paces.items())
+        self._places.show(((dealer_id,), pace.in_use) for dealer_id, pace in paces.items())
+        self._tokens.show(
+            ((dealer_id,), pace.tokens)
+            for dealer_id, pace in paces.items()
+            if pace.tokens is not None
+        )
+
+    def buying_processes(self, count: int) -> None:
+        """So many processes buy, this one included, and divide the dealers' limits."""
+        self._buying.set(count)
 
     def breakers(self, states: Mapping[str, BreakerState]) -> None:
         """Every dealer's breaker stands like this."""
@@ -486,6 +505,26 @@ class Metrics:
         self._in_flight = self._rows(
             "dealer_calls_in_flight", "Calls claimed and under way.", "dealer", "kind"
         )
+        self._lowered = _Children(
+            self._counter(
+                "dealer_limit_decreases",
+                "How often the limit of calls at once was lowered.",
+                "dealer",
+                "reason",
+            )
+        )
+        self._limits = self._rows(
+            "dealer_limit", "Calls that this process may have under way at once.", "dealer"
+        )
+        self._places = self._rows(
+            "dealer_limit_in_use", "Calls that are claimed, of that limit.", "dealer"
+        )
+        self._tokens = self._rows(
+            "dealer_rate_tokens",
+            "Requests that this process may send at once; absent without a rate.",
+            "dealer",
+        )
+        self._buying = self._gauge("buying_processes", "Processes that divide dealers' limits.")
         self._breakers = self._rows(
             "dealer_breaker_state", "1 for the state that it is in.", "dealer", "state"
         )

@@ -55,6 +55,13 @@ class AttemptState(StrEnum):
 OPEN_ATTEMPT = frozenset({AttemptState.SENT, AttemptState.PENDING, AttemptState.UNKNOWN})
 
 
+NOT_REACHED = frozenset({"not-connected", "not-built", "unsendable", "no-session"})
+"""Our own codes of a rejected purchase: the dealer, or what we know of it, kept us from sending."""
+
+UNSENT = NOT_REACHED | {"lease-ran-out", "busy"}
+"""Our own codes of a rejected purchase of which nothing was sent: the dealer was not tried."""
+
+
 class Source(StrEnum):
     """Who brought a word."""
 

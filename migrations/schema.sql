@@ -335,9 +335,11 @@ CREATE TABLE public.dealers (
     drained boolean DEFAULT false NOT NULL,
     muted_until timestamp with time zone,
     callback_from cidr[] DEFAULT '{}'::cidr[] NOT NULL,
+    requests_per_second double precision,
     CONSTRAINT dealers_concurrency_check CHECK (((concurrency >= 1) AND (concurrency <= 10000))),
     CONSTRAINT dealers_connect_timeout_seconds_check CHECK ((connect_timeout_seconds > (0)::double precision)),
     CONSTRAINT dealers_dealer_id_check CHECK ((dealer_id ~ '^[a-z][a-z0-9_-]{0,31}$'::text)),
+    CONSTRAINT dealers_requests_per_second_check CHECK (((requests_per_second >= (0.001)::double precision) AND (requests_per_second <= (10000)::double precision))),
     CONSTRAINT dealers_timeout_seconds_check CHECK ((timeout_seconds > (0)::double precision))
 );
 
@@ -529,6 +531,13 @@ CREATE TABLE public.prices (
     sku text NOT NULL,
     price bigint NOT NULL,
     CONSTRAINT prices_price_check CHECK ((price > 0))
+);
+
+CREATE TABLE public.processes (
+    process_id uuid NOT NULL,
+    joined_at timestamp with time zone DEFAULT now() NOT NULL,
+    beat_at timestamp with time zone NOT NULL,
+    holds json NOT NULL
 );
 
 CREATE TABLE public.products (
@@ -783,6 +792,9 @@ ALTER TABLE ONLY public.price_rises
 ALTER TABLE ONLY public.prices
     ADD CONSTRAINT prices_pkey PRIMARY KEY (tier, sku);
 
+ALTER TABLE ONLY public.processes
+    ADD CONSTRAINT processes_pkey PRIMARY KEY (process_id);
+
 ALTER TABLE ONLY public.products
     ADD CONSTRAINT products_pkey PRIMARY KEY (sku);
 
@@ -929,6 +941,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.outlets TO jalur_service;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.price_rises TO jalur_service;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.prices TO jalur_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.processes TO jalur_service;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.products TO jalur_service;
 

@@ -33,7 +33,9 @@ class BreakerRules:
     """Calls are counted in windows of this length, one after the other."""
     cooldown_seconds: float = 10.0
     half_open_probes: int = 1
-    """Probes in flight at once. Probes that never report are replaced after another cooldown."""
+    """Probes in flight at once."""
+    probe_seconds: float = 90.0
+    """Probes that have not reported after so long, longer than any call, are replaced."""
 
 
 class Breaker:
@@ -111,6 +113,11 @@ class Breaker:
         if self._too_many_failures():
             self._open(now_seconds)
 
+    def left(self, ticket: int) -> None:
+        """The call was not made, or told nothing of the dealer: a probe is free for another."""
+        if ticket == self._period and self._opened_at is not None:
+            self._probes = max(0, self._probes - 1)
+
     def _too_many_failures(self) -> bool:
         rules = self._rules
         if self._consecutive >= rules.consecutive_failures:
@@ -138,7 +145,7 @@ class Breaker:
         self._probing_since = self._window_ends_at = float("-inf")
 
     def _probes_in_flight(self, now_seconds: float) -> int:
-        if now_seconds >= self._probing_since + self._rules.cooldown_seconds:
+        if now_seconds >= self._probing_since + self._rules.probe_seconds:
             return 0
         return self._probes
 

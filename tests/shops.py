@@ -234,7 +234,12 @@ class Shop:
 
     async def claim_check(self) -> Check:
         """Make every waiting question due and claim the one check there is."""
-        await self.execute("update attempts set due_at = now() where due_at is not null")
+        await self.execute(
+            """
+            update attempts set due_at = now(), asked_at = asked_at - interval '1 hour'
+            where due_at is not null
+            """
+        )
         (check,) = await self.engine.reconciler.claim(10)
         self.engine.reconciler.leave(check)
         return check

@@ -171,6 +171,8 @@ def test_a_dealer_is_stopped_and_goes_on(terminal: Terminal):
     ) + terminal.type("dealers", "show", "cahaya")
     told = [line["action"].split(".")[1] for line in terminal.log()]
     assert told == ["added", "paused", "drained", "resumed", "muted", "unmuted", "changed"]
+    assert "8 at once, 2.5 a second" in terminal.type("dealers", "set", "cahaya", "--rate", "2.5")
+    assert "a second" not in terminal.type("dealers", "set", "cahaya", "--rate", "0")
 
 
 def test_where_callbacks_come_from_is_set_and_what_came_is_shown(terminal: Terminal):

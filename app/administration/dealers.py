@@ -32,6 +32,7 @@ LONGEST_MUTE = timedelta(days=366)
 
 _ID = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _MOST_CONCURRENCY = 10_000
+_RATES = (0.001, 10_000.0)
 _MOST_VALUES = 50
 _MOST_NETWORKS = 50
 _WIDEST = {4: 16, 6: 32}
@@ -58,6 +59,8 @@ class NewDealer:
     connect_timeout_seconds: float = DEFAULT_CONNECT_TIMEOUT_SECONDS
     callback_from: Sequence[str] = ()
     """The networks that its callbacks may come from; none: any."""
+    requests_per_second: float | None = None
+    """None: what the protocol declares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,8 @@ class Edit:
     renew_callback_token: bool = False
     callback_from: Sequence[str] | None = None
     """All of its networks anew; an empty list takes the callbacks of any."""
+    requests_per_second: float | None = None
+    """0 takes the dealer's own rate away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +122,7 @@ async def add(
         drained=False,
         muted_until=None,
         callback_from=_networks(new.callback_from),
+        requests_per_second=new.requests_per_second or None,
     )
     _check(row, new.credentials, new.options)
     async with acting(pool) as connection:
@@ -269,6 +275,9 @@ def _check(row: DealerRow, credentials: Mapping[str, str], options: Mapping[str,
     for name in _TIMES:
         if not 0 < getattr(row, name) <= timedelta(hours=1).total_seconds():
             checks.wrong(name, "must be more than 0 and at most 3600")
+    rate, (least, most) = row.requests_per_second, _RATES
+    if rate is not None and not least <= rate <= most:
+        checks.wrong("requests_per_second", f"must be {least} to {most:g}, or 0 for no own rate")
     _check_values("credentials", credentials, checks)
     _check_values("options", options, checks)
     checks.done()
@@ -315,6 +324,8 @@ def _edited(before: DealerRow, edit: Edit, sealer: Sealer) -> DealerRow:
         for name in ("name", "owner_group", "protocol", "base_url", "concurrency", *_TIMES)
         if getattr(edit, name) is not None and getattr(edit, name) != _document(before)[name]
     }
+    if edit.requests_per_second is not None:
+        given["requests_per_second"] = edit.requests_per_second or None
     if edit.options:
         given["options"] = json.dumps(_merged(json.loads(before.options), edit.options))
     if edit.callback_from is not None:
@@ -421,6 +432,7 @@ def _document(row: DealerRow) -> dict[str, object]:
         "timeout_seconds": round(row.timeout_seconds, 3),
         "connect_timeout_seconds": round(row.connect_timeout_seconds, 3),
         "callback_from": list(row.callback_from),
+        "requests_per_second": row.requests_per_second,
         "enabled": row.enabled,
         "drained": row.drained,
         "muted_until": None if row.muted_until is None else row.muted_until.isoformat(),

@@ -1,16 +1,24 @@
 """What the acts' results look like to operators, on a terminal's `--json` and over HTTP alike."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from app.administration.dealers import callback_path
 from app.administration.money import Receipt
 from app.storage.audit import Line
 from app.storage.callbacks import Seen
+from app.storage.processes import Process
 from app.storage.reference import DealerRow
 from app.storage.resellers import Account
 from app.storage.tokens import GeneratedKey
-from schemas.admin.dealers import ConfiguredDealer, Dealer, DealerCallback
+from schemas.admin.dealers import (
+    ConfiguredDealer,
+    Dealer,
+    DealerCallback,
+    LiveDealer,
+    LiveLimits,
+)
 from schemas.admin.operators import AuditLine, CreatedOperatorToken
 from schemas.admin.resellers import Booking, CreatedKey
 
@@ -49,16 +57,30 @@ def booking(receipt: Receipt) -> dict[str, Any]:
 
 def dealer(row: DealerRow, *, with_callback: bool = False) -> dict[str, Any]:
     """A dealer, on demand with its callback address, which is a secret."""
-    fields = {name: getattr(row, name) for name in DealerRow.__slots__}
-    stated = {
-        **fields,
+    stated = _stated(row)
+    if with_callback:
+        return ConfiguredDealer.of({**stated, "callback_path": callback_path(row)})
+    return Dealer.of(stated)
+
+
+def live_dealer(row: DealerRow, processes: Sequence[Process]) -> dict[str, Any]:
+    """A dealer with what the processes that buy hold of its limits."""
+    held = [each.holds[row.dealer_id] for each in processes if row.dealer_id in each.holds]
+    live = LiveLimits(
+        processes=len(processes),
+        limit=sum(each.limit for each in held),
+        in_use=sum(each.in_use for each in held),
+    )
+    return LiveDealer.of({**_stated(row), "live": live})
+
+
+def _stated(row: DealerRow) -> dict[str, Any]:
+    return {
+        **{name: getattr(row, name) for name in DealerRow.__slots__},
         "options": {str(name): str(value) for name, value in json.loads(row.options).items()},
         "timeout_seconds": round(row.timeout_seconds, 3),
         "connect_timeout_seconds": round(row.connect_timeout_seconds, 3),
     }
-    if with_callback:
-        return ConfiguredDealer.of({**stated, "callback_path": callback_path(row)})
-    return Dealer.of(stated)
 
 
 def dealer_callback(seen: Seen) -> dict[str, Any]:

@@ -27,8 +27,8 @@ from app.lifecycle.execute import Lease
 from app.lifecycle.trade import DealerLimits
 from app.sealing import Sealer
 from app.settings import read_settings
-from app.storage import reference
-from app.storage.pool import Pool
+from app.storage import processes, reference
+from app.storage.pool import Connection, Pool
 from app.storage.reference import DealerRow
 from dealers.registry import load
 
@@ -54,6 +54,12 @@ CallbackFrom = Annotated[
         "from anywhere.",
     ),
 ]
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        help="Requests a second, of all kinds, over all processes; 0: what its protocol knows."
+    ),
+]
 Option = Annotated[list[str] | None, typer.Option(help="NAME=VALUE of a setting, not secret.")]
 DescriptionFile = Annotated[
     str | None,
@@ -77,11 +83,12 @@ def add_command(
     option: Option = None,
     description: DescriptionFile = None,
     concurrency: Annotated[
-        int, typer.Option(help="Purchases in flight at once, a process.")
+        int, typer.Option(help="Requests under way at once, over all processes.")
     ] = DEFAULT_CONCURRENCY,
     timeout_seconds: Annotated[float, typer.Option()] = DEFAULT_TIMEOUT_SECONDS,
     connect_timeout_seconds: Annotated[float, typer.Option()] = DEFAULT_CONNECT_TIMEOUT_SECONDS,
     callback_from: CallbackFrom = None,
+    rate: Rate = None,
     reason: Reason = "",
     as_json: Json = False,
 ) -> None:
@@ -98,6 +105,7 @@ def add_command(
         timeout_seconds,
         connect_timeout_seconds,
         _networks(callback_from) or (),
+        rate,
     )
     row = act(lambda pool, by: dealers.add(pool, by, new, dealer_limits(), reason))
     lines = [
@@ -126,6 +134,7 @@ def set_command(
     timeout_seconds: Annotated[float | None, typer.Option()] = None,
     connect_timeout_seconds: Annotated[float | None, typer.Option()] = None,
     callback_from: CallbackFrom = None,
+    rate: Rate = None,
     renew_callback_token: Annotated[
         bool, typer.Option("--renew-callback-token", help="Have a new callback address.")
     ] = False,
@@ -146,6 +155,7 @@ def set_command(
         connect_timeout_seconds,
         renew_callback_token,
         _networks(callback_from),
+        rate,
     )
     done = act(lambda pool, by: dealers.change(pool, by, dealer, edit, dealer_limits(), reason))
     _tell(done, as_json=as_json, with_callback=renew_callback_token)
@@ -162,9 +172,8 @@ def list_command(as_json: Json = False) -> None:
 
 @dealers_app.command("show")
 def show_command(dealer: DealerId, as_json: Json = False) -> None:
-    """One dealer, without its credentials."""
-    row = look(lambda connection: dealers.find(connection, dealer))
-    document = documents.dealer(row)
+    """One dealer, without its credentials, and what may be sent to it now."""
+    document = look(lambda connection: _live(connection, dealer))
     tell(document, [f"{name}: {value}" for name, value in document.items()], as_json=as_json)
 
 
@@ -258,8 +267,19 @@ def _tell(done: Changed, *, as_json: bool, with_callback: bool = False) -> None:
     tell({**document, "changed": done.changed}, lines, as_json=as_json)
 
 
+async def _live(connection: Connection, dealer_id: str) -> dict[str, Any]:
+    row = await dealers.find(connection, dealer_id)
+    return documents.live_dealer(row, await processes.living(connection))
+
+
 def _line(row: DealerRow) -> str:
-    return f"{row.dealer_id}  {row.name}: {row.protocol}, {_state(row)}"
+    return f"{row.dealer_id}  {row.name}: {row.protocol}, {_limits(row)}, {_state(row)}"
+
+
+def _limits(row: DealerRow) -> str:
+    at_once = f"{row.concurrency} at once"
+    rate = row.requests_per_second
+    return at_once if rate is None else f"{at_once}, {rate:g} a second"
 
 
 def _state(row: DealerRow) -> str:

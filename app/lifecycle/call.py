@@ -4,24 +4,17 @@ What comes back is the dealer's answer, or a report of our own transport. Only a
 was never made proves that nothing was sent.
 """
 
-import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 
+from app.lifecycle.admit import Admission, Kind, boottime_seconds
 from app.lifecycle.sessions import NoSession, Sessions
 from app.lifecycle.trade import DealerAccess
 from app.metrics import Metrics
-from app.outbound.client import OutboundClient, TransportFailure
+from app.outbound.client import FailureKind, OutboundClient, TransportFailure
 from dealers.contract import Answer, Outcome, Report, Request
 
 MAX_ANSWER_BYTES = 65536
-
-
-def boottime_seconds() -> float:
-    """The clock that leases are held against: monotonic, and it counts while suspended."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,40 +28,24 @@ class Called:
 _ANSWERED = Report(Outcome.UNKNOWN, "answered")
 
 
-class Kind(StrEnum):
-    """What a call is for. Each kind has its own connections: neither crowds out the other."""
-
-    PURCHASE = "purchase"
-    QUESTION = "question"
-    LOG_IN = "log_in"
+_OWN_FAILURES = frozenset({FailureKind.BUSY, FailureKind.UNSENDABLE})
+"""They say nothing about the dealer."""
 
 
 class DealerCalls:
-    """Bounded connection pools a dealer, and what is in flight there."""
+    """Bounded connection pools a dealer, and the calls under way there."""
 
-    def __init__(self, metrics: Metrics, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, metrics: Metrics, admission: Admission) -> None:
         self._metrics = metrics
+        self._admission = admission
         self._clients: dict[tuple[str, Kind], tuple[tuple[int, float], OutboundClient]] = {}
-        self._in_flight: Counter[tuple[str, Kind]] = Counter()
         self._under_way: Counter[tuple[str, Kind]] = Counter()
-        self.monotonic = monotonic
+        self.monotonic = admission.monotonic
         self.sessions = Sessions(self._send_log_in, boottime_seconds)
-
-    def in_flight(self, dealer_id: str, kind: Kind) -> int:
-        """How many acts of a kind were claimed for the dealer and are not over."""
-        return self._in_flight[dealer_id, kind]
 
     def under_way(self, dealer_id: str, kind: Kind) -> int:
         """How many calls of a kind to the dealer are being made."""
         return self._under_way[dealer_id, kind]
-
-    def enter(self, dealer_id: str, kind: Kind) -> None:
-        """Count an act that was claimed for the dealer."""
-        self._in_flight[dealer_id, kind] += 1
-
-    def leave(self, dealer_id: str, kind: Kind) -> None:
-        """The act is over."""
-        self._in_flight[dealer_id, kind] -= 1
 
     async def call(self, access: DealerAccess, request: Request, kind: Kind) -> Called:
         """Send once. Whatever goes wrong, and whatever is thrown, becomes a report."""
@@ -82,6 +59,8 @@ class DealerCalls:
             )
         except TransportFailure as failure:
             self._metrics.dealer_call_failed(access.row.dealer_id, kind, failure.kind)
+            if failure.kind not in _OWN_FAILURES:
+                self._admission.failed(access.row.dealer_id, failure.kind, started)
             outcome = Outcome.REJECTED if failure.nothing_sent else Outcome.UNKNOWN
             return Called(None, Report(outcome, failure.kind, failure.detail[:200]))
         except Exception as error:  # noqa: BLE001 - the one place where a surprise becomes unknown
@@ -91,6 +70,7 @@ class DealerCalls:
             self._under_way[access.row.dealer_id, kind] -= 1
             seconds = self.monotonic() - started
             self._metrics.dealer_called(access.row.dealer_id, kind, seconds)
+        self._admission.answered(access.row.dealer_id, answer.status, started)
         return Called(answer, _ANSWERED)
 
     async def close(self) -> None:
@@ -100,6 +80,7 @@ class DealerCalls:
             await client.close()
 
     async def _send_log_in(self, access: DealerAccess, request: Request) -> Answer:
+        self._admission.charge(access.row.dealer_id)
         called = await self.call(access, request, Kind.LOG_IN)
         if called.answer is None:
             raise NoSession(f"no answer to the log-in: {called.report.code}")

@@ -18,9 +18,11 @@ from uuid_utils.compat import uuid7
 
 from app.errors import DatabaseUnavailable, Overloaded
 from app.hops import passed_on
-from app.lifecycle.call import DealerCalls, Kind, boottime_seconds
+from app.lifecycle.admit import Admission, Kind, boottime_seconds
+from app.lifecycle.call import DealerCalls
 from app.lifecycle.handover import Handover
 from app.lifecycle.mark import Held, Marker
+from app.lifecycle.retry import choose_past
 from app.lifecycle.route import Router
 from app.lifecycle.sessions import NoSession
 from app.lifecycle.settle import Settler, Withdrawal
@@ -32,7 +34,7 @@ from app.storage.lanes import rotated
 from app.storage.orders import NewOrder
 from app.storage.pool import DATABASE_ERRORS, DISCONNECTED, Connection, Pool
 from app.storage.ready import Claimable, Ready
-from app.words import Source, Word
+from app.words import NOT_REACHED, UNSENT, Source, Word
 from dealers.contract import Fault, Outcome, Report, TopUp
 from routing.choose import Inquiry, as_record
 from routing.health import BreakerState
@@ -43,7 +45,6 @@ log = structlog.get_logger()
 _MOVES = 64
 """How many rows a claim takes from a dealer that is down, to send them elsewhere."""
 _LATER = timedelta(seconds=1)
-_KEPT_FOR_WAITING = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,6 @@ class Purchase:
     ticket: int
     """The breaker's."""
     send_before: float
-    at_once: bool = False
-    """Claimed as its order was accepted, rather than from the table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +110,8 @@ class _Planned:
 class _Plan:
     """What a claim does with the rows it locked. Those that want a number first are left alone."""
 
+    places: Counter[str]
+    """What is taken for purchases at each dealer and not used yet."""
     purchases: list[_Planned] = field(default_factory=list[_Planned])
     moves: list[Ready] = field(default_factory=list[Ready])
     moved: list[tuple[Inquiry, str, Route]] = field(
@@ -129,6 +130,7 @@ class Executor:
         settler: Settler,
         calls: DealerCalls,
         marker: Marker,
+        admission: Admission,
         lease: Lease,
         lane_groups: Sequence[Sequence[int]],
         installation_id: UUID,
@@ -138,13 +140,11 @@ class Executor:
         self._settler = settler
         self._calls = calls
         self._marker = marker
+        self._admission = admission
         self._lease = lease
         self._lane_groups = lane_groups
         self._installation_id = installation_id
         self._turn = 0
-        self._intended: Counter[str] = Counter()
-        self._crowded: set[str] = set()
-        """Dealers that orders wait for in the table: newer orders queue up behind them."""
         self.handover: Handover[Purchase] = Handover()
         self.expired: dict[UUID, Claimable] = {}
         """Orders past their time, to be given up outside the claim."""
@@ -167,7 +167,6 @@ class Executor:
         if access is not None and self._marker.concerns(access, route):
             return None
         if access is None or not self._has_room(access):
-            self._crowded.add(route.dealer_id)
             return None
         started = boottime_seconds()
         new = self._attempt(order, 1, None, route, access, uuid7(), tier)
@@ -183,17 +182,12 @@ class Executor:
             self._top_up(new, order, access),
             ticket or 0,
             self._lease.send_before(started, access),
-            at_once=True,
         )
         if not self.handover.reserve():
             return None
-        self._intended[route.dealer_id] += 1
+        self._admission.take(route.dealer_id, Kind.PURCHASE)
         self._router.floats.spend(route.dealer_id, new.cost)
         return Intention(new, purchase)
-
-    def intended(self, dealer_id: str) -> int:
-        """How many purchases at a dealer were claimed at once and not answered yet."""
-        return self._intended[dealer_id]
 
     def begin(self, intention: Intention) -> None:
         """The claim is committed: buy."""
@@ -201,79 +195,92 @@ class Executor:
 
     def abandon(self, intention: Intention) -> None:
         """The claim was not committed, or that is not known: its lease, if it has one, tells."""
-        self.leave(intention.purchase)
+        self._admission.give_back(intention.attempt.dealer_id, Kind.PURCHASE)
         self._router.floats.spend(intention.attempt.dealer_id, -intention.attempt.cost)
         self.handover.release()
 
     def _has_room(self, access: DealerAccess) -> bool:
-        """Whether a new order may go at once; a quarter of the places is for those that wait."""
-        dealer_id, places = access.row.dealer_id, access.row.concurrency
-        most = places - max(1, places // _KEPT_FOR_WAITING)
-        return (
-            dealer_id not in self._crowded
-            and self._held(dealer_id) < most
-            and self._router.breaker(dealer_id).state(self._calls.monotonic())
-            is BreakerState.CLOSED
-        )
-
-    def _held(self, dealer_id: str) -> int:
-        """How many of the dealer's places are taken by purchases that it has not answered."""
-        return self._calls.in_flight(dealer_id, Kind.PURCHASE) + self._intended[dealer_id]
+        """Whether a new order may go at once: there is room, and nobody waits for it."""
+        breaker = self._router.breaker(access.row.dealer_id)
+        is_closed = breaker.state(self._calls.monotonic()) is BreakerState.CLOSED
+        return is_closed and self._admission.has_room_at_once(access)
 
     def places(self) -> dict[str, int]:
-        """How many rows each dealer can take now: free places, or rows to send elsewhere."""
-        trade = self._router.trade
-        places = dict.fromkeys(trade.left_out, _MOVES)
+        """How many purchases can be claimed for each dealer now."""
         states = self._router.breaker_states()
-        for dealer_id, access in trade.dealers.items():
-            free = access.row.concurrency - self._held(dealer_id)
-            if states[dealer_id] != BreakerState.CLOSED:
-                free = min(free, 1) if self._router.is_up(dealer_id) else _MOVES
+        places: dict[str, int] = {}
+        for dealer_id, access in self._router.trade.dealers.items():
+            free = self._room(access)
+            if states[dealer_id] is not BreakerState.CLOSED:
+                free = min(free, 1) if self._router.is_up(dealer_id) else 0
             if free > 0:
                 places[dealer_id] = free
         return places
 
-    async def claim(self, now: datetime, most: int) -> list[Purchase]:
-        """Claim what there is room for, at most `most` a dealer; each is counted in flight.
+    def pause_seconds(self) -> float:
+        """How long at most until there may be room for an order that waits; infinite if unknown."""
+        return self._admission.seconds_to_token()
 
-        `now` serves prices and hours only; leases are the database's time.
+    def _room(self, access: DealerAccess) -> int:
+        if self.handover.is_open:
+            return self._admission.small_room(access, Kind.PURCHASE)
+        return self._admission.room(access, Kind.PURCHASE)
+
+    def _to_be_moved(self) -> list[str]:
+        """The dealers that cannot be called now: the orders that wait for them go elsewhere."""
+        trade, is_up = self._router.trade, self._router.is_up
+        return [*trade.left_out, *(each for each in trade.dealers if not is_up(each))]
+
+    async def claim(self, now: datetime, most: int) -> list[Purchase]:
+        """Claim what there is room for, at most `most` a dealer; each has its place and token.
+
+        They are taken before the claim, so that what is claimed can be sent at once. `now` serves
+        prices and hours only; leases are the database's time.
         """
         purchases: list[Purchase] = []
         for lanes in self._lane_groups:
             places = {dealer_id: min(free, most) for dealer_id, free in self.places().items()}
-            if not places:
+            moves = dict.fromkeys(self._to_be_moved(), min(_MOVES, most))
+            if not places and not moves:
                 break
+            taken = Counter(places)
+            for dealer_id, count in taken.items():
+                self._admission.take(dealer_id, Kind.PURCHASE, count)
             try:
-                claimed = await self._claim(lanes, places, now)
+                claimed = await self._claim(lanes, taken, moves, now)
+                taken.subtract(each.access.row.dealer_id for each in claimed)
             except (*DATABASE_ERRORS, DatabaseUnavailable) as error:
                 # What other groups claimed is committed: it is sent all the same.
                 log.warning("claim.failed", reason=f"{type(error).__name__}: {error}")
                 continue
-            for purchase in claimed:
-                self._calls.enter(purchase.access.row.dealer_id, Kind.PURCHASE)
+            finally:
+                for dealer_id, count in taken.items():
+                    self._admission.give_back(dealer_id, Kind.PURCHASE, count)
             purchases += claimed
         return purchases
 
     def leave(self, purchase: Purchase) -> None:
         """The dealer has answered, or was not asked: the purchase's place is free."""
-        if purchase.at_once:
-            self._intended[purchase.access.row.dealer_id] -= 1
-        else:
-            self._calls.leave(purchase.access.row.dealer_id, Kind.PURCHASE)
+        self._admission.leave(purchase.access.row.dealer_id, Kind.PURCHASE)
 
     async def _claim(
-        self, lanes: Sequence[int], places: Mapping[str, int], now: datetime
+        self,
+        lanes: Sequence[int],
+        places: Mapping[str, int],
+        moves: Mapping[str, int],
+        now: datetime,
     ) -> list[Purchase]:
         started = boottime_seconds()
         claim_id = uuid7()
         self._turn += 1
         first, after = rotated(lanes, self._turn)
-        plan = _Plan()
+        plan = _Plan(Counter(places))
         try:
             async with self._pool.acquire() as connection, connection.transaction():
-                rows = await ready.take(connection, list(places.items()), first, after)
-                self._note_crowds(places, rows)
-                plan = self._plan(rows, claim_id, now)
+                wanted = [*places.items(), *moves.items()]
+                rows = await ready.take(connection, wanted, first, after, UNSENT, NOT_REACHED)
+                self._note_what_waits(wanted, rows)
+                self._plan(plan, rows, claim_id, now)
                 await self._commit_intent(connection, plan)
         except DISCONNECTED:
             planned, plan.purchases = plan.purchases, []
@@ -304,14 +311,13 @@ class Executor:
             send_before,
         )
 
-    def _note_crowds(self, places: Mapping[str, int], rows: Sequence[Claimable]) -> None:
+    def _note_what_waits(
+        self, wanted: Sequence[tuple[str, int]], rows: Sequence[Claimable]
+    ) -> None:
         """A dealer of whom all that was wanted was found may have more; another has none left."""
         taken = Counter(row.dealer_id for row in rows)
-        for dealer_id, wanted in places.items():
-            if taken[dealer_id] >= wanted:
-                self._crowded.add(dealer_id)
-            else:
-                self._crowded.discard(dealer_id)
+        for dealer_id, count in wanted:
+            self._admission.found(dealer_id, Kind.PURCHASE, count, taken[dealer_id])
 
     async def give_up_expired(self) -> None:
         """Withdraw the orders that claims found too old; one that fails is found again."""
@@ -335,8 +341,9 @@ class Executor:
             await ready.delete(connection, [(new.lane, new.order_id) for new in written])
 
     def _take_back(self, purchases: Sequence[_Planned]) -> None:
-        """These are not sent: their money stays."""
+        """These are not sent: their money stays, and a probe among them is free for another."""
         for planned in purchases:
+            self._router.breaker(planned.new.dealer_id).left(planned.ticket)
             self._router.floats.spend(planned.new.dealer_id, -planned.new.cost)
 
     async def _read_back(self, claim_id: UUID, purchases: Sequence[_Planned]) -> list[_Planned]:
@@ -354,26 +361,27 @@ class Executor:
 
     # -------------------------------------------------------------- planning
 
-    def _plan(self, rows: Sequence[Claimable], claim_id: UUID, now: datetime) -> _Plan:
-        plan = _Plan()
+    def _plan(self, plan: _Plan, rows: Sequence[Claimable], claim_id: UUID, now: datetime) -> None:
         for row in rows:
             if now >= row.retry_until:
                 plan.expired.append(row)
             else:
                 self._plan_row(plan, row, claim_id, now)
-        return plan
 
     def _plan_row(self, plan: _Plan, row: Claimable, claim_id: UUID, now: datetime) -> None:
         """Buy where the pick still stands, choose anew where it does not, else wait a little."""
         inquiry = self._inquiry(row, now)
         route = self._router.standing_offer(inquiry, row.dealer_id, now)
         if isinstance(route, Route):
+            if plan.places[row.dealer_id] <= 0:
+                return
             planned = self._plan_purchase(row, route, claim_id, now)
             if planned is not None:
+                plan.places[row.dealer_id] -= 1
                 plan.purchases.append(planned)
                 self._router.floats.spend(planned.new.dealer_id, planned.new.cost)
             return
-        decision = self._router.choose(inquiry, now)
+        decision = choose_past(self._router, inquiry, inquiry.tried, frozenset(row.refused), now)
         chosen = decision.chosen
         if chosen is None:
             later = Ready(row.lane, row.order_id, row.attempt_no, row.dealer_id, now + _LATER)
@@ -475,6 +483,7 @@ class Executor:
         try:
             report, transport = await self._buy(purchase)
         except asyncio.CancelledError:
+            self._router.breaker(purchase.access.row.dealer_id).left(purchase.ticket)
             # Stopping: hand the question over at once instead of when the lease runs out.
             report, transport = Report(Outcome.UNKNOWN, "stopped"), True
         return Word(purchase.attempt_no, Source.PURCHASE, report, fence=1, transport=transport)
@@ -497,11 +506,13 @@ class Executor:
             breaker.failed(purchase.ticket, self._calls.monotonic())
             return Report(Outcome.REJECTED, "no-session", str(refusal), Fault.ACCOUNT), True
         if boottime_seconds() >= purchase.send_before:
+            breaker.left(purchase.ticket)
             late = Report(Outcome.REJECTED, "lease-ran-out", "not sent: the claim was too old")
             return late, True
         try:
             request = access.dialect.top_up(account, purchase.order)
         except Exception as error:  # noqa: BLE001 - nothing was sent, whatever the protocol tripped on
+            breaker.left(purchase.ticket)
             text = f"no request could be made: {type(error).__name__}"
             return Report(Outcome.REJECTED, "not-built", text, Fault.ACCOUNT), True
         called = await self._calls.call(access, request, Kind.PURCHASE)

@@ -18,7 +18,7 @@ from uuid import UUID
 import structlog
 
 from app.errors import DatabaseUnavailable
-from app.lifecycle.call import boottime_seconds
+from app.lifecycle.admit import boottime_seconds
 from app.lifecycle.route import Router
 from app.lifecycle.trade import DealerAccess
 from app.metrics import Metrics

@@ -5,7 +5,8 @@ A check is claimed like a purchase: in one commit the fence rises and the lease 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -14,7 +15,8 @@ from uuid_utils.compat import uuid7
 
 from app.errors import DatabaseUnavailable, Overloaded
 from app.hops import passed_on
-from app.lifecycle.call import DealerCalls, Kind, boottime_seconds
+from app.lifecycle.admit import Admission, Kind, boottime_seconds
+from app.lifecycle.call import DealerCalls
 from app.lifecycle.execute import Lease
 from app.lifecycle.route import Router
 from app.lifecycle.sessions import NoSession
@@ -28,9 +30,8 @@ from dealers.contract import Outcome, Recovery, Report, TopUp
 
 log = structlog.get_logger()
 
-
-_PLACES = 16
-"""How many questions may be on their way to one dealer."""
+_ELSEWHERE = 16
+"""How many purchases of a dealer that is not configured are looked at in one claim."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Reconciler:
         router: Router,
         settler: Settler,
         calls: DealerCalls,
+        admission: Admission,
         lease: Lease,
         lane_groups: Sequence[Sequence[int]],
         installation_id: UUID,
@@ -58,40 +60,78 @@ class Reconciler:
         self._router = router
         self._settler = settler
         self._calls = calls
+        self._admission = admission
         self._lease = lease
         self._lane_groups = lane_groups
         self._installation_id = installation_id
 
     async def claim(self, limit: int) -> list[Check]:
-        """Claim up to `limit` attempts that are due in each lane group, counted in flight."""
+        """Claim up to `limit` attempts that are due in each lane group.
+
+        Each has its place and token, taken before the claim.
+        """
         checks: list[Check] = []
         for lanes in self._lane_groups:
             started = boottime_seconds()
+            places = self._places(limit)
+            taken = +Counter(places)
+            for dealer_id, count in taken.items():
+                self._admission.take(dealer_id, Kind.QUESTION, count)
             try:
-                due = await self._claim_group(lanes, limit)
+                due = await self._claim_group(lanes, limit, places)
+                self._account_for(due, places, taken)
             except DATABASE_ERRORS as error:
                 # What another group claimed is committed: it is asked all the same.
                 log.warning("claim.failed", reason=f"{type(error).__name__}: {error}")
                 continue
-            for each in due:
-                self._calls.enter(each.dealer_id, Kind.QUESTION)
+            finally:
+                for dealer_id, count in taken.items():
+                    self._admission.give_back(dealer_id, Kind.QUESTION, count)
             checks += [Check(each, started) for each in due]
         return checks
 
-    async def _claim_group(self, lanes: Sequence[int], limit: int) -> list[DueAttempt]:
+    async def _claim_group(
+        self, lanes: Sequence[int], limit: int, places: Mapping[str, int]
+    ) -> list[DueAttempt]:
+        least_seconds = {
+            dealer_id: access.capabilities.min_check_interval_seconds
+            for dealer_id, access in self._router.trade.dealers.items()
+        }
         async with self._pool.acquire() as connection, connection.transaction():
             return await attempts.claim_due(
-                connection, uuid7(), lanes, limit, self._lease.duration, self._places(), _PLACES
+                connection,
+                uuid7(),
+                lanes,
+                limit,
+                self._lease.duration,
+                places,
+                _ELSEWHERE,
+                least_seconds,
             )
+
+    def _account_for(
+        self, due: Sequence[DueAttempt], places: Mapping[str, int], taken: Counter[str]
+    ) -> None:
+        """Keep what the claimed checks hold, and note where there may be more of them."""
+        found = Counter(each.dealer_id for each in due)
+        for dealer_id, count in found.items():
+            if places.get(dealer_id, 0) > 0:
+                taken[dealer_id] -= count
+            else:
+                # Of a dealer that was not in the table as room was made: nothing is sent there.
+                self._admission.take(dealer_id, Kind.QUESTION, count)
+        for dealer_id, offered in places.items():
+            if offered > 0:
+                self._admission.found(dealer_id, Kind.QUESTION, offered, found[dealer_id])
 
     def leave(self, check: Check) -> None:
         """The check is over: its place is free."""
-        self._calls.leave(check.due.dealer_id, Kind.QUESTION)
+        self._admission.leave(check.due.dealer_id, Kind.QUESTION)
 
-    def _places(self) -> dict[str, int]:
+    def _places(self, most: int) -> dict[str, int]:
         return {
-            dealer_id: _PLACES - self._calls.in_flight(dealer_id, Kind.QUESTION)
-            for dealer_id in self._router.trade.dealers
+            dealer_id: min(self._admission.small_room(access, Kind.QUESTION), most)
+            for dealer_id, access in self._router.trade.dealers.items()
         }
 
     async def check(self, check: Check) -> None:

@@ -19,6 +19,7 @@ from uuid_utils.compat import uuid7
 from app import postings
 from app.lifecycle.deliver import Deliverer
 from app.lifecycle.resolve import Answer, Resolution, Resolved, act_of, judge
+from app.lifecycle.retry import choose_next, made
 from app.lifecycle.route import Router
 from app.metrics import Metrics
 from app.postings import Posting
@@ -52,7 +53,7 @@ from app.words import (
     withdraw,
 )
 from dealers.contract import Capabilities, CheckSchedule, Fault, Outcome, Recovery
-from routing.choose import Inquiry, as_record
+from routing.choose import Inquiry
 from routing.monopoly import Market
 from routing.quality import Outcome as Quality
 from routing.refusals import Area, Refusal
@@ -424,7 +425,7 @@ class _Settlement:
         capabilities: Capabilities,
     ) -> Ruling:
         """Note all that follows from a ruling. Returns it as it came out in the end."""
-        ruling = self._choose_next(order, attempt, ruling)
+        ruling = self._choose_next(order, attempt, word, ruling)
         self._change_attempt(order, attempt, word, ruling, capabilities)
         self._change_order(order, word, ruling)
         if ruling.money is not None:
@@ -452,25 +453,32 @@ class _Settlement:
         self.told.append(("attempt.settled", fields))
         return ruling
 
-    def _choose_next(self, order: LockedOrder, attempt: LockedAttempt, ruling: Ruling) -> Ruling:
+    def _choose_next(
+        self, order: LockedOrder, attempt: LockedAttempt, word: Word, ruling: Ruling
+    ) -> Ruling:
         """Choose the next dealer where the ruling asks for one; without one the order fails."""
         if not ruling.another_dealer:
             return ruling
-        tries = self.tries[order.order_id]
+        tries = [
+            made(row.dealer_id, ruling.attempt, word.report.code if word.transport else None)
+            if row is attempt
+            else made(row.dealer_id, row.state, row.code)
+            for row in self.tries[order.order_id]
+        ]
         inquiry = Inquiry(
             order.sku,
             order.brand,
             order.cluster,
             order.price,
             order.max_price,
-            frozenset(row.dealer_id for row in tries),
+            frozenset(),
             self.tiers.get((order.lane, order.reseller_id), ""),
             self._router.kind_of(order.sku),
             order.order_id,
             self._router.repeats.of(order.customer_number, order.sku, order.now),
         )
-        decision = self._router.choose(inquiry, order.now)
-        if decision.chosen is None:
+        following = choose_next(self._router, inquiry, tries, order.retry_until, order.now)
+        if following is None:
             return replace(
                 ruling,
                 order=OrderStatus.FAILED,
@@ -478,15 +486,15 @@ class _Settlement:
                 money=Money.RELEASE,
                 event=EventType.FAILED,
             )
-        route = decision.chosen
+        route = following.route
         self.next_attempts.append(
             Ready(
                 order.lane,
                 order.order_id,
                 attempt.attempt_no + 1,
                 route.dealer_id,
-                order.now,
-                orjson.dumps(as_record(decision)).decode(),
+                following.not_before,
+                following.decision,
             )
         )
         market = Market(order.brand, order.cluster)

@@ -64,6 +64,11 @@ class DealerAccess:
     """The networks that its callbacks may come from; none: any."""
     float_terms: FloatTerms = DEFAULT_FLOAT_TERMS
 
+    @property
+    def requests_per_second(self) -> float | None:
+        """The dealer's limit over all requests: its own setting, else what its protocol knows."""
+        return self.row.requests_per_second or self.capabilities.requests_per_second
+
 
 @dataclass(frozen=True, slots=True)
 class Trade:

@@ -218,9 +218,11 @@ async def claim_due(
     lease: timedelta,
     places: Mapping[str, int],
     places_elsewhere: int,
+    least_seconds: Mapping[str, float],
 ) -> list[DueAttempt]:
     """Claim attempts that are due: to be asked about, or whose lease ran out. Raises the fence.
 
+    None is asked about sooner than `least_seconds[dealer]` after it was sent or last asked about.
     At most `places[dealer]` are taken of a dealer, `places_elsewhere` of one not named, so that a
     slow dealer leaves room for the others. What was `sent` and ran out becomes `unknown`. Nothing
     is claimed while purchases hold. The lanes are no key here (hence `+ 0`): what is due is few.
@@ -242,9 +244,10 @@ async def claim_due(
             from candidate c
             join attempts a on a.lane = c.lane and a.order_id = c.order_id
                 and a.attempt_no = c.attempt_no
-            left join unnest($5::text[], $6::integer[]) p (dealer_id, places)
-                on p.dealer_id = c.dealer_id
+            left join unnest($5::text[], $6::integer[], $9::float8[])
+                p (dealer_id, places, least_seconds) on p.dealer_id = c.dealer_id
             where c.place <= coalesce(p.places, $8) and a.due_at <= now()
+              and a.asked_at <= now() - make_interval(secs => coalesce(p.least_seconds, 0))
               and not exists (select from purchases_held)
             order by c.due_at
             limit $3
@@ -268,6 +271,7 @@ async def claim_due(
         [free for free in places.values() if free > 0],
         [dealer_id for dealer_id, free in places.items() if free <= 0],
         places_elsewhere,
+        [least_seconds.get(dealer_id, 0.0) for dealer_id, free in places.items() if free > 0],
     )
     return [DueAttempt(*row) for row in rows]
 

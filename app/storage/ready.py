@@ -6,7 +6,7 @@ ready(lane, order_id, attempt_no, dealer_id, not_before, decision)
 Inserted by accepting and by settling (the next attempt), gone in the commit that claims it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -45,6 +45,9 @@ class Claimable:
     retry_until: datetime
     created_at: datetime
     tried: list[str]
+    """Dealers that were sent a purchase of this order."""
+    refused: list[str]
+    """Dealers that could not be reached with one."""
     tier: str
     """The reseller's now."""
     hops: Sequence[UUID] | None = None
@@ -68,12 +71,15 @@ async def take(
     wanted: Sequence[tuple[str, int]],
     lanes_first: Sequence[int],
     lanes_after: Sequence[int],
+    unsent: Collection[str],
+    not_reached: Collection[str],
 ) -> list[Claimable]:
     """Lock up to `limit` unlocked rows for each (dealer, limit), lanes in the order given.
 
     Nothing is taken while purchases hold, nor for an order that is not open. The backlog is never
     sorted: the index gives each lane's rows in order, and the lanes rotate from claim to claim.
     Orders are looked up one by one: a join planned while this queue was empty would read them all.
+    `unsent` and `not_reached` are the codes of rejected attempts that nothing was sent of.
     """
     dealers, limits = transposed(wanted, 2)
     rows = await connection.fetch(
@@ -84,6 +90,13 @@ async def take(
                case when r.attempt_no = 1 then '{}' else array(
                    select a.dealer_id from attempts a
                    where a.lane = r.lane and a.order_id = r.order_id
+                     and not (a.state = 'rejected' and coalesce(a.code, '') = any($5::text[]))
+                   order by a.attempt_no
+               ) end,
+               case when r.attempt_no = 1 then '{}' else array(
+                   select a.dealer_id from attempts a
+                   where a.lane = r.lane and a.order_id = r.order_id
+                     and a.state = 'rejected' and a.code = any($6::text[])
                    order by a.attempt_no
                ) end,
                (select s.tier from resellers s
@@ -112,6 +125,8 @@ async def take(
         limits,
         list(lanes_first),
         list(lanes_after),
+        list(unsent),
+        list(not_reached),
     )
     return [Claimable(*row) for row in rows]
 

@@ -17,6 +17,7 @@ import structlog
 
 from app.administration.desk import TableDesk
 from app.lifecycle.accept import Acceptor
+from app.lifecycle.admit import Admission
 from app.lifecycle.call import DealerCalls
 from app.lifecycle.deliver import Deliverer, Persistence
 from app.lifecycle.execute import Executor, Lease, Purchase
@@ -36,6 +37,7 @@ from app.storage.hints import Hints, Topic
 from app.storage.lanes import lane_groups
 from app.storage.pool import Pool, PoolSettings, open_pool
 from app.workers.accounts import Accounts, AccountSettings
+from app.workers.census import Census
 from app.workers.compiler import Compiler
 from app.workers.gauges import Gauges
 from app.workers.loop import Loop, Rhythm
@@ -89,7 +91,8 @@ class Engine:
         self.sealer = Sealer(settings.secret_keys)
         self.hints = Hints(settings.redis_url)
         self.router = Router(self.sealer, time.monotonic, settings.lease.longest_call_seconds)
-        self.calls = DealerCalls(metrics)
+        self.admission = Admission(metrics)
+        self.calls = DealerCalls(metrics, self.admission)
         self.clients = EndpointClients(settings.address_policy)
         self.deliverer = Deliverer(
             pool, self.clients, self.sealer, metrics, settings.persistence, groups, random.random
@@ -112,6 +115,7 @@ class Engine:
             self.settler,
             self.calls,
             self.marker,
+            self.admission,
             settings.lease,
             groups,
             installation_id,
@@ -120,7 +124,17 @@ class Engine:
             pool, groups, self.hints, metrics, settings.accept_limits, self.executor
         )
         self.reconciler = Reconciler(
-            pool, self.router, self.settler, self.calls, settings.lease, groups, installation_id
+            pool,
+            self.router,
+            self.settler,
+            self.calls,
+            self.admission,
+            settings.lease,
+            groups,
+            installation_id,
+        )
+        self.census = Census(
+            pool, self.router, self.admission, metrics, settings.lease.seconds, time.monotonic
         )
         self.desk = TableDesk(
             settings.database, settings.secret_keys, settings.lease.longest_call_seconds
@@ -130,6 +144,7 @@ class Engine:
             pool,
             self.router,
             self.calls,
+            self.admission,
             metrics,
             AccountSettings(
                 settings.balance_interval_seconds,
@@ -163,7 +178,14 @@ class Engine:
             "deliver": self.deliverer.results,
         }
         self.gauges = Gauges(
-            pool, self.router, self.calls, self.hints, self.exchange, queues, metrics
+            pool,
+            self.router,
+            self.calls,
+            self.admission,
+            self.hints,
+            self.exchange,
+            queues,
+            metrics,
         )
 
     async def run(
@@ -182,8 +204,12 @@ class Engine:
             upkeep = group.create_task(self.upkeep.run(inbox=work))
             gauges = group.create_task(self.gauges.run())
             exchange = group.create_task(self.exchange.run())
+            if work:
+                # Before the first request: what the others may do at the dealers is theirs.
+                await self.census.join()
             accounts = group.create_task(self.accounts.run()) if work else None
             marker = group.create_task(self.marker.run()) if work else None
+            census = group.create_task(self.census.run()) if work else None
             async with asyncio.TaskGroup() as acting:
                 if work:
                     acting.create_task(self._give_up_expired(stop))
@@ -196,12 +222,13 @@ class Engine:
             gauges.cancel()
             hints.cancel()
             exchange.cancel()
-            if accounts is not None:
-                accounts.cancel()
-            if marker is not None:
-                marker.cancel()
+            for task in (accounts, marker, census):
+                if task is not None:
+                    task.cancel()
             for flusher in flushers:
                 flusher.close()
+        if work:
+            await self.census.leave()
         await self.exchange.take_leave()
         await self.accounts.take_leave()
 
@@ -229,6 +256,7 @@ class Engine:
                 rhythm=rhythm,
                 most_in_flight=settings.most_purchases,
                 handover=self.executor.handover,
+                soonest_seconds=self.executor.pause_seconds,
             ),
             Loop(
                 "reconciler",

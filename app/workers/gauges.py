@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sized
 from datetime import UTC, datetime
 
 from app import logs
-from app.lifecycle.call import DealerCalls, Kind
+from app.lifecycle.admit import Admission, Kind
+from app.lifecycle.call import DealerCalls
 from app.lifecycle.route import Router
 from app.metrics import Metrics
 from app.storage.hints import Hints
@@ -29,6 +30,7 @@ class Gauges:
         pool: Pool,
         router: Router,
         calls: DealerCalls,
+        admission: Admission,
         hints: Hints,
         exchange: ShareExchange,
         queues: Mapping[str, Sized],
@@ -37,6 +39,7 @@ class Gauges:
         self._pool = pool
         self._router = router
         self._calls = calls
+        self._admission = admission
         self._hints = hints
         self._exchange = exchange
         self._queues = queues
@@ -86,6 +89,10 @@ class Gauges:
                 for dealer_id in trade.dealers
                 for kind in Kind
             }
+        )
+
+        self._metrics.dealer_paces(
+            {dealer_id: self._admission.pace(access) for dealer_id, access in trade.dealers.items()}
         )
 
     def _look_at_markets(self, now: datetime) -> None:

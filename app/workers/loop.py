@@ -6,6 +6,7 @@ patiently, then by cancelling, which hands each act over.
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -49,6 +50,7 @@ class Loop(Generic[T]):
     """Claims work under a bound and does each piece in a task of its own.
 
     Pieces that this process claimed as they were made come through `handover` and start at once.
+    `soonest_seconds` tells when there may be work again that nobody gives a hint of.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Loop(Generic[T]):
         rhythm: Rhythm,
         most_in_flight: int,
         handover: Handover[T] | None = None,
+        soonest_seconds: Callable[[], float] = lambda: math.inf,
     ) -> None:
         self._name = name
         self._topic = topic
@@ -71,6 +74,7 @@ class Loop(Generic[T]):
         self._rhythm = rhythm
         self._most_in_flight = most_in_flight
         self._handover = handover
+        self._soonest_seconds = soonest_seconds
         self._acting: set[asyncio.Task[None]] = set()
         self._more = False
         """Whether there may be work that found no place yet."""
@@ -102,8 +106,12 @@ class Loop(Generic[T]):
                     many = len(claimed) >= _MOST_A_CLAIM // 2
                     await asyncio.sleep(self._rhythm.gap_seconds * (1 if many else _PATIENCE))
                 else:
-                    await self._hints.wait(self._topic, self._rhythm.pause_seconds())
+                    await self._hints.wait(self._topic, self._pause_seconds())
             await self._finish()
+
+    def _pause_seconds(self) -> float:
+        soonest = max(self._soonest_seconds(), self._rhythm.gap_seconds)
+        return min(self._rhythm.pause_seconds(), soonest)
 
     def _has_room(self, reserved: int) -> bool:
         return len(self._acting) + reserved < self._most_in_flight

@@ -13,6 +13,7 @@ Seconds = Annotated[float, Field(gt=0, le=3600)]
 Concurrency = Annotated[int, Field(ge=1, le=10_000)]
 Networks = Annotated[list[Line], Field(max_length=50)]
 """Addresses and networks, such as `203.0.113.7` and `203.0.113.0/28`."""
+Rate = Annotated[float, Field(ge=0, le=10_000)]
 
 
 class NewDealer(Given):
@@ -27,11 +28,13 @@ class NewDealer(Given):
     credentials: Annotated[Values, Field(repr=False)]
     options: Values = Field(default_factory=dict)
     concurrency: Concurrency = 32
-    """Purchases in flight at once, a process."""
+    """Requests under way at once, over all processes."""
     timeout_seconds: Seconds = 30
     connect_timeout_seconds: Seconds = 5
     callback_from: Networks = Field(default_factory=list)
     """Where its callbacks may come from; none: from anywhere."""
+    requests_per_second: Rate | None = None
+    """Of all kinds, over all processes; without it what the protocol knows of the dealer."""
     reason: Reason = ""
 
 
@@ -52,6 +55,8 @@ class DealerEdit(Given):
     concurrency: Concurrency | None = None
     timeout_seconds: Seconds | None = None
     connect_timeout_seconds: Seconds | None = None
+    requests_per_second: Rate | None = None
+    """0 takes it away."""
     renew_callback_token: bool = False
     """Have a new callback address; the old one is refused from then on."""
     callback_from: Networks | None = None
@@ -116,9 +121,26 @@ class Dealer(Shown):
     timeout_seconds: float
     connect_timeout_seconds: float
     callback_from: list[str]
+    requests_per_second: float | None
+    """The dealer's own; without it what its protocol knows."""
     enabled: bool
     drained: bool
     muted_until: datetime | None
+
+
+class LiveLimits(Shown):
+    """What may be sent to a dealer at this moment, over all processes that buy."""
+
+    processes: int
+    limit: int
+    """Requests that may be under way at once, after what the dealer bore lately."""
+    in_use: int
+
+
+class LiveDealer(Dealer):
+    """A dealer with what may be sent to it now."""
+
+    live: LiveLimits
 
 
 class ConfiguredDealer(Dealer):

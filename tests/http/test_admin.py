@@ -323,6 +323,23 @@ async def test_a_dealer_is_added_steered_and_never_shows_its_account(
     assert "cahaya" in shop.api.router.trade.dealers
 
 
+async def test_a_dealers_rate_is_set_shown_and_taken_away(
+    shop: Shop, admin: httpx.AsyncClient
+) -> None:
+    added = await admin.post(f"{ADMIN}/dealers", json={**DEALER, "requests_per_second": 2.5})
+    assert added.json()["requests_per_second"] == 2.5
+    place = f"{ADMIN}/dealers/cahaya"
+    await shop.api.router.refresh(shop.api.pool)
+    assert shop.api.router.trade.dealers["cahaya"].requests_per_second == 2.5
+    shown = (await admin.get(place)).json()
+    assert shown["live"] == {"processes": 0, "limit": 0, "in_use": 0}
+    taken_away = await admin.patch(place, json={"requests_per_second": 0})
+    assert taken_away.json()["requests_per_second"] is None
+    for wrong in (-1, 0.0001, 10_001):
+        answer = await admin.patch(place, json={"requests_per_second": wrong})
+        assert answer.status_code == 422
+
+
 async def test_a_dealer_that_could_not_be_called_never_reaches_the_table(
     shop: Shop, admin: httpx.AsyncClient
 ) -> None:

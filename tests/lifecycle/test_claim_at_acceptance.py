@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from app.lifecycle.accept import Accepted, OutOfFunds, Replayed, Submission
+from app.lifecycle.admit import Kind
 from app.lifecycle.execute import Purchase
 from app.workers.engine import Engine
 from tests.proxies import dropping_proxy
@@ -29,7 +30,7 @@ def routed(engine: Engine, ref_id: str = "A1", **details: Any) -> Submission:
 
 
 def in_flight(engine: Engine) -> int:
-    return engine.executor.intended("alfa")
+    return engine.admission.held("alfa", Kind.PURCHASE)
 
 
 async def test_accepted_order_is_claimed_in_the_same_commit(shop: Shop):

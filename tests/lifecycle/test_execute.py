@@ -11,12 +11,13 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from app.lifecycle.call import boottime_seconds
+from app.lifecycle.admit import boottime_seconds
 from app.lifecycle.execute import Lease
 from app.references import lane_of_reference
 from app.storage import installation, statements
 from app.storage.lanes import lane_of
 from dealers.contract import Outcome
+from routing.health import Breaker, BreakerRules
 from tests.lifecycle.counters import Asked, Reply, always, asked, counter, cut, forever
 from tests.outbound.peers import Peer
 from tests.proxies import dropping_proxy
@@ -251,6 +252,36 @@ async def test_order_of_a_dealer_that_is_down_goes_to_another(shop: Shop):
     assert await shop.waiting() == [(1, "bravo")]
     purchase = await shop.claim_one()
     assert purchase.access.row.dealer_id == "bravo"
+
+
+async def test_dealer_that_comes_back_is_sent_one_purchase_until_it_answers(
+    database_dsn: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Over all that the process does, and what was not sent after all."""
+    async with shop_at(database_dsn, always(Asked.sukses)) as (shop, alfa):
+        engine, clock = shop.engine, [0.0]
+        breaker = Breaker(BreakerRules(consecutive_failures=1, cooldown_seconds=10.0))
+        monkeypatch.setattr(engine.calls, "monotonic", lambda: clock[0])
+        monkeypatch.setattr(engine.router, "_monotonic", lambda: clock[0])
+        monkeypatch.setattr(engine.router, "_breakers", {"alfa": breaker})
+        breaker.failed(breaker.enter(0.0) or 0, 0.0)
+        for number in range(5):
+            await shop.order(f"A{number}")
+        assert await shop.claim() == []
+        await shop.execute("update ready set not_before = now()")
+        clock[0] = 11.0
+        (probe,) = await shop.claim()
+        for later in (11.0, 40.0):
+            clock[0] = later
+            await shop.execute("update ready set not_before = now()")
+            assert await shop.claim() == []
+        await send(engine, replace(probe, send_before=boottime_seconds()))
+        await shop.execute("update ready set not_before = now()")
+        (second,) = await shop.claim()
+        await send(engine, second)
+        assert len(alfa.requests) == 1
+        await shop.execute("update ready set not_before = now()")
+        assert len(await shop.claim()) == 4
 
 
 async def test_order_waits_a_little_where_no_dealer_may_serve_now(shop: Shop):

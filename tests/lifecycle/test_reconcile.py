@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from app.lifecycle.execute import Purchase
 from app.lifecycle.settle import Patience
 from app.storage import statements
 from app.words import Source
-from dealers.contract import Fault, Outcome
+from dealers.contract import Fault, Outcome, Recovery
+from dealers.protocols import otomax
+from dealers.registry import Dialect
 from tests.lifecycle.counters import Asked, Reply, always, asked, counter, cut
 from tests.outbound.peers import Peer
 from tests.publishing import PUBLISH
@@ -106,9 +109,9 @@ async def test_two_reconcilers_never_ask_about_the_same_attempt(shop: Shop, data
         await shop.bought(f"A{number}")
     await long_ago(shop, due_at="1 second")
     async with engine_on(database_dsn) as other:
-        reconcilers = (shop.engine.reconciler, other.reconciler)
-        rounds = await asyncio.gather(*(each.claim(4) for each in reconcilers * 5))
-    claimed = [check.due.order_id for checks in rounds for check in checks]
+        pair = (shop.engine.reconciler, other.reconciler)
+        rounds = [await asyncio.gather(*(each.claim(16) for each in pair)) for _ in range(20)]
+    claimed = [check.due.order_id for both in rounds for checks in both for check in checks]
     assert len(claimed) == len(set(claimed)) == 20
 
 
@@ -324,3 +327,67 @@ async def test_success_that_its_dealer_contradicts_is_asked_about(database_dsn: 
         assert len(alfa.requests) == 1
         assert await shop.value("select due_at is null from attempts")
         assert await shop.kinds(purchase.order_id) == ["reserve", "capture"]
+
+
+# ------------------------------------------------------------------ what a protocol declares
+
+
+async def declare(shop: Shop, **capabilities: Any) -> None:
+    """Have the dealer's protocol declare something else."""
+    declared = replace(otomax.CAPABILITIES, **capabilities)
+    module: Any = SimpleNamespace(**{**vars(otomax), "CAPABILITIES": declared})
+    router = shop.engine.router
+    router.limits = replace(router.limits, dialects={"otomax": Dialect("otomax", module)})
+    await shop.execute(PUBLISH)
+    await router.refresh(shop.engine.pool)
+
+
+async def test_lost_answer_of_a_dealer_that_cannot_be_asked_goes_straight_to_review(
+    database_dsn: str,
+):
+    async with shop_at(database_dsn, always(cut)) as (shop, alfa):
+        await declare(shop, recovery=Recovery.NONE)
+        purchase = await shop.bought()
+        await send(shop.engine, purchase)
+        assert await shop.value("select needs_review from orders")
+        assert await shop.value("select reason from reviews") == "unresolved"
+        assert await shop.value("select due_at is null from attempts")
+        assert len(alfa.requests) == 1
+        assert await shop.waiting() == []
+
+
+async def test_dead_lease_at_a_dealer_that_cannot_be_asked_goes_to_review(database_dsn: str):
+    async with shop_at(database_dsn, always(Asked.sukses)) as (shop, alfa):
+        await declare(shop, recovery=Recovery.NONE)
+        await shop.bought()
+        await ask(shop)
+        assert await shop.value("select reason from reviews") == "unresolved"
+        assert alfa.requests == []
+
+
+async def test_checks_go_by_the_schedule_that_the_protocol_declares(database_dsn: str):
+    async with shop_at(database_dsn, always(cut)) as (shop, _):
+        await declare(shop, check_schedule=((1, 7.0), (1, 70.0)))
+        await send(shop.engine, await shop.bought())
+        waits = [await wait_seconds(shop)]
+        for _ in range(2):
+            await ask(shop)
+            waits.append(await wait_seconds(shop))
+        assert waits == [7, 70, 70]
+
+
+async def test_nothing_makes_a_check_come_sooner_than_its_interval(database_dsn: str):
+    """Neither a lease that ended nor an unread callback."""
+    async with shop_at(database_dsn, always(cut)) as (shop, alfa):
+        await declare(shop, min_check_interval_seconds=60.0)
+        purchase = await shop.bought()
+        await long_ago(shop, due_at="1 second")
+        assert await shop.engine.reconciler.claim(10) == []
+        await shop.hear(purchase, Outcome.UNKNOWN, Source.CALLBACK)
+        assert await shop.engine.reconciler.claim(10) == []
+        await long_ago(shop, asked_at="61 seconds", due_at="1 second")
+        (check,) = await shop.engine.reconciler.claim(10)
+        await shop.engine.reconciler.check(check)
+        await long_ago(shop, due_at="1 second")
+        assert await shop.engine.reconciler.claim(10) == []
+        assert len(alfa.requests) == 1

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import structlog
 
-from app.lifecycle.call import boottime_seconds
+from app.lifecycle.admit import boottime_seconds
 from app.lifecycle.sessions import NoSession, Sessions
 from app.lifecycle.trade import DealerAccess
 from app.storage import statements

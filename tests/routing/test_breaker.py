@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,8 +89,38 @@ def test_probes_that_never_report_are_replaced():
     breaker = opened()
     breaker.enter(10.0)
     breaker.enter(15.0)
-    assert breaker.enter(19.9) is None
-    assert breaker.enter(20.0) is not None
+    assert breaker.enter(10.0 + RULES.probe_seconds - 0.1) is None
+    assert breaker.enter(10.0 + RULES.probe_seconds) is not None
+
+
+def test_a_probe_may_outlast_the_cooldown_and_stays_the_only_one():
+    breaker = Breaker(replace(RULES, half_open_probes=1))
+    for _ in range(RULES.consecutive_failures):
+        call(breaker, "failed", 0.0)
+    assert breaker.enter(10.0) is not None
+    assert [breaker.enter(now) for now in (10.0, 20.0, 45.0)] == [None, None, None]
+
+
+def test_a_probe_that_was_not_sent_leaves_room_for_another():
+    breaker = Breaker(replace(RULES, half_open_probes=1))
+    for _ in range(RULES.consecutive_failures):
+        call(breaker, "failed", 0.0)
+    ticket = breaker.enter(10.0)
+    assert ticket is not None
+    assert not breaker.permits(10.0)
+    breaker.left(ticket)
+    assert breaker.enter(10.0) is not None
+
+
+def test_what_left_before_the_outage_frees_no_probe():
+    breaker = Breaker(replace(RULES, half_open_probes=1))
+    early = breaker.enter(0.0)
+    assert early is not None
+    for _ in range(RULES.consecutive_failures):
+        call(breaker, "failed", 0.0)
+    assert breaker.enter(10.0) is not None
+    breaker.left(early)
+    assert not breaker.permits(10.0)
 
 
 def test_a_slow_failure_from_before_the_outage_does_not_spoil_the_recovery():

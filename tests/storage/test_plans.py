@@ -43,11 +43,19 @@ from app.storage.orders import OrderChange
 from app.storage.pool import Connection, PoolSettings, open_pool
 from app.storage.ready import Ready
 from app.storage.reviews import EndedReview
+from app.words import NOT_REACHED, UNSENT
 from tests.shops import submission
 from tests.storage_fixtures import fresh_database
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 LANES = list(range(64))
+
+
+def take(connection: Connection, wanted: list[tuple[str, int]]) -> Awaitable[Any]:
+    """Take ready rows as a claim does."""
+    return ready.take(connection, wanted, LANES[9:], LANES[:9], UNSENT, NOT_REACHED)
+
+
 MINUTE = timedelta(minutes=1)
 CLAIM = UUID(int=9)
 GROWING = {
@@ -190,13 +198,13 @@ HOT: dict[str, Run] = {
     ),
     "orders are accepted": lambda c: acceptance.accept(c, CANDIDATES, MINUTE),
     "money is moved and told": lambda c: ledger.write(c, MOVEMENTS, NEWS, ERRANDS, MINUTE),
-    "ready rows are taken": lambda c: ready.take(c, [("d1", 30), ("d2", 5)], LANES[9:], LANES[:9]),
+    "ready rows are taken": lambda c: take(c, [("d1", 30), ("d2", 5)]),
     "ready rows are locked": lambda c: ready.lock(c, KEYS),
     "ready rows are deleted": lambda c: ready.delete(c, KEYS),
     "ready rows are moved": lambda c: ready.move(c, READY),
     "claims are read back": lambda c: attempts.claimed(c, CLAIM, KEYS),
     "due attempts are claimed": lambda c: attempts.claim_due(
-        c, CLAIM, LANES, 64, MINUTE, {"d1": 3, "d2": 0}, 16
+        c, CLAIM, LANES, 64, MINUTE, {"d1": 3, "d2": 0}, 16, {"d1": 60.0}
     ),
     "references of dealers are found": lambda c: attempts.find_reference(c, 1, "d", "r"),
     "an attempt is asked about": lambda c: attempts.ask_now(c, 1, "d", "r", 60.0),
@@ -345,7 +353,7 @@ async def test_backlog_is_never_sorted(dsn: str):
 
 
 async def test_claim_of_a_few_reads_a_few_of_a_long_backlog(dsn: str):
-    statements = await recorded(lambda c: ready.take(c, [("d1", 10)], LANES[9:], LANES[:9]))
+    statements = await recorded(lambda c: take(c, [("d1", 10)]))
     pool = await open_pool(PoolSettings(dsn, max_size=2))
     try:
         async with pool.acquire() as connection, connection.transaction():

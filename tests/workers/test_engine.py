@@ -49,6 +49,7 @@ async def working(dsn: str, reply: Reply, **settings: Any) -> AsyncIterator[tupl
             await running
             async with engine.pool.acquire() as connection:
                 assert await statements.verify(connection) == []
+                assert await connection.fetchval("select count(*) from processes") == 0
             await engine.close()
 
 

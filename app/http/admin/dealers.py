@@ -13,7 +13,7 @@ from app.http.admin.identity import AnyOperator, DealersOperator, RoutesOperator
 from app.http.answers import json_answer, list_answer, secret_answer
 from app.http.api import Parts
 from app.http.bodies import read_json, takes
-from app.storage import reference
+from app.storage import processes, reference
 from schemas.admin import dealers as shapes
 from schemas.admin.routes import PricesPull, PulledPrices
 from schemas.admin.shapes import Because
@@ -45,6 +45,7 @@ async def add_dealer(request: Request, api: Parts, by: DealersOperator) -> Respo
         new.timeout_seconds,
         new.connect_timeout_seconds,
         new.callback_from,
+        new.requests_per_second,
     )
     row = await dealers.add(api.pool, by, wanted, api.router.limits, new.reason)
     return secret_answer(
@@ -60,11 +61,12 @@ async def list_dealers(api: Parts, by: AnyOperator) -> Response:
     return list_answer([documents.dealer(row) for row in rows], None, has_more=False)
 
 
-@routes.get("/{dealer_id}", response_model=None, responses={200: {"model": shapes.Dealer}})
+@routes.get("/{dealer_id}", response_model=None, responses={200: {"model": shapes.LiveDealer}})
 async def read_dealer(dealer_id: str, api: Parts, by: AnyOperator) -> Response:
-    """One dealer."""
+    """One dealer, with what may be sent to it now."""
     async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
-        return json_answer(documents.dealer(await dealers.find(connection, dealer_id)))
+        row = await dealers.find(connection, dealer_id)
+        return json_answer(documents.live_dealer(row, await processes.living(connection)))
 
 
 @routes.get(
@@ -108,6 +110,7 @@ async def change_dealer(
         wanted.connect_timeout_seconds,
         wanted.renew_callback_token,
         wanted.callback_from,
+        wanted.requests_per_second,
     )
     done = await dealers.change(api.pool, by, dealer_id, edit, api.router.limits, wanted.reason)
     document = documents.dealer(done.dealer, with_callback=wanted.renew_callback_token)
