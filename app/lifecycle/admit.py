@@ -5,6 +5,7 @@ claimed never waits. Purchases and questions draw on the same places and tokens 
 both want the last one: three purchases, then a question.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from enum import StrEnum
@@ -23,6 +24,7 @@ _TURNED_AWAY_SECONDS = 1.0
 """So long after it found no room a kind may have work that waits."""
 _KNOWN_SECONDS = 2.0
 """So long after a look that found all there was, nothing is kept for that kind."""
+_LOOK_SECONDS = 0.05
 _OVERLOADED = frozenset({429, 503})
 """Answers by which a dealer says that it is asked too much."""
 _SERVER_ERROR = 500
@@ -34,7 +36,7 @@ class Kind(StrEnum):
     PURCHASE = "purchase"
     QUESTION = "question"
     LOG_IN = "log_in"
-    """Calls that no claim is held for: they take neither places nor tokens."""
+    """Made in the place of whoever waits for it."""
 
     @property
     def other(self) -> "Kind":
@@ -199,6 +201,25 @@ class Admission:
     def take(self, dealer_id: str, kind: Kind, count: int = 1) -> None:
         """Take what there is room for: a place and a token each."""
         self._known(dealer_id).take(kind, count)
+
+    async def turn(self, access: DealerAccess, kind: Kind, patience_seconds: float) -> bool:
+        """Wait for a place and a token and take them, for what is not claimed from the table.
+
+        Returns whether there was room in time.
+        """
+        deadline = self.monotonic() + patience_seconds
+        while not self.room(access, kind):
+            if self.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(_LOOK_SECONDS)
+        self.take(access.row.dealer_id, kind)
+        return True
+
+    def charge(self, dealer_id: str) -> None:
+        """Take a token that need not be there, for a request that cannot wait: the others do."""
+        bucket = self._known(dealer_id).bucket
+        if bucket is not None:
+            bucket.take(1)
 
     def give_back(self, dealer_id: str, kind: Kind, count: int = 1) -> None:
         """Give back what was taken for acts that were not claimed: nothing is sent for it."""

@@ -80,6 +80,7 @@ class DealerCalls:
             await client.close()
 
     async def _send_log_in(self, access: DealerAccess, request: Request) -> Answer:
+        self._admission.charge(access.row.dealer_id)
         called = await self.call(access, request, Kind.LOG_IN)
         if called.answer is None:
             raise NoSession(f"no answer to the log-in: {called.report.code}")

@@ -97,6 +97,7 @@ async def take(
                    select a.dealer_id from attempts a
                    where a.lane = r.lane and a.order_id = r.order_id
                      and a.state = 'rejected' and a.code = any($6::text[])
+                   order by a.attempt_no
                ) end,
                (select s.tier from resellers s
                 where s.lane = o.lane and s.reseller_id = o.reseller_id),

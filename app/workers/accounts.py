@@ -16,7 +16,7 @@ import structlog
 
 from app.errors import JalurError
 from app.lifecycle.account import PULLED, Balanced, Rules, count_anew, record_balance
-from app.lifecycle.admit import Kind, boottime_seconds
+from app.lifecycle.admit import Admission, Kind, boottime_seconds
 from app.lifecycle.call import DealerCalls
 from app.lifecycle.route import Router
 from app.lifecycle.sessions import NoSession
@@ -36,6 +36,7 @@ _PLACES = 8
 """How many dealers one process asks at once."""
 _LEASE = timedelta(minutes=3)
 """Longer than any call."""
+_TURN_SECONDS = 30.0
 _AFTER_FAILURE_SECONDS = 60.0
 _REST = 20
 """Counting anew takes at most one part in so many of the time."""
@@ -63,6 +64,7 @@ class Accounts:
         pool: Pool,
         router: Router,
         calls: DealerCalls,
+        admission: Admission,
         metrics: Metrics,
         settings: AccountSettings,
         random_fraction: Callable[[], float],
@@ -70,6 +72,7 @@ class Accounts:
         self._pool = pool
         self._router = router
         self._calls = calls
+        self._admission = admission
         self._metrics = metrics
         self._settings = settings
         self._random_fraction = random_fraction
@@ -204,6 +207,15 @@ class Accounts:
         self._tell(dealer_id, told, balanced)
 
     async def _ask(self, access: DealerAccess) -> int | str | None:
+        """The balance, or why there is none, once the dealer has room for the question."""
+        if not await self._admission.turn(access, Kind.QUESTION, _TURN_SECONDS):
+            return "no-room: purchases and checks take all that the dealer bears"
+        try:
+            return await self._ask_now(access)
+        finally:
+            self._admission.leave(access.row.dealer_id, Kind.QUESTION)
+
+    async def _ask_now(self, access: DealerAccess) -> int | str | None:
         """The balance, why there is none, or None where the protocol has no such question."""
         sessions, until = self._calls.sessions, boottime_seconds() + access.row.timeout_seconds
         try:

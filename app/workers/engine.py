@@ -145,6 +145,7 @@ class Engine:
             pool,
             self.router,
             self.calls,
+            self.admission,
             metrics,
             AccountSettings(
                 settings.balance_interval_seconds,
