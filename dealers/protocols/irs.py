@@ -106,15 +106,15 @@ _SENTENCES = (
         rf"Request [^ ]+ ke {_NUMBER} segera (?P<state>diproses) Saldo=[-\d.,]+ {_OF_CLIENT}"
     ),
     re.compile(
-        rf"(?:[^=]{{0,80}} )?TrxID=(?P<reference>[0-9A-Z]+) kode [^ ]+ ke {_NUMBER} "
+        rf"(?:(?P<greeting>[^=]{{0,80}}) )?TrxID=(?P<reference>[0-9A-Z]+) kode [^ ]+ ke {_NUMBER} "
         r"(?P<state>(?i:Sukses))\. ?SN: ?(?P<serial>.*?)(?P<rest>\. Saldo\b.*)?"
     ),
     re.compile(
-        rf"(?:[^=]{{0,80}} )?TrxID=(?P<reference>[0-9A-Z]+) kode [^ ]+ ke {_NUMBER} "
+        rf"(?:(?P<greeting>[^=]{{0,80}}) )?TrxID=(?P<reference>[0-9A-Z]+) kode [^ ]+ ke {_NUMBER} "
         r"(?P<state>(?i:GAGAL))\.?(?P<rest> Saldo\b.*)?"
     ),
     re.compile(
-        rf"(?:[^=]{{0,80}} )?TrxID=(?P<reference>[0-9A-Z]+) kode [^ ]+ ke {_NUMBER} "
+        rf"(?:(?P<greeting>[^=]{{0,80}}) )?TrxID=(?P<reference>[0-9A-Z]+) kode [^ ]+ ke {_NUMBER} "
         r"sedang (?P<state>diproses)(?P<rest>[ .].*)?"
     ),
 )
@@ -337,7 +337,9 @@ def _sentence(text: str) -> dict[str, str] | None:
 
 
 def _state(text: str, said: Mapping[str, str], meanings: _Meanings) -> Report:
-    rest, state = said.get("rest", ""), said["state"].casefold()
+    # Centers put words of their own before the sentence; they may deny it as well as the rest may.
+    rest = f"{said.get('greeting', '')} {said.get('rest', '')}"
+    state = said["state"].casefold()
     if state == "diproses":
         return Report(Outcome.PENDING, state, text)
     if state == "gagal":

@@ -207,6 +207,15 @@ _EXPLICIT = re.compile(
 _DENIAL = re.compile(r"gagal|belum|tidak|refund|pernah|diproses|CLIENTID=OTHER|\?", re.IGNORECASE)
 
 
+@pytest.mark.parametrize("state", ["Sukses. SN:0123.", "GAGAL."])
+def test_words_before_the_sentence_may_deny_it(state: str):
+    sentence = f"TrxID={ORDER.dealer_ref} kode X10 ke {ORDER.customer_number} {state} Saldo 1"
+
+    assert _bought(f"Lancar BOS. {sentence}").outcome is not Outcome.UNKNOWN
+    for denial in ("GAGAL. Sukses.", "Transaksi belum", "Apakah?"):
+        assert _bought(f"{denial} {sentence}").outcome is Outcome.UNKNOWN
+
+
 @given(words=st.lists(_WORDS, max_size=7))
 def test_nothing_but_an_explicit_success_succeeds(words: list[str]):
     text = " ".join(words)
