@@ -53,7 +53,7 @@ CAPABILITIES: Final = Capabilities(
     # The reference calls the query by external_id the way to a transaction whose answer was not
     # received; a transaction is there once its creation was answered.
     absent_after_seconds=300.0,
-    low_balance_codes=frozenset({"REJECTED-INSUFFICIENT-BALANCE"}),
+    low_balance_codes=frozenset({"1006001", "REJECTED-INSUFFICIENT-BALANCE"}),
 )
 CREDENTIALS: Final = (
     Setting("api_key", "the API key, of production or pre-production"),

@@ -43,6 +43,7 @@ from dealers.contract import (
 CAPABILITIES: Final = Capabilities(
     recovery=Recovery.STATUS_CALL,
     absent_after_seconds=60.0,
+    low_balance_codes=frozenset({"17"}),
     # Most end within half a minute; what does not may take hours.
     check_schedule=((36, 5.0), (42, 10.0), (40, 15.0), (80, 30.0), (1, 120.0)),
 )

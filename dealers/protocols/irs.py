@@ -56,7 +56,11 @@ from dealers.contract import (
     UnreadableAnswer,
 )
 
-CAPABILITIES: Final = Capabilities(recovery=Recovery.NONE, counts_repeats=True)
+CAPABILITIES: Final = Capabilities(
+    recovery=Recovery.NONE,
+    counts_repeats=True,
+    low_balance_codes=frozenset({"saldo-tidak-cukup"}),
+)
 CREDENTIALS: Final = (
     Setting("id", "the number of our account at the center"),
     Setting("pin", "its PIN"),

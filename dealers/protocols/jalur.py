@@ -55,6 +55,7 @@ CAPABILITIES: Final = Capabilities(
     # up after a minute as a rule, and accepting one ends within 37 s, by the time-outs that Jalur
     # gives its own statements. Two minutes after a first "not here", a second one is the truth.
     absent_after_seconds=120.0,
+    low_balance_codes=frozenset({"insufficient-balance"}),
     callback_is_word=True,
     callback_may_be_old=True,
 )

@@ -58,7 +58,11 @@ from dealers.contract import (
     UnreadableAnswer,
 )
 
-CAPABILITIES: Final = Capabilities(recovery=Recovery.STATUS_CALL, counts_repeats=True)
+CAPABILITIES: Final = Capabilities(
+    recovery=Recovery.STATUS_CALL,
+    counts_repeats=True,
+    low_balance_codes=frozenset({"saldo-tidak-cukup"}),
+)
 CREDENTIALS: Final = (
     Setting("memberID", "our user id there, such as OK00123"),
     Setting("pin", "the PIN for transactions"),

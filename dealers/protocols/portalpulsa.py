@@ -46,7 +46,13 @@ from dealers.contract import (
     UnreadableAnswer,
 )
 
-CAPABILITIES: Final = Capabilities(recovery=Recovery.STATUS_CALL, counts_repeats=True)
+CAPABILITIES: Final = Capabilities(
+    recovery=Recovery.STATUS_CALL,
+    counts_repeats=True,
+    low_balance_codes=frozenset(
+        {"saldo-tidak-cukup", "saldo-anda-tidak-cukup", "saldo-tidak-mencukupi"}
+    ),
+)
 CREDENTIALS: Final = (
     Setting("userid", "the account's number at the vendor"),
     Setting("key", "the key made in the member area"),

@@ -23,12 +23,14 @@ from tests.dealers.recorded import ORDER, Case, account, cases, order, report
 
 DIALECTS = [pytest.param(dialect, id=name) for name, dialect in load().items()]
 
+_NO_MONEY = "rejected-balance"
+
 EVERY_PROTOCOL_RECORDS = {
     "success",
     "success-without-serial",
     "pending",
     "rejected-stock",
-    "rejected-balance",
+    _NO_MONEY,
     "failed-number",
     "failed-product",
     "unmapped-code",
@@ -177,6 +179,18 @@ def test_no_recorded_answer_settles_another_order(case: Case):
 @pytest.mark.parametrize("case", cases("status"), ids=_named)
 def test_a_check_never_rejects_since_the_purchase_may_have_been_created(case: Case):
     assert _read(case).outcome is not Outcome.REJECTED
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_refusal_for_want_of_money_is_known_as_one(dialect: Dialect):
+    at = account(dialect.name)
+    (refused,) = (
+        each for each in cases("top_up") if each.dialect == dialect and each.name == _NO_MONEY
+    )
+    if not dialect.balance(at):
+        pytest.skip("nobody can ask whether there is money again")
+
+    assert _read(refused).code in dialect.capabilities_of(at).low_balance_codes
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
