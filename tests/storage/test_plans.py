@@ -218,7 +218,7 @@ HOT: dict[str, Run] = {
     "endpoints are found": lambda c: endpoints.of_resellers(c, KEYS),
     "reviews are closed": lambda c: reviews.close_reviews(c, ENDED),
     "deliveries are claimed": lambda c: deliveries.claim_due(
-        c, CLAIM, LANES, 64, MINUTE, {CLAIM: 0}, 16, {}
+        c, CLAIM, LANES, 64, MINUTE, {CLAIM: 0}, 16
     ),
     "tries are recorded": lambda c: deliveries.record(c, TRIES),
     "callbacks that wait are found": lambda c: callbacks.waiting(c, LANES, 1.0, 100),
