@@ -73,10 +73,10 @@ async def put_dealers(connection: Connection, dealers: Sequence[DealerRow]) -> N
         insert into dealers (
             dealer_id, name, owner_group, protocol, base_url, credentials_sealed, options,
             callback_token, concurrency, timeout_seconds, connect_timeout_seconds, enabled,
-            drained, muted_until, callback_from, requests_per_second
+            drained, muted_until, requests_per_second, callback_from
         )
-        values ($1, $2, $3, $4, $5, $6, $7::json, $8, $9, $10, $11, $12, $13, $14,
-                $15::text[]::cidr[], $16)
+        values ($1, $2, $3, $4, $5, $6, $7::json, $8, $9, $10, $11, $12, $13, $14, $15,
+                $16::text[]::cidr[])
         on conflict (dealer_id) do update
         set name = excluded.name, owner_group = excluded.owner_group,
             protocol = excluded.protocol, base_url = excluded.base_url,

@@ -41,10 +41,10 @@ class DealerRow:
     enabled: bool
     drained: bool
     muted_until: datetime | None
-    callback_from: tuple[str, ...] = ()
-    """The networks that its callbacks may come from; none: any."""
     requests_per_second: float | None = None
     """Of all kinds, over all processes; None: what the protocol declares."""
+    callback_from: tuple[str, ...] = ()
+    """The networks that its callbacks may come from; none: any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ async def dealers(connection: Connection) -> list[DealerRow]:
         """
         select dealer_id, name, owner_group, protocol, base_url, credentials_sealed, options,
                callback_token, concurrency, timeout_seconds, connect_timeout_seconds, enabled,
-               drained, muted_until, callback_from::text[], requests_per_second
+               drained, muted_until, requests_per_second, callback_from::text[]
         from dealers order by dealer_id
         """
     )

@@ -231,3 +231,32 @@ async def test_calls_cut_together_lower_the_limit_once(database_dsn: str):
         for purchase in purchases:
             shop.engine.executor.leave(purchase)
         assert limit_of(shop) == 24
+
+
+# ------------------------------------------------------------------ what is not claimed
+
+
+async def test_what_waits_for_its_turn_takes_it_or_gives_up(shop: Shop):
+    admission, access, clock = gates(shop, None)
+    narrow = replace(access, row=replace(access.row, concurrency=1))
+    assert await admission.turn(narrow, Kind.QUESTION, 5)
+    waiting = asyncio.ensure_future(admission.turn(narrow, Kind.QUESTION, 5))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    admission.leave("alfa", Kind.QUESTION)
+    assert await waiting
+    late = asyncio.ensure_future(admission.turn(narrow, Kind.QUESTION, 5))
+    await asyncio.sleep(0)
+    clock.now += 6
+    assert not await late
+    assert admission.in_use("alfa") == 1
+
+
+async def test_log_in_is_counted_by_the_rate_and_waits_for_nobody(shop: Shop):
+    admission, access, clock = gates(shop, 4.0)
+    assert admission.room(access, Kind.PURCHASE) == 0
+    admission.charge("alfa")
+    clock.now += 0.25
+    assert admission.room(access, Kind.PURCHASE) == 0
+    clock.now += 0.25
+    assert admission.room(access, Kind.PURCHASE) == 1
