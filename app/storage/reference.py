@@ -176,10 +176,7 @@ async def dealers(connection: Connection) -> list[DealerRow]:
         from dealers order by dealer_id
         """
     )
-    return [
-        DealerRow(*row[:-2], callback_from=tuple(row["callback_from"]), requests_per_second=row[-1])
-        for row in rows
-    ]
+    return [DealerRow(*row[:-1], callback_from=tuple(row[-1])) for row in rows]
 
 
 async def products(connection: Connection) -> list[ProductRow]:
