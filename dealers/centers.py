@@ -39,11 +39,22 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "dibatalkan": Fault.PRODUCT,
 }
 
-_UNDECIDED = r"belum|bukan|menunggu|(?:di)?proses|pending|dobel|time ?out|tidak ada data|R#\w+"
-_DENIES_SUCCESS = re.compile(
-    rf"\b(?:{_UNDECIDED}|gagal|(?:di)?batal\w*|\w*refund|tidak)\b|\?", re.I
+_UNDECIDED = (
+    r"belum|blm|bukan|menunggu|antri\w*|(?:di|mem|pem)?pro[cgs]\w*|pending|suspe[ck]\w*|dobel|double|"
+    r"duplikat|ganda|time[ -]?out|timed[ -]out|rto|ti?da?k ada (?:data|jawaban|balasan|respon\w*)|"
+    r"no response|dicek|pengecekan|dicoba|R#\w+|T#\d+"
 )
-_DENIES_FAILURE = re.compile(rf"\b(?:{_UNDECIDED}|sukses|berhasil)\b|\?", re.I)
+# An underscore ends a word here: "SUKSES_SN" holds one.
+_DENIES_SUCCESS = re.compile(
+    rf"(?<![^\W_])(?:{_UNDECIDED}|gagal|failed|(?:di)?batal\w*|\w*refund|\w*kembali\w*|ti?da?k)"
+    r"(?![^\W_])|\?",
+    re.I,
+)
+_DENIES_FAILURE = re.compile(
+    rf"(?<![^\W_])(?:{_UNDECIDED}|suc+es\w*|suk+ses\w*|berhasil|terkirim|delivered|sn(?=[: ]))"
+    r"(?![^\W_])|\?",
+    re.I,
+)
 
 _AMOUNT = r"\d{1,3}(?:\.\d{3})+|\d+"
 _SERIAL_NUMBER = re.compile(

@@ -11,6 +11,7 @@ certainty is `UNKNOWN`: the router then asks again and never buys elsewhere, so 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Protocol as Structural
 
@@ -150,6 +151,8 @@ class TopUp:
     """Which purchase of this product for this number at this dealer it is on this day (WIB)."""
     hops: tuple[str, ...] = ()
     """The installations that the order came through, this one last."""
+    sent_at: datetime | None = None
+    """When it was first sent; known on a check."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,15 @@ with a `Dialect`, so three rules hold for every protocol, whatever its author fo
 import difflib
 import importlib
 import inspect
+import json
 import pkgutil
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from types import MappingProxyType, ModuleType
 from typing import TypeVar, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote, quote_plus, urlsplit
 
 import dealers.protocols
 from dealers.contract import (
@@ -46,6 +48,8 @@ from dealers.contract import (
 
 _LONGEST_TEXT = 200
 _LONGEST_CODE = 40
+_SHORTEST_SECRET = 4
+_FINAL = frozenset({Outcome.SUCCEEDED, Outcome.REJECTED, Outcome.FAILED})
 _LARGEST_AMOUNT_RUPIAH = 10**12
 
 
@@ -62,6 +66,10 @@ _SESSION_FUNCTIONS = _functions_of(LogsIn)
 
 _Reader = Callable[[Account, TopUp, Answer], Report]
 _Read = TypeVar("_Read", Balance, list[DealerPrice], Session, Request | None)
+
+
+class _NamedTwice(Exception):
+    """A JSON object gives a member twice."""
 
 
 class IncompleteProtocol(Exception):
@@ -274,9 +282,11 @@ def _guarded(read: _Reader, account: Account, order: TopUp, answer: Answer) -> R
     if answer.truncated:
         return Report(Outcome.UNKNOWN, "answer-too-large")
     try:
-        return _storable(read(account, order, answer))
+        report = _storable(_without_secrets(read(account, order, answer), account))
+        twice = report.outcome in _FINAL and _names_twice(answer.body)
     except Exception as error:  # noqa: BLE001 - a reader's bug must not pass for a dealer's word
         return Report(Outcome.UNKNOWN, "unreadable", message=type(error).__name__)
+    return Report(Outcome.UNKNOWN, "named-twice", report.message) if twice else report
 
 
 def _readable(read: Callable[[Account, Answer], _Read], account: Account, answer: Answer) -> _Read:
@@ -288,6 +298,34 @@ def _readable(read: Callable[[Account, Answer], _Read], account: Account, answer
         raise
     except Exception as error:
         raise UnreadableAnswer(type(error).__name__) from error
+
+
+def _once(pairs: list[tuple[str, object]]) -> None:
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise _NamedTwice
+
+
+def _names_twice(body: bytes) -> bool:
+    """Whether a JSON answer gives a member twice: readers differ in which of them counts."""
+    if body.lstrip()[:1] not in (b"{", b"["):
+        return False
+    try:
+        json.loads(body, object_pairs_hook=_once)
+    except _NamedTwice:
+        return True
+    return False
+
+
+def _without_secrets(report: Report, account: Account) -> Report:
+    """Dealers quote the request that they did not like, with what it was signed in by."""
+    secrets = [*account.credentials.values(), account.session or ""]
+    hidden = report.message
+    for secret in secrets:
+        for written in {secret, quote(secret, safe=""), quote_plus(secret)}:
+            if len(written) >= _SHORTEST_SECRET and written in hidden:
+                alone = rf"(?<![0-9A-Za-z]){re.escape(written)}(?![0-9A-Za-z])"
+                hidden = re.sub(alone, "***", hidden)
+    return report if hidden == report.message else replace(report, message=hidden)
 
 
 def _storable(report: Report) -> Report:

@@ -115,10 +115,12 @@ class Gate:
         free = places - self.in_use
         if self.bucket is not None:
             free = min(free, self.bucket.tokens(now))
-        if free > 0 and self._waits(kind.other, now):
+        most = min(_MOST_QUESTIONS, max(1, places // 2))
+        # Nothing is left free for questions that could not take it.
+        could = kind is Kind.QUESTION or self.held[Kind.QUESTION] < most
+        if free > 0 and could and self._waits(kind.other, now):
             free = self._own_turn(kind, free)
         if kind is Kind.QUESTION:
-            most = min(_MOST_QUESTIONS, max(1, places // 2))
             free = min(free, most - self.held[kind])
         return max(0, free)
 
@@ -171,6 +173,11 @@ class Admission:
         if boottime_seconds() >= self._parts_until:
             return NOTHING
         return self._parts.get(access.row.dealer_id, NOTHING).least(all_there_is)
+
+    def has_part(self, access: DealerAccess) -> bool:
+        """Whether this process may call the dealer at all, once there is room."""
+        part = self.part_of(access)
+        return part.places > 0 and (part.units > 0 or access.requests_per_second is None)
 
     # -------------------------------------------------------------- room
 

@@ -27,6 +27,7 @@ from app.lifecycle.route import Router
 from app.lifecycle.sessions import NoSession
 from app.lifecycle.settle import Settler, Withdrawal
 from app.lifecycle.trade import DealerAccess
+from app.outbound.client import FailureKind
 from app.references import dealer_reference
 from app.storage import attempts, ready
 from app.storage.attempts import NewAttempt
@@ -331,6 +332,9 @@ class Executor:
             await self._settler.withdraw(row.lane, row.order_id, Withdrawal.EXPIRED)
         except (DatabaseUnavailable, Overloaded) as error:
             log.warning("order.not_expired", order_id=row.order_id, reason=str(error))
+        except Exception:
+            # One order's surprise stops nobody else; a claim finds it again.
+            log.exception("order.not_expired", order_id=row.order_id)
 
     async def _commit_intent(self, connection: Connection, plan: _Plan) -> None:
         if plan.moves:
@@ -518,7 +522,10 @@ class Executor:
         called = await self._calls.call(access, request, Kind.PURCHASE)
         now = self._calls.monotonic()
         if called.answer is None:
-            breaker.failed(purchase.ticket, now)
+            if called.report.code == FailureKind.BUSY:
+                breaker.left(purchase.ticket)
+            else:
+                breaker.failed(purchase.ticket, now)
             return called.report, True
         sessions.heard(access, account, called.answer)
         report = access.dialect.read_top_up(account, purchase.order, called.answer)

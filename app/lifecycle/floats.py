@@ -16,6 +16,10 @@ _SLACK_SECONDS = 1.0
 """What was sent this shortly before a count is taken off again: rather too much than too little."""
 
 
+_TOLD_LASTS_SECONDS = 86_400.0
+"""What was told longer ago says nothing: the dealer itself refuses where too little is left."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Counted:
     """What was left at a moment of this process's clock."""
@@ -56,6 +60,7 @@ class Floats:
             if row.rupiah is not None
             and row.counted_age is not None
             and row.balance_age is not None
+            and row.balance_age <= _TOLD_LASTS_SECONDS
         }
         self._refused_elsewhere = frozenset(row.dealer_id for row in rows if row.refused)
         self._forget(now)

@@ -5,6 +5,7 @@ A check is claimed like a purchase: in one commit the fence rises and the lease 
 """
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -147,13 +148,18 @@ class Reconciler:
         except (DatabaseUnavailable, Overloaded) as error:
             log.warning("word.lost", order_id=due.order_id, reason=str(error))
 
+    def _send_before(self, check: Check, access: DealerAccess) -> float:
+        """Until when (CLOCK_BOOTTIME) the question may begin to be sent."""
+        left_seconds = _seconds_left(check.due, access)
+        return min(self._lease.send_before(check.started, access), check.started + left_seconds)
+
     async def _ask(self, check: Check) -> tuple[Report, bool]:
         due = check.due
         access = self._router.trade.dealers.get(due.dealer_id)
         refusal = _cannot_ask(due, access)
         if access is None or refusal is not None:
             return Report(Outcome.UNKNOWN, refusal or "dealer-gone"), True
-        send_before = self._lease.send_before(check.started, access)
+        send_before = self._send_before(check, access)
         try:
             account = await self._calls.sessions.account(access, send_before)
         except NoSession as refusal:
@@ -168,6 +174,7 @@ class Reconciler:
             access.account.options.get("callback_url"),
             due.counter,
             passed_on(due.hops, self._installation_id),
+            due.sent_at,
         )
         try:
             request = access.dialect.status(account, order)
@@ -179,6 +186,17 @@ class Reconciler:
             return Report(Outcome.UNKNOWN, called.report.code, called.report.message), True
         self._calls.sessions.heard(access, account, called.answer)
         return access.dialect.read_status(account, order, called.answer), False
+
+
+def _seconds_left(due: DueAttempt, access: DealerAccess) -> float:
+    """For how long after the claim the question may be sent, where it is the purchase itself.
+
+    Past its dealer's age limit it would buy again, whatever the lease says.
+    """
+    longest_seconds = access.capabilities.max_age_seconds
+    if access.capabilities.recovery != Recovery.SAME_REF_IS_STATUS or longest_seconds is None:
+        return math.inf
+    return longest_seconds - due.age.total_seconds() - access.row.connect_timeout_seconds
 
 
 def _cannot_ask(due: DueAttempt, access: DealerAccess | None) -> str | None:

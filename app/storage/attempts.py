@@ -233,10 +233,13 @@ async def claim_due(
             select a.lane, a.order_id, a.attempt_no, a.dealer_id, a.due_at,
                    row_number() over (partition by a.dealer_id order by a.due_at) as place
             from (
-                select * from attempts
-                where due_at <= now() and lane + 0 = any($2::smallint[])
-                  and dealer_id <> all($7::text[])
-                order by due_at
+                select t.* from attempts t
+                left join unnest($5::text[], $9::float8[]) q (dealer_id, least_seconds)
+                    on q.dealer_id = t.dealer_id
+                where t.due_at <= now() and t.lane + 0 = any($2::smallint[])
+                  and t.dealer_id <> all($7::text[])
+                  and t.asked_at <= now() - make_interval(secs => coalesce(q.least_seconds, 0))
+                order by t.due_at
                 limit $3 * 8
             ) a
         ), due as materialized (

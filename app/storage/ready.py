@@ -175,7 +175,9 @@ async def move(connection: Connection, rows: Sequence[Ready]) -> None:
     await connection.execute(
         """
         update ready r
-        set dealer_id = k.dealer_id, not_before = k.not_before,
+        set dealer_id = k.dealer_id,
+            -- By the clock of a process, which may be wrong: it means now, or a second later.
+            not_before = least(k.not_before, now() + interval '1 second'),
             decision = coalesce(k.decision, r.decision)
         from unnest($1::smallint[], $2::uuid[], $3::smallint[], $4::text[], $5::timestamptz[],
                     $6::json[])

@@ -179,7 +179,12 @@ class Accounts:
 
     async def pull_due(self) -> None:
         """Ask the dealers whose balance is due, some at once."""
-        dealers = self._router.trade.dealers
+        # A dealer's only place or token may be another process's: that one asks.
+        dealers = {
+            dealer_id: access
+            for dealer_id, access in self._router.trade.dealers.items()
+            if self._admission.has_part(access)
+        }
         async with self._pool.acquire() as connection:
             await dealer_accounts.open_missing(connection)
             claimed = await dealer_accounts.claim_pulls(connection, dealers, _PLACES, _LEASE)

@@ -6,6 +6,7 @@ Compiling takes milliseconds and is done once for each text; what is compiled ho
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from http import HTTPStatus
 
 from dealers.contract import (
     COMMON_OPTIONS,
@@ -72,7 +73,10 @@ class AnswerReader:
                 if isinstance(error, OtherShape):
                     continue
                 break
-            return _report(rules, order, fields, text)
+            report = _report(rules, order, fields, text)
+            if report.outcome is Outcome.SUCCEEDED and answer.status >= HTTPStatus.MULTIPLE_CHOICES:
+                return Report(Outcome.UNKNOWN, code, report.message)
+            return report
         excerpt = answer.body[:400].decode("utf-8", "replace")
         return Report(Outcome.UNKNOWN, code, excerpt)
 

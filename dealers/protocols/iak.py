@@ -53,6 +53,9 @@ CREDENTIALS: Final = (
 )
 OPTIONS: Final = ()
 
+_LONGEST_WHOLE = 18
+"""Digits. No amount and no state is longer."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Meaning:
@@ -153,7 +156,9 @@ def status(account: Account, order: TopUp) -> Request:
 def read_status(account: Account, order: TopUp, answer: Answer) -> Report:
     """Read the stored transaction; without `tr_id` and number a failure may be the question's."""
     fields = _fields(_data(answer.body))
-    stored = bool(fields.get("tr_id")) and fields.get("customer_id") == order.customer_number
+    stored = (_whole(fields.get("tr_id")) or 0) > 0 and fields.get(
+        "customer_id"
+    ) == order.customer_number
     return _read(answer, order, {**(_STORED if stored else _STATES), **_NOT_FOUND})
 
 
@@ -294,7 +299,7 @@ def _text(fields: _Fields, name: str) -> str:
 def _whole(value: object) -> int | None:
     """A whole number: IAK types amounts and status as Double, and as text in callbacks."""
     if isinstance(value, str) and value.isascii() and value.isdigit():
-        return int(value[:18])
+        return int(value) if len(value) <= _LONGEST_WHOLE else None
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -123,7 +123,10 @@ _SENTENCES = (
     ),
 )
 
-_UNDECIDED = r"belum|bukan|pernah|(?:di)?proses|pending|menunggu|time ?out|TrxID|CLIENTID"
+_UNDECIDED = (
+    r"belum|blm|bukan|pernah|(?:di|mem|pem)?pro[cgs]\w*|pending|suspe[ck]\w*|menunggu|"
+    r"time[ -]?out|timed[ -]out|ti?da?k ada (?:data|jawaban|respon\w*)|TrxID|CLIENTID"
+)
 _DENIES_SUCCESS = re.compile(
     rf"\b(?:{_UNDECIDED}|gagal|(?:di)?batal\w*|\w*refund|tidak)\b|\?", re.IGNORECASE
 )
@@ -200,7 +203,10 @@ _REPORT: _Meanings = {
     reason: replace(each, outcome=Outcome.FAILED) for reason, each in _PURCHASE.items()
 }
 
-_REASON = re.compile(r"\bGAGAL, ?([^=]*?)\. SISA SALDO\b")
+_REASON = re.compile(r"\bGAGAL, ?([^=]*?)\. SISA SALDO\b", re.IGNORECASE)
+_WITHOUT_REASON = re.compile(
+    r"(?:(?:TRX|TrxID=[0-9A-Z]+ kode) [^=]{1,60} )?GAGAL\.?(?: Saldo [-+=@:\d., ]*)?", re.IGNORECASE
+)
 _PRICE = re.compile(rf"\bHRG:({_AMOUNT})(?!\d|\.\d)")
 
 # 68 is in process, 27 is queued, as public clients read them.
@@ -385,7 +391,7 @@ def _read_json(account: Account, order: TopUp, body: bytes) -> Report:
     match fields.get("success"):
         case True if code.lstrip("0") in _JSON_PENDING:
             outcome = Outcome.PENDING
-        case False if code.lstrip("0") in refused:
+        case False if code.lstrip("0") in refused and not _DENIES_FAILURE.search(message):
             outcome = Outcome.REJECTED
         case _:
             outcome = Outcome.UNKNOWN
@@ -413,7 +419,13 @@ def _reported(code: str, message: str, serial_number: str | None) -> Report:
         )
     if code == "2":
         reason = _REASON.search(message)
-        return _failure(message, reason[1] if reason else None, "", _REPORT)
+        if reason is not None:
+            around = message[: reason.start()] + message[reason.end() :].replace("CLIENTID=", "")
+            return _failure(message, reason[1], around, _REPORT)
+        if not message or _WITHOUT_REASON.fullmatch(message):
+            return _failure(message, None, "", _REPORT)
+        # A reason that cannot be found may be a time-out.
+        return _unknown("no-reason", message)
     return _unknown(code, message)
 
 

@@ -32,6 +32,7 @@ negative one: bills, whose "price" is our commission. They are told as not avail
 
 import re
 from dataclasses import dataclass
+from datetime import timedelta, timezone
 from http import HTTPStatus
 from typing import Any, Final, cast
 from urllib.parse import parse_qs, urlsplit
@@ -85,8 +86,8 @@ _HEAD = re.compile(
 _SUBJECT = re.compile(r" [^ ]+\.([0-9]{6,}) ")
 """Product and number. A product's name may hold a dot and digits too, but few: "Three 1.000"."""
 _TAIL = re.compile(
-    r"(?:(?P<looked_up>sudah pernah jam|@) ?\d{1,2}[.:]\d{2}, status )?"
-    r"(?P<failed>gagal\b[ .:,-]*)?"
+    r"(?:(?P<looked_up>sudah pernah jam|@) ?(?P<hour>\d{1,2})[.:](?P<minute>\d{2}), status )?"
+    r"(?P<failed>gagal\b[ .:,;!-]*)?"
     r"(?P<phrase>[^.,:;!]*)"
     r"(?P<rest>.*)",
     re.IGNORECASE,
@@ -95,6 +96,9 @@ _STATE = re.compile(r"\b(SUKSES|GAGAL)\b(.*)", re.IGNORECASE)
 _BALANCE_SENTENCE = re.compile(r"saldo (?:rp ?)?-?\d+")
 _NOT_FOUND = re.compile(r"TIDAK ADA transaksi Tujuan (\d+) pada tgl [\d/]+\. .*")
 _WHOLE = re.compile(r"-?[0-9]{1,12}")
+_WIB = timezone(timedelta(hours=7))
+_CLOCKS_DIFFER = 5
+"""Minutes between our clock with the time on the way, and the center's."""
 _WRONG_NUMBER = "nomor tujuan salah"
 _ALREADY_MADE = "sudah pernah jam"
 
@@ -105,6 +109,10 @@ class _Sentence:
 
     text: str
     has_id: bool
+    minute_of_day: int
+    """The hour that it gives, in WIB; meaningful where it gives one."""
+    looked_up: bool
+    """It gives an hour: it speaks of a purchase that the center had before."""
     already_made: bool
     """It speaks of a purchase that the center had found when it was asked."""
     failed: bool
@@ -137,7 +145,7 @@ def read_top_up(account: Account, order: TopUp, answer: Answer) -> Report:
     sentence = _sentence(answer, order)
     if isinstance(sentence, Report):
         return sentence
-    if sentence.already_made:
+    if sentence.already_made or (sentence.looked_up and not sentence.has_id):
         return Report(Outcome.UNKNOWN, "already-made", sentence.text)
     fault = _fault(sentence.phrase)
     explicit = fault is not None and not centers.contradicts_failure(sentence.rest)
@@ -156,6 +164,9 @@ def read_status(account: Account, order: TopUp, answer: Answer) -> Report:
     sentence = _sentence(answer, order)
     if isinstance(sentence, Report):
         return sentence
+    if sentence.already_made and not _is_of_its_hour(sentence, order):
+        # Found by number and day: after midnight that of another order.
+        return Report(Outcome.UNKNOWN, "other-hour", sentence.text)
     if sentence.already_made and order.counter > 1:
         # Found by product, number and day: it may be the first purchase of that day.
         return Report(Outcome.UNKNOWN, "one-of-several", sentence.text)
@@ -248,11 +259,22 @@ def _sentence(answer: Answer, order: TopUp) -> _Sentence | Report:
     return _Sentence(
         text,
         has_id=head["transaction"] is not None,
+        minute_of_day=int(tail["hour"] or 0) * 60 + int(tail["minute"] or 0),
+        looked_up=tail["looked_up"] is not None,
         already_made=(tail["looked_up"] or "").casefold() == _ALREADY_MADE,
         failed=tail["failed"] is not None,
         phrase="" if _BALANCE_SENTENCE.fullmatch(phrase) else phrase,
         rest=tail["rest"].strip(" ."),
     )
+
+
+def _is_of_its_hour(sentence: _Sentence, order: TopUp) -> bool:
+    """Whether the hour that is told is about that of the purchase, where that is known."""
+    if order.sent_at is None:
+        return True
+    sent = order.sent_at.astimezone(_WIB)
+    # Not around midnight: what is told is of the day of the question.
+    return abs(sentence.minute_of_day - sent.hour * 60 - sent.minute) <= _CLOCKS_DIFFER
 
 
 def _says_a_state(name: str) -> bool:

@@ -58,7 +58,7 @@ _TEMPLATE = re.compile(
     r"R#(?P<reference>[0-9A-Z]+) "
     r"(?:[^ ]+\.(?P<number>\d+) )?"
     r"(?:(?i:STATUS): ?)?"
-    r"(?P<failed>(?i:GAGAL)\b[ .:,-]*)?"
+    r"(?P<failed>(?i:GAGAL)\b[ .:,;!-]*)?"
     r"(?P<phrase>[^.,:;!]*)"
     r"(?P<rest>.*)"
 )

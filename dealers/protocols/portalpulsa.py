@@ -62,6 +62,9 @@ OPTIONS: Final = (
     Setting("header_prefix", "portal for PortalPulsa, h2h for JavaH2H", required=False),
 )
 
+_LONGEST_WHOLE = 18
+"""Digits. No amount and no state is longer."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Meaning:
@@ -326,7 +329,7 @@ def _text(fields: _Fields, name: str) -> str:
 def _number(value: object) -> int | None:
     """A whole number; in callbacks and lists it mostly comes as text."""
     if isinstance(value, str) and value.isascii() and value.isdigit():
-        return int(value[:18])
+        return int(value) if len(value) <= _LONGEST_WHOLE else None
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 

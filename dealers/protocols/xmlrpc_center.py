@@ -267,6 +267,7 @@ def _member(member: Element) -> tuple[str, str]:
         raise _Unreadable("not-a-member")
     if len(value) == 0:
         return name.text or "", (value.text or "").strip()
-    if len(value) > 1 or value[0].tag not in _SCALARS or len(value[0]):
+    mixed = (value.text or "").strip() or (value[0].tail or "").strip()
+    if mixed or len(value) > 1 or value[0].tag not in _SCALARS or len(value[0]):
         raise _Unreadable("not-a-text")
     return name.text or "", (value[0].text or "").strip()

