@@ -1,10 +1,17 @@
 """What operators send and see under `/admin/v1`."""
 
 from schemas.admin.catalogue import PriceLines, ProductLines
-from schemas.admin.dealers import DealerEdit, Mute, NewDealer
+from schemas.admin.dealers import DealerEdit, ForgetClusters, Mute, NewDealer
 from schemas.admin.floats import AcceptBalance, DealerDeposit, LiftRise, RecordedBalance
 from schemas.admin.operators import NewOperator, Resume
-from schemas.admin.resellers import NewAdjustment, NewDeposit, NewKey, NewReseller, ResellerEdit
+from schemas.admin.resellers import (
+    NewAdjustment,
+    NewDeposit,
+    NewKey,
+    NewReseller,
+    OutletLines,
+    ResellerEdit,
+)
 from schemas.admin.routes import NewPolicy, PricesPull, Question, Rollback
 from schemas.admin.shapes import Because
 
@@ -13,6 +20,7 @@ OPERATORS_BODIES = (
     Because,
     DealerDeposit,
     DealerEdit,
+    ForgetClusters,
     LiftRise,
     Mute,
     NewAdjustment,
@@ -22,6 +30,7 @@ OPERATORS_BODIES = (
     NewOperator,
     NewPolicy,
     NewReseller,
+    OutletLines,
     PriceLines,
     PricesPull,
     ProductLines,

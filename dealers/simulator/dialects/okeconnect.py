@@ -6,6 +6,7 @@ and day, so "there is none" names no reference. The price file lies under `/harg
 
 import hmac
 from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
 from types import MappingProxyType
 from urllib.parse import parse_qsl, urlencode
 
@@ -20,7 +21,7 @@ CREDENTIALS = ("memberID", "pin", "password")
 OPTIONAL_CREDENTIALS = ()
 
 _NAME = "Pulsa H2H 5.000"
-_CLOCK = "18:46"
+_WIB = timezone(timedelta(hours=7))
 _DAY = "22/04/2025"
 _BILL = {
     "kode": "BPLA",
@@ -80,7 +81,7 @@ def recall(dealer: Dealer, ask: Ask, purchase: Purchase | None, balance_rupiah: 
     subject = f"R#{purchase.dealer_ref} {_NAME} {purchase.sku}.{purchase.customer_number}"
     if purchase.state is State.PENDING:
         return _line(
-            f"Mhn tunggu trx sblmnya selesai: T#{purchase.number} {subject} @{_CLOCK}, "
+            f"Mhn tunggu trx sblmnya selesai: T#{purchase.number} {subject} @{_clock(purchase)}, "
             f"status Menunggu Jawaban. Saldo {_dotted(balance_rupiah)}"
         )
     words = {
@@ -89,7 +90,7 @@ def recall(dealer: Dealer, ask: Ask, purchase: Purchase | None, balance_rupiah: 
         State.REFUNDED: "Refund.",
     }[purchase.state]
     return _line(
-        f"{subject} sudah pernah jam {_CLOCK}, status {words} "
+        f"{subject} sudah pernah jam {_clock(purchase)}, status {words} "
         f"Hrg {_dotted(purchase.price_rupiah)} Trx ke-2 gunakan format yang benar."
     )
 
@@ -143,14 +144,14 @@ def _sentence(purchase: Purchase, state: State, balance_rupiah: int) -> str:
     moved = f"{_dotted(before)} - {_dotted(purchase.price_rupiah)} = {_dotted(after)}"
     match state:
         case State.SUCCEEDED:
-            words = f"SUKSES. SN: {purchase.serial_number}. Saldo {moved} @{_CLOCK}"
+            words = f"SUKSES. SN: {purchase.serial_number}. Saldo {moved} @{_clock(purchase)}"
         case State.FAILED:
             reason = _REASONS[purchase.reason or Reason.DISRUPTED]
-            words = f"GAGAL. {reason}. Saldo {_dotted(after)} @{_CLOCK}"
+            words = f"GAGAL. {reason}. Saldo {_dotted(after)} @{_clock(purchase)}"
         case State.REFUNDED:
-            words = f"REFUND. Saldo {_dotted(after)} @{_CLOCK}"
+            words = f"REFUND. Saldo {_dotted(after)} @{_clock(purchase)}"
         case State.PENDING | State.LOST:
-            words = f"akan diproses. Saldo {moved} @{_CLOCK}"
+            words = f"akan diproses. Saldo {moved} @{_clock(purchase)}"
     subject = f"{_NAME} {purchase.sku}.{purchase.customer_number}"
     return f"T#{purchase.number} R#{purchase.dealer_ref} {subject} {words}"
 
@@ -161,3 +162,8 @@ def _dotted(rupiah: int) -> str:
 
 def _line(text: str) -> Reply:
     return Reply(text.encode(), b"text/html; charset=UTF-8")
+
+
+def _clock(purchase: Purchase) -> str:
+    """The hour of the purchase, in WIB."""
+    return datetime.fromtimestamp(purchase.created_at, _WIB).strftime("%H:%M")
