@@ -150,7 +150,7 @@ class Reconciler:
 
     def _send_before(self, check: Check, access: DealerAccess) -> float:
         """Until when (CLOCK_BOOTTIME) the question may begin to be sent."""
-        left_seconds = _seconds_left(check.due, access)
+        left_seconds = seconds_left(check.due, access)
         return min(self._lease.send_before(check.started, access), check.started + left_seconds)
 
     async def _ask(self, check: Check) -> tuple[Report, bool]:
@@ -188,7 +188,7 @@ class Reconciler:
         return access.dialect.read_status(account, order, called.answer), False
 
 
-def _seconds_left(due: DueAttempt, access: DealerAccess) -> float:
+def seconds_left(due: DueAttempt, access: DealerAccess) -> float:
     """For how long after the claim the question may be sent, where it is the purchase itself.
 
     Past its dealer's age limit it would buy again, whatever the lease says.

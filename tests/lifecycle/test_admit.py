@@ -260,3 +260,16 @@ async def test_log_in_is_counted_by_the_rate_and_waits_for_nobody(shop: Shop):
     assert admission.room(access, Kind.PURCHASE) == 0
     clock.now += 0.25
     assert admission.room(access, Kind.PURCHASE) == 1
+
+
+async def test_nothing_is_left_free_for_questions_that_could_not_take_it(database_dsn: str):
+    async with shop_of(database_dsn, concurrency=2) as shop:
+        admission, access, _ = gates(shop, None)
+        assert admission.room(access, Kind.QUESTION) == 1
+        admission.take("alfa", Kind.QUESTION)
+        admission.found("alfa", Kind.QUESTION, 1, 1)
+        for _ in range(5):
+            # One question is on its way, which is all that may be; more wait.
+            assert admission.room(access, Kind.PURCHASE) == 1
+            admission.take("alfa", Kind.PURCHASE)
+            admission.leave("alfa", Kind.PURCHASE)

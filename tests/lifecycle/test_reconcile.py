@@ -1,15 +1,18 @@
 """Reconcile: what is not known is asked about, under a new fence, as the protocol declares."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from app.lifecycle.execute import Purchase
+from app.lifecycle.reconcile import seconds_left
 from app.lifecycle.settle import Patience
 from app.storage import statements
 from app.words import Source
@@ -276,6 +279,21 @@ async def test_closed_purchase_is_never_sent_again(database_dsn: str, state: str
         assert alfa.requests == []
         assert await shop.states(purchase.order_id) == [state]
         assert await shop.money() == (OPENING_RUPIAH, 0)
+
+
+async def test_a_question_that_is_the_purchase_keeps_to_the_age_limit_on_its_way(
+    database_dsn: str,
+):
+    """However much time its lease leaves: past the limit the dealer would buy again."""
+    async with shop_at(database_dsn, always(Asked.sukses), DELTA) as (shop, _):
+        await lost(shop)
+        due = replace((await shop.claim_check()).due, age=timedelta(seconds=269))
+        access = shop.engine.router.trade.dealers["alfa"]
+        short = replace(access.capabilities, max_age_seconds=300.0)
+        connect_seconds = access.row.connect_timeout_seconds
+        assert seconds_left(due, replace(access, capabilities=short)) == 31 - connect_seconds
+        asking = replace(short, recovery=Recovery.STATUS_CALL)
+        assert seconds_left(due, replace(access, capabilities=asking)) == math.inf
 
 
 @pytest.mark.parametrize(("age", "sent"), [("80 days", 1), ("82 days", 0)])
