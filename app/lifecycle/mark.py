@@ -1,7 +1,7 @@
 """Mark: number a purchase among those of its product for its customer's number, before its claim.
 
-Some dealers sell a product for one number only so often a day, others want to be told the how
-manieth it is. The numbers lie on the customer number's own lane, so they are taken in a transaction
+Some dealers sell a product for one number only so often a day, others want to be told which
+one it is. The numbers lie on the customer number's own lane, so they are taken in a transaction
 of their own, ahead of the claim and beside it: purchases that need no number never wait for one.
 
 A purchase is sent under a mark only while the mark is younger than `hold`. One that is older and
