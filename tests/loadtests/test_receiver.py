@@ -3,6 +3,7 @@
 import json
 import time
 from array import array
+from collections.abc import Callable
 
 import pytest
 
@@ -44,22 +45,23 @@ def test_a_signed_webhook_counts_its_order_once_however_often_it_comes():
 
 
 @pytest.mark.parametrize(
-    ("content", "signed", "reason"),
+    ("content", "sign", "reason"),
     [
-        (body(), headers(body(), SECRETS[0]), "signature"),
-        (body(), headers(body(number=8)), "signature"),
-        (body(), {}, "timestamp"),
-        (body(), headers(body(), age_seconds=3600), "timestamp"),
-        (body(buyer=0), headers(body(buyer=0)), "another reseller's order"),
-        (body(kind="order.failed"), headers(body(kind="order.failed")), "order.failed"),
-        (body(status="failed"), headers(body(status="failed")), "order.succeeded"),
+        (body(), lambda: headers(body(), SECRETS[0]), "signature"),
+        (body(), lambda: headers(body(number=8)), "signature"),
+        (body(), dict, "timestamp"),
+        (body(), lambda: headers(body(), age_seconds=3600), "timestamp"),
+        (body(buyer=0), lambda: headers(body(buyer=0)), "another reseller's order"),
+        (body(kind="order.failed"), lambda: headers(body(kind="order.failed")), "order.failed"),
+        (body(status="failed"), lambda: headers(body(status="failed")), "order.succeeded"),
     ],
     ids=["other secret", "other body", "unsigned", "old", "other reseller", "failed", "untrue"],
 )
 def test_a_wrong_webhook_is_rejected_and_counted(
-    content: bytes, signed: dict[bytes, bytes], reason: str
+    content: bytes, sign: Callable[[], dict[bytes, bytes]], reason: str
 ):
+    """Signed only now: a signature made as the tests are collected may be old by the time."""
     inbox = Inbox(SECRETS)
-    assert not inbox.take(1, signed, content)
+    assert not inbox.take(1, sign(), content)
     assert counts(inbox) == {"orders": 0, "repeated": 0, "rejected": {reason: 1}}
     assert inbox.news(0) == b""
