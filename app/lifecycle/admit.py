@@ -52,6 +52,8 @@ class Gate:
         self.bucket: TokenBucket | None = None
         self.part = NOTHING
         self.held = dict.fromkeys(Kind, 0)
+        self.looking = 0
+        """Places that a look for waiting orders holds until it knows what there is."""
         self.hungry = dict.fromkeys(Kind, False)
         """Whether as much was found as there was room for: more may wait."""
         self._found_all_at = dict.fromkeys(Kind, now - _KNOWN_SECONDS)
@@ -85,6 +87,10 @@ class Gate:
         most = self.limit.places(now)
         most = most if self.bucket is None else min(most, self.part.units)
         return max(1, most // _KEPT_FOR_WAITING)
+
+    def has_room_at_once(self, now: float) -> bool:
+        """Whether there is room beside what is kept, or held already, for orders that wait."""
+        return self.room(Kind.PURCHASE, now) > max(0, self.kept(now) - self.looking)
 
     def take(self, kind: Kind, count: int) -> None:
         """Take places and tokens."""
@@ -200,7 +206,7 @@ class Admission:
         """Whether a new order may be bought at once, past none that waits in the table."""
         now = self.monotonic()
         gate = self._gate(access, now)
-        at_once = not gate.hungry[Kind.PURCHASE] and gate.room(Kind.PURCHASE, now) > gate.kept(now)
+        at_once = not gate.hungry[Kind.PURCHASE] and gate.has_room_at_once(now)
         if not at_once:
             gate.hungry[Kind.PURCHASE] = True
         return at_once
@@ -208,6 +214,20 @@ class Admission:
     def take(self, dealer_id: str, kind: Kind, count: int = 1) -> None:
         """Take what there is room for: a place and a token each."""
         self._known(dealer_id).take(kind, count)
+
+    def look(self, places: Mapping[str, int]) -> None:
+        """Take places and tokens for purchases that may wait in the table."""
+        for dealer_id, count in places.items():
+            gate = self._known(dealer_id)
+            gate.take(Kind.PURCHASE, count)
+            gate.looking += count
+
+    def looked(self, places: Mapping[str, int], unused: Mapping[str, int]) -> None:
+        """The look is over: give back what was not used of what it took."""
+        for dealer_id, count in places.items():
+            gate = self._known(dealer_id)
+            gate.looking -= count
+            gate.give_back(Kind.PURCHASE, unused[dealer_id])
 
     async def turn(self, access: DealerAccess, kind: Kind, patience_seconds: float) -> bool:
         """Wait for a place and a token and take them, for what is not claimed from the table.

@@ -244,19 +244,17 @@ class Executor:
             moves = dict.fromkeys(self._to_be_moved(), min(_MOVES, most))
             if not places and not moves:
                 break
-            taken = Counter(places)
-            for dealer_id, count in taken.items():
-                self._admission.take(dealer_id, Kind.PURCHASE, count)
+            self._admission.look(places)
+            unused = Counter(places)
             try:
-                claimed = await self._claim(lanes, taken, moves, now)
-                taken.subtract(each.access.row.dealer_id for each in claimed)
+                claimed = await self._claim(lanes, places, moves, now)
+                unused.subtract(each.access.row.dealer_id for each in claimed)
             except (*DATABASE_ERRORS, DatabaseUnavailable) as error:
                 # What other groups claimed is committed: it is sent all the same.
                 log.warning("claim.failed", reason=f"{type(error).__name__}: {error}")
                 continue
             finally:
-                for dealer_id, count in taken.items():
-                    self._admission.give_back(dealer_id, Kind.PURCHASE, count)
+                self._admission.looked(places, unused)
             purchases += claimed
         return purchases
 

@@ -273,3 +273,22 @@ async def test_nothing_is_left_free_for_questions_that_could_not_take_it(databas
             assert admission.room(access, Kind.PURCHASE) == 1
             admission.take("alfa", Kind.PURCHASE)
             admission.leave("alfa", Kind.PURCHASE)
+
+
+async def test_look_for_waiting_orders_does_not_keep_new_ones_from_going_at_once(shop: Shop):
+    """It holds the places that new orders must leave free anyhow."""
+    admission, access, _ = gates(shop, None)
+    narrow = replace(access, row=replace(access.row, concurrency=8))
+    for looking in (False, True):
+        offered = {"alfa": admission.small_room(narrow, Kind.PURCHASE)} if looking else {}
+        assert offered == ({"alfa": 2} if looking else {})
+        admission.look(offered)
+        at_once = 0
+        while admission.has_room_at_once(narrow):
+            admission.take("alfa", Kind.PURCHASE)
+            at_once += 1
+        assert at_once == 6
+        admission.looked(offered, offered)
+        admission.give_back("alfa", Kind.PURCHASE, at_once)
+        admission.found("alfa", Kind.PURCHASE, 1, 0)
+    assert admission.in_use("alfa") == 0
