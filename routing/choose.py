@@ -312,13 +312,22 @@ class _Filter:
         live, standing, limit = self._live, self._live.standing, self._limit
         floats, risen = live.floats, live.risen
         plain = not self._inquiry.tried and not live.refusing
+        if plain and floats is None and not risen:
+            return [
+                None
+                if not condition and cost <= limit and standing[dealer] is None
+                else self._why(cost, route, condition, dealer)
+                for cost, route, condition, dealer in zip(
+                    offer.costs, offer.routes, offer.conditions, offer.dealers, strict=True
+                )
+            ]
         return [
             None
             if plain
             and not condition
             and cost <= limit
             and standing[dealer] is None
-            and (not risen or route not in risen)
+            and route not in risen
             and (floats is None or (left := floats[dealer]) is None or left >= cost)
             else self._why(cost, route, condition, dealer)
             for cost, route, condition, dealer in zip(
