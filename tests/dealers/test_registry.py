@@ -196,3 +196,22 @@ def test_a_cut_list_or_balance_is_unreadable(read: Callable[[Dialect, Account, A
 
     with pytest.raises(UnreadableAnswer, match="larger"):
         read(recorded.dialect, recorded.account, recorded.answer())
+
+
+def test_a_final_word_that_names_a_member_twice_is_none():
+    """Readers differ in which of the two counts."""
+    success = case("digiflazz", "success")
+    body = success.answer().body[:-1] + b', "data": {"rc": "42"}}'
+    read = success.dialect.read_top_up(
+        success.account, ORDER, dataclasses.replace(success.answer(), body=body)
+    )
+
+    assert (read.outcome, read.code) == (Outcome.UNKNOWN, "named-twice")
+
+
+def test_a_secret_that_a_dealer_quotes_is_not_kept():
+    """Error pages like to show the request that they did not like."""
+    at = Account("d1", "https://dealer.example", {"pin": "738291", "password": "ra ha+sia"})
+    quoting = _saying(Report(Outcome.UNKNOWN, "x", "GET /trx?pin=738291&password=ra+ha%2Bsia"))
+
+    assert quoting.read_top_up(at, ORDER, ANSWER).message == "GET /trx?pin=***&password=***"
