@@ -1,4 +1,4 @@
-"""Placing an order: the hot path, from a body to an accepted order or to a refusal.
+"""Placing an order: the hot path, from what is wanted to an accepted order or to a refusal.
 
 Everything is decided in memory, then one commit accepts. An order whose reference stands already
 is answered with that order, whatever has changed since: products, prices and routes come and go,
@@ -6,15 +6,12 @@ but a reseller that asks again after a lost answer must learn what became of its
 """
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
 import orjson
 import structlog
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 from uuid_utils.compat import uuid7
 
 from app.errors import (
@@ -25,15 +22,13 @@ from app.errors import (
     Unavailable,
     Unprocessable,
 )
-from app.hops import HEADER, Hops, InvalidHops, loop_in, read_hops
-from app.http import bodies, problems
-from app.http.answers import json_answer
+from app.hops import HEADER, Hops, loop_in
 from app.http.api import Api
-from app.http.order_answers import order_answer
 from app.lifecycle.accept import Accepted, OutOfFunds, ReferenceTaken, Replayed, Submission
 from app.lifecycle.trade import Trade
 from app.storage import order_references, order_views
 from app.storage.api_keys import KeyHolder
+from app.storage.order_views import OrderView
 from app.storage.orders import NewOrder
 from routing.choose import Decision, Inquiry, as_record
 from routing.clusters import UnknownRegion
@@ -42,12 +37,9 @@ from routing.numbering import InvalidNumber, NumberFault, normalise
 from routing.reasons import Reason
 from routing.table import Route
 from schemas.orders import NewOrder as Wanted
-from schemas.orders import order_document
 
 log = structlog.get_logger()
 
-_HOPS = HEADER.lower().encode()
-_NAMES = frozenset({b"authorization", b"content-type", b"content-length", _HOPS})
 _SHED_SECONDS = 5
 _NO_ROUTE_SECONDS = 30
 _NUMBER_BUSY_SECONDS = 60
@@ -70,61 +62,24 @@ class _Pick:
     route: Route
 
 
-class OrderDoor:
-    """Place an order: 202 with a new order, 200 with the one that its reference stands for."""
-
-    # Plain ASGI: what a framework adds to each request would cost as much as accepting it.
-
-    def __init__(self, api: Api) -> None:
-        self._api = api
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one `POST /v1/orders`."""
-        trace_id = scope["state"]["trace_id"]
-        try:
-            answer = await self._place(scope, receive)
-        except problems.EXPECTED as error:
-            problem = problems.problem_of(error)
-            self._api.metrics.order_refused(problem.code)
-            answer = problems.problem_answer(problem, trace_id)
-        await answer(scope, receive, send)
-
-    async def _place(self, scope: Scope, receive: Receive) -> Response:
-        api, headers = self._api, _headers(scope)
-        caller = await api.authenticator.identify(_text(headers, b"authorization"))
-        if api.backlog() >= api.limits.backlog_orders:
-            raise Unavailable(
-                "overloaded",
-                "Too many orders wait for a dealer.",
-                retry_after_seconds=_SHED_SECONDS,
-            )
-        bodies.require_json(_text(headers, b"content-type") or "")
-        declared = _text(headers, b"content-length") or "0"
-        body = await bodies.receive_body(receive, declared, api.limits.body_bytes)
-        hops = _hops(scope) if _HOPS in headers else None
-        return await _place(api, caller, bodies.parse(Wanted, body), hops)
+def shed(api: Api) -> None:
+    """Raise Unavailable while too many orders wait: asked before an order's body is read."""
+    if api.backlog() >= api.limits.backlog_orders:
+        raise Unavailable(
+            "overloaded",
+            "Too many orders wait for a dealer.",
+            retry_after_seconds=_SHED_SECONDS,
+        )
 
 
-def _headers(scope: Scope) -> Mapping[bytes, bytes]:
-    """The headers that matter here, the first of each name."""
-    return {name: value for name, value in reversed(scope["headers"]) if name in _NAMES}
+async def place(
+    api: Api, caller: KeyHolder, wanted: Wanted, hops: Hops | None = None
+) -> NewOrder | OrderView:
+    """Place an order for a reseller: the new order, or the one that its reference stands for.
 
-
-def _text(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
-    value = headers.get(name)
-    return None if value is None else value.decode("latin-1")
-
-
-def _hops(scope: Scope) -> Hops:
-    """The installations that the order came through. Raises Unprocessable."""
-    values = [value.decode("latin-1") for name, value in scope["headers"] if name == _HOPS]
-    try:
-        return read_hops(",".join(values))
-    except InvalidHops as fault:
-        raise _wrong("invalid-request", HEADER, f"The header {fault}.") from None
-
-
-async def _place(api: Api, caller: KeyHolder, wanted: Wanted, hops: Hops | None) -> Response:
+    `hops`: the installations that it came through. Raises Problem, and what `Acceptor.accept`
+    raises, after which the same reference again tells whether the order stands.
+    """
     number = _number(wanted)
     fingerprint = fingerprint_of(wanted, number)
     now = datetime.now(UTC)
@@ -136,7 +91,7 @@ async def _place(api: Api, caller: KeyHolder, wanted: Wanted, hops: Hops | None)
         held = await _held(api, caller, wanted.ref_id, fingerprint)
         if held is None:
             raise
-        return await _replay(api, caller, held)
+        return await _replayed(api, caller, held)
     order = _new_order(api, caller, wanted, number, fingerprint, pick, now, hops)
     return await _accept(api, caller, order, pick)
 
@@ -266,7 +221,9 @@ def _new_order(
 # ------------------------------------------------------------------ accepting
 
 
-async def _accept(api: Api, caller: KeyHolder, order: NewOrder, pick: _Pick) -> Response:
+async def _accept(
+    api: Api, caller: KeyHolder, order: NewOrder, pick: _Pick
+) -> NewOrder | OrderView:
     """Accept in one commit. The market's share is taken before, so that orders side by side see
     each other, and given back unless the order is new."""
     api.router.take(pick.inquiry, pick.route, order.created_at)
@@ -287,9 +244,9 @@ async def _accept(api: Api, caller: KeyHolder, order: NewOrder, pick: _Pick) -> 
         if not is_new:
             api.router.give_back(pick.inquiry, pick.route, order.created_at)
     if isinstance(outcome, Replayed):
-        return await _replay(api, caller, outcome.order_id)
+        return await _replayed(api, caller, outcome.order_id)
     _tell(api, order, pick)
-    return _accepted(order)
+    return order
 
 
 def _tell(api: Api, order: NewOrder, pick: _Pick) -> None:
@@ -308,29 +265,6 @@ def _tell(api: Api, order: NewOrder, pick: _Pick) -> None:
     )
 
 
-def _accepted(order: NewOrder) -> Response:
-    """The answer to a new order, from memory: nothing is read back."""
-    document = order_document(
-        order_id=order.order_id,
-        ref_id=order.ref_id,
-        sku=order.sku,
-        brand=order.brand,
-        customer_number=order.customer_number,
-        cluster=order.cluster,
-        price=order.price,
-        status="accepted",
-        delayed=False,
-        serial_number=None,
-        failure_code=None,
-        failure_message=None,
-        version=1,
-        created_at=order.created_at,
-        finished_at=None,
-        metadata=order.metadata,
-    )
-    return json_answer(document, 202, {"location": f"/v1/orders/{order.order_id}"})
-
-
 # ------------------------------------------------------------------ the same reference again
 
 
@@ -345,17 +279,14 @@ async def _held(api: Api, caller: KeyHolder, ref_id: str, fingerprint: bytes) ->
     return held.order_id
 
 
-async def _replay(api: Api, caller: KeyHolder, order_id: UUID) -> Response:
+async def _replayed(api: Api, caller: KeyHolder, order_id: UUID) -> OrderView:
     async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
         view = await order_views.find(connection, caller.lane, caller.reseller_id, order_id)
     if view is None:
         raise RuntimeError(f"the order {order_id} holds a reference but cannot be read")
     api.metrics.order_replayed()
     log.info("order.replayed", order_id=order_id, reseller_id=caller.reseller_id)
-    answer = order_answer(view)
-    answer.headers["idempotency-replayed"] = "true"
-    answer.headers["location"] = f"/v1/orders/{order_id}"
-    return answer
+    return view
 
 
 def _mismatch() -> Unprocessable:

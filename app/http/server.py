@@ -14,8 +14,8 @@ from app.http import (
     callbacks,
     events,
     health,
+    order_door,
     orders,
-    place,
     problems,
     products,
     webhook_endpoints,
@@ -50,25 +50,25 @@ def build_app(api: Api, *, for_resellers: bool = True) -> ASGIApp:
     if not for_resellers:
         nobody = _build_fastapi(api, None)
         return Edge(nobody, nobody, api.metrics, api.draining)
-    order_door = place.OrderDoor(api)
-    return Edge(_build_fastapi(api, order_door), order_door, api.metrics, api.draining)
+    door = order_door.OrderDoor(api)
+    return Edge(_build_fastapi(api, door), door, api.metrics, api.draining)
 
 
-def _build_fastapi(api: Api, order_door: ASGIApp | None) -> FastAPI:
+def _build_fastapi(api: Api, door: ASGIApp | None) -> FastAPI:
     app = FastAPI(
         title="Jalur",
         version="1",
         description=_DESCRIPTION,
         docs_url=None,
         redoc_url=None,
-        openapi_url="/openapi.json" if order_door else None,
+        openapi_url="/openapi.json" if door else None,
         redirect_slashes=False,
         telemetry=_TELEMETRY,
     )
     app.state.api = api
-    if order_door is not None:
+    if door is not None:
         # Served before it comes here; the route tells which methods the address has.
-        app.router.routes.insert(0, Route(ORDERS_PATH, order_door, methods=["POST"]))
+        app.router.routes.insert(0, Route(ORDERS_PATH, door, methods=["POST"]))
         for part in (
             orders,
             events,
@@ -136,7 +136,7 @@ def _add_order(document: dict[str, Any]) -> None:
     document["paths"][ORDERS_PATH]["post"] = {
         "tags": ["orders"],
         "summary": "Place Order",
-        "description": place.OrderDoor.__doc__,
+        "description": order_door.OrderDoor.__doc__,
         "operationId": "place_order_v1_orders_post",
         "parameters": [
             {

@@ -1,0 +1,105 @@
+"""The door of `POST /v1/orders`: from bytes to an order, and from the order to bytes."""
+
+from collections.abc import Mapping
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from app.errors import FieldError, Unprocessable
+from app.hops import HEADER, Hops, InvalidHops, read_hops
+from app.http import bodies, problems
+from app.http.answers import json_answer
+from app.http.api import Api
+from app.http.order_answers import order_answer
+from app.http.place import place, shed
+from app.storage.order_views import OrderView
+from app.storage.orders import NewOrder
+from schemas.orders import NewOrder as Wanted
+from schemas.orders import order_document
+
+_HOPS = HEADER.lower().encode()
+_NAMES = frozenset({b"authorization", b"content-type", b"content-length", _HOPS})
+
+
+class OrderDoor:
+    """Place an order: 202 with a new order, 200 with the one that its reference stands for."""
+
+    # Plain ASGI: what a framework adds to each request would cost as much as accepting it.
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one `POST /v1/orders`."""
+        trace_id = scope["state"]["trace_id"]
+        try:
+            answer = await self._place(scope, receive)
+        except problems.EXPECTED as error:
+            problem = problems.problem_of(error)
+            self._api.metrics.order_refused(problem.code)
+            answer = problems.problem_answer(problem, trace_id)
+        await answer(scope, receive, send)
+
+    async def _place(self, scope: Scope, receive: Receive) -> Response:
+        api, headers = self._api, _headers(scope)
+        caller = await api.authenticator.identify(_text(headers, b"authorization"))
+        shed(api)
+        bodies.require_json(_text(headers, b"content-type") or "")
+        declared = _text(headers, b"content-length") or "0"
+        body = await bodies.receive_body(receive, declared, api.limits.body_bytes)
+        hops = _hops(scope) if _HOPS in headers else None
+        return _answer(await place(api, caller, bodies.parse(Wanted, body), hops))
+
+
+def _headers(scope: Scope) -> Mapping[bytes, bytes]:
+    """The headers that matter here, the first of each name."""
+    return {name: value for name, value in reversed(scope["headers"]) if name in _NAMES}
+
+
+def _text(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
+    value = headers.get(name)
+    return None if value is None else value.decode("latin-1")
+
+
+def _hops(scope: Scope) -> Hops:
+    """The installations that the order came through. Raises Unprocessable."""
+    values = [value.decode("latin-1") for name, value in scope["headers"] if name == _HOPS]
+    try:
+        return read_hops(",".join(values))
+    except InvalidHops as fault:
+        sentence = f"The header {fault}."
+        raise Unprocessable(
+            "invalid-request", sentence, errors=[FieldError(HEADER, sentence)]
+        ) from None
+
+
+def _answer(placed: NewOrder | OrderView) -> Response:
+    if isinstance(placed, NewOrder):
+        return _accepted(placed)
+    answer = order_answer(placed)
+    answer.headers["idempotency-replayed"] = "true"
+    answer.headers["location"] = f"/v1/orders/{placed.order_id}"
+    return answer
+
+
+def _accepted(order: NewOrder) -> Response:
+    """The answer to a new order, from memory: nothing is read back."""
+    document = order_document(
+        order_id=order.order_id,
+        ref_id=order.ref_id,
+        sku=order.sku,
+        brand=order.brand,
+        customer_number=order.customer_number,
+        cluster=order.cluster,
+        price=order.price,
+        status="accepted",
+        delayed=False,
+        serial_number=None,
+        failure_code=None,
+        failure_message=None,
+        version=1,
+        created_at=order.created_at,
+        finished_at=None,
+        metadata=order.metadata,
+    )
+    return json_answer(document, 202, {"location": f"/v1/orders/{order.order_id}"})
