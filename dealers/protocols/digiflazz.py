@@ -16,6 +16,7 @@ from typing import Final, cast
 
 import orjson
 
+from dealers.answers import Fields, fields_of, read_json, text_in
 from dealers.contract import (
     Account,
     Answer,
@@ -60,7 +61,6 @@ class _Meaning:
 
 
 _Meanings = Mapping[str, _Meaning]
-_Fields = Mapping[str, object]
 
 _UNKNOWN = _Meaning(Outcome.UNKNOWN)
 
@@ -166,7 +166,7 @@ def read_status(account: Account, order: TopUp, answer: Answer) -> Report:
 def read_callback(account: Account, callback: Callback) -> CallbackReport:
     """Check `X-Hub-Signature` over the raw body, then read it like an answer."""
     verified = _verified(account, callback)
-    fields = _fields(_data(callback.body))
+    fields = fields_of(_data(callback.body))
     dealer_ref, code = fields.get("ref_id"), fields.get("rc")
     if not isinstance(dealer_ref, str) or not isinstance(code, str):
         raise CallbackRefused("the body holds no transaction with ref_id and rc")
@@ -190,7 +190,7 @@ def balance(account: Account) -> Request:
 
 def read_balance(account: Account, answer: Answer) -> Balance:
     """Read `data.deposit`. Raises `UnreadableAnswer`."""
-    deposit = _fields(_data_or_raise(answer)).get("deposit")
+    deposit = fields_of(_data_or_raise(answer)).get("deposit")
     if not isinstance(deposit, int) or isinstance(deposit, bool):
         raise UnreadableAnswer("no whole deposit in the answer")
     return Balance(deposit)
@@ -211,8 +211,8 @@ def read_price_list(account: Account, answer: Answer) -> list[DealerPrice]:
     data = _data_or_raise(answer)
     if not isinstance(data, list):
         raise UnreadableAnswer("the answer is not a price list")
-    rows = (_fields(row) for row in cast(list[object], data))
-    return [_price_line(row) for row in rows if _text(row, "buyer_sku_code")]
+    rows = (fields_of(row) for row in cast(list[object], data))
+    return [_price_line(row) for row in rows if text_in(row, "buyer_sku_code")]
 
 
 def _sign(account: Account, subject: str) -> str:
@@ -241,7 +241,7 @@ def _read(answer: Answer, order: TopUp, meanings: _Meanings) -> Report:
 
 
 def _read_body(body: bytes, order: TopUp, meanings: _Meanings) -> Report:
-    fields = _fields(_data(body))
+    fields = fields_of(_data(body))
     code = fields.get("rc")
     if not isinstance(code, str):
         return _unknown("no-code")
@@ -255,11 +255,11 @@ def _read_body(body: bytes, order: TopUp, meanings: _Meanings) -> Report:
     return _report(fields, code, meanings)
 
 
-def _report(fields: _Fields, code: str, meanings: _Meanings) -> Report:
+def _report(fields: Fields, code: str, meanings: _Meanings) -> Report:
     meaning = meanings.get(code, _UNKNOWN)
-    outcome, message = meaning.outcome, _text(fields, "message")
+    outcome, message = meaning.outcome, text_in(fields, "message")
     due = _STATUS_TEXT.get(outcome)
-    if due is not None and _text(fields, "status").casefold() != due:
+    if due is not None and text_in(fields, "status").casefold() != due:
         return replace(_unknown("contradiction"), message=message)
     report = Report(
         outcome,
@@ -272,7 +272,7 @@ def _report(fields: _Fields, code: str, meanings: _Meanings) -> Report:
     if outcome is not Outcome.SUCCEEDED:
         # `sn` of a failure holds free text, and its price was not charged.
         return report
-    return replace(report, serial_number=_text(fields, "sn") or None, price_rupiah=_price(fields))
+    return replace(report, serial_number=text_in(fields, "sn") or None, price_rupiah=_price(fields))
 
 
 def _unknown(code: str) -> Report:
@@ -291,48 +291,34 @@ def _verified(account: Account, callback: Callback) -> bool:
 
 
 def _data(body: bytes) -> object:
-    try:
-        answer: object = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-    return _fields(answer).get("data")
-
-
-def _fields(value: object) -> _Fields:
-    """The members of a JSON object; none where `value` is something else."""
-    return cast(_Fields, value) if isinstance(value, dict) else {}
+    return fields_of(read_json(body)).get("data")
 
 
 def _data_or_raise(answer: Answer) -> object:
     if answer.status != HTTPStatus.OK:
         raise UnreadableAnswer(f"http-{answer.status}")
     data = _data(answer.body)
-    fields = _fields(data)
+    fields = fields_of(data)
     if fields.get("rc", "00") != "00":
-        raise UnreadableAnswer(f"refused with {fields['rc']}: {_text(fields, 'message')[:100]}")
+        raise UnreadableAnswer(f"refused with {fields['rc']}: {text_in(fields, 'message')[:100]}")
     return data
 
 
-def _text(fields: _Fields, name: str) -> str:
-    value = fields.get(name)
-    return value.strip() if isinstance(value, str) else ""
-
-
-def _price(fields: _Fields) -> int | None:
+def _price(fields: Fields) -> int | None:
     price = fields.get("price")
     if not isinstance(price, int) or isinstance(price, bool):
         return None
     return price if price > 0 else None
 
 
-def _price_line(row: _Fields) -> DealerPrice:
+def _price_line(row: Fields) -> DealerPrice:
     price = _price(row)
     # Lists carry rows without a price or with a negative one: such a product must never be routed.
     switches = (row.get("buyer_product_status"), row.get("seller_product_status"))
     on = all(switch is True for switch in switches)
     return DealerPrice(
-        dealer_sku=_text(row, "buyer_sku_code"),
-        name=_text(row, "product_name"),
+        dealer_sku=text_in(row, "buyer_sku_code"),
+        name=text_in(row, "product_name"),
         price_rupiah=price or 0,
         available=on and price is not None,
     )

@@ -22,13 +22,13 @@ import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from decimal import Decimal, InvalidOperation
 from http import HTTPStatus
 from typing import Final, cast
 from urllib.parse import quote, urlencode
 
 import orjson
 
+from dealers.answers import Fields, decimal_number, fields_of, read_json, text_in
 from dealers.contract import (
     Account,
     Answer,
@@ -79,7 +79,6 @@ class _Meaning:
 
 
 _Meanings = Mapping[str, _Meaning]
-_Fields = Mapping[str, object]
 
 _UNKNOWN = _Meaning(Outcome.UNKNOWN)
 
@@ -164,7 +163,7 @@ def top_up(account: Account, order: TopUp) -> Request:
 def read_top_up(account: Account, order: TopUp, answer: Answer) -> Report:
     """Read the created transaction, or a refusal."""
     if answer.status in _CREATED:
-        return _read_transaction(order, _fields(_json(answer.body)))
+        return _read_transaction(order, fields_of(read_json(answer.body)))
     return _read_errors(answer, _REFUSED)
 
 
@@ -178,7 +177,7 @@ def read_status(account: Account, order: TopUp, answer: Answer) -> Report:
     """Read the list of transactions under our reference, which holds one or none."""
     if answer.status != HTTPStatus.OK:
         return _read_errors(answer, _ABSENT)
-    listed = _json(answer.body)
+    listed = read_json(answer.body)
     if not isinstance(listed, list):
         return _unknown("no-list")
     transactions = cast(list[object], listed)
@@ -186,14 +185,14 @@ def read_status(account: Account, order: TopUp, answer: Answer) -> Report:
         return Report(Outcome.UNKNOWN, "not-found", not_found=True)
     if len(transactions) > 1:
         return _unknown("several-transactions")
-    return _read_transaction(order, _fields(transactions[0]))
+    return _read_transaction(order, fields_of(transactions[0]))
 
 
 def read_callback(account: Account, callback: Callback) -> CallbackReport:
     """The transaction again; nothing proves who sent it."""
-    fields = _fields(_json(callback.body))
+    fields = fields_of(read_json(callback.body))
     dealer_ref = fields.get("external_id")
-    if not isinstance(dealer_ref, str) or not _fields(fields.get("status")):
+    if not isinstance(dealer_ref, str) or not fields_of(fields.get("status")):
         raise CallbackRefused("the body holds no transaction with external_id and status")
     return CallbackReport(dealer_ref, _report(fields), verified=False)
 
@@ -213,7 +212,7 @@ def read_balance(account: Account, answer: Answer) -> Balance:
     wallets = [wallet for wallet in _rows_or_raise(answer) if wallet.get("unit") == _RUPIAH]
     if len(wallets) != 1:
         raise UnreadableAnswer(f"{len(wallets)} balances in {_RUPIAH}, the book's currency")
-    available = _amount(wallets[0].get("available"))
+    available = decimal_number(wallets[0].get("available"))
     if available is None:
         raise UnreadableAnswer("no amount available in the answer")
     return Balance(int(available))
@@ -271,10 +270,10 @@ def _read_errors(answer: Answer, meanings: _Meanings) -> Report:
     by_transport = _unknown(f"http-{answer.status}")
     if not HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return by_transport
-    errors = _fields(_json(answer.body)).get("errors")
+    errors = fields_of(read_json(answer.body)).get("errors")
     if not isinstance(errors, list):
         return by_transport
-    listed = [_fields(error) for error in cast(list[object], errors)]
+    listed = [fields_of(error) for error in cast(list[object], errors)]
     codes = {str(error.get("code")) for error in listed}
     if len(codes) != 1:
         return by_transport
@@ -283,26 +282,26 @@ def _read_errors(answer: Answer, meanings: _Meanings) -> Report:
     return Report(
         meaning.outcome,
         code,
-        _text(listed[0], "message"),
+        text_in(listed[0], "message"),
         meaning.fault,
         not_found=meaning.not_found,
     )
 
 
-def _read_transaction(order: TopUp, fields: _Fields) -> Report:
+def _read_transaction(order: TopUp, fields: Fields) -> Report:
     if fields.get("external_id") != order.dealer_ref:
         return _unknown("other-reference")
-    party = _fields(fields.get("credit_party_identifier"))
+    party = fields_of(fields.get("credit_party_identifier"))
     number = party.get("mobile_number")
     if number is not None and number != _international(order):
         return _unknown("other-number")
     return _report(fields)
 
 
-def _report(fields: _Fields) -> Report:
-    status = _fields(fields.get("status"))
-    group = _fields(status.get("class"))
-    number, message = group.get("id"), _text(status, "message")
+def _report(fields: Fields) -> Report:
+    status = fields_of(fields.get("status"))
+    group = fields_of(status.get("class"))
+    number, message = group.get("id"), text_in(status, "message")
     known = _CLASSES.get(number) if _is_id(number) and isinstance(number, int) else None
     if known is None:
         return Report(Outcome.UNKNOWN, message or "no-class")
@@ -321,35 +320,27 @@ def _report(fields: _Fields) -> Report:
     )
 
 
-def _serial_number(fields: _Fields) -> str | None:
+def _serial_number(fields: Fields) -> str | None:
     """The voucher's code where the product is one, else the operator's own reference."""
-    code = _text(_fields(fields.get("pin")), "code")
-    return code or _text(fields, "operator_reference") or None
+    code = text_in(fields_of(fields.get("pin")), "code")
+    return code or text_in(fields, "operator_reference") or None
 
 
-def _wholesale_rupiah(fields: _Fields) -> int | None:
+def _wholesale_rupiah(fields: Fields) -> int | None:
     """What is held at creation and captured at completion: the wholesale price and its fee."""
-    price = _fields(_fields(fields.get("prices")).get("wholesale"))
-    amount, fee = _amount(price.get("amount")), _amount(price.get("fee", 0))
+    price = fields_of(fields_of(fields.get("prices")).get("wholesale"))
+    amount, fee = decimal_number(price.get("amount")), decimal_number(price.get("fee", 0))
     if price.get("unit") != _RUPIAH or amount is None or fee is None:
         return None
     charged = amount + fee
     return int(charged) if charged > 0 and charged == int(charged) else None
 
 
-def _price_line(row: _Fields) -> DealerPrice:
+def _price_line(row: Fields) -> DealerPrice:
     price = _wholesale_rupiah(row)
-    return DealerPrice(str(row["id"]), _text(row, "name"), price or 0, available=price is not None)
-
-
-def _amount(value: object) -> Decimal | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        amount = Decimal(str(value))
-    except InvalidOperation:
-        return None
-    return amount if amount.is_finite() and abs(amount) < 10**15 else None
+    return DealerPrice(
+        str(row["id"]), text_in(row, "name"), price or 0, available=price is not None
+    )
 
 
 def _is_id(value: object) -> bool:
@@ -360,27 +351,10 @@ def _unknown(code: str) -> Report:
     return Report(Outcome.UNKNOWN, code)
 
 
-def _json(body: bytes) -> object:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-
-
-def _fields(value: object) -> _Fields:
-    """The members of a JSON object; none where `value` is something else."""
-    return cast(_Fields, value) if isinstance(value, dict) else {}
-
-
-def _rows_or_raise(answer: Answer) -> list[_Fields]:
-    body = _json(answer.body)
+def _rows_or_raise(answer: Answer) -> list[Fields]:
+    body = read_json(answer.body)
     if answer.status != HTTPStatus.OK:
         raise UnreadableAnswer(f"http-{answer.status}")
     if not isinstance(body, list):
         raise UnreadableAnswer("the answer is not a list")
-    return [_fields(row) for row in cast(list[object], body)]
-
-
-def _text(fields: _Fields, name: str) -> str:
-    value = fields.get(name)
-    return value.strip() if isinstance(value, str) else ""
+    return [fields_of(row) for row in cast(list[object], body)]

@@ -21,6 +21,7 @@ from typing import Final, cast
 
 import orjson
 
+from dealers.answers import Fields, fields_of, loose_whole_number, read_json, text_in
 from dealers.contract import (
     Account,
     Answer,
@@ -53,9 +54,6 @@ CREDENTIALS: Final = (
 )
 OPTIONS: Final = ()
 
-_LONGEST_WHOLE = 18
-"""Digits. No amount and no state is longer."""
-
 
 @dataclass(frozen=True, slots=True)
 class _Meaning:
@@ -65,7 +63,6 @@ class _Meaning:
 
 
 _Meanings = Mapping[str, _Meaning]
-_Fields = Mapping[str, object]
 
 _UNKNOWN = _Meaning(Outcome.UNKNOWN)
 
@@ -155,8 +152,8 @@ def status(account: Account, order: TopUp) -> Request:
 
 def read_status(account: Account, order: TopUp, answer: Answer) -> Report:
     """Read the stored transaction; without `tr_id` and number a failure may be the question's."""
-    fields = _fields(_data(answer.body))
-    stored = (_whole(fields.get("tr_id")) or 0) > 0 and fields.get(
+    fields = fields_of(_data(answer.body))
+    stored = (loose_whole_number(fields.get("tr_id")) or 0) > 0 and fields.get(
         "customer_id"
     ) == order.customer_number
     return _read(answer, order, {**(_STORED if stored else _STATES), **_NOT_FOUND})
@@ -164,11 +161,11 @@ def read_status(account: Account, order: TopUp, answer: Answer) -> Report:
 
 def read_callback(account: Account, callback: Callback) -> CallbackReport:
     """Check the signature and read the hint. Never verified: the status is not signed."""
-    fields = _fields(_data(callback.body))
+    fields = fields_of(_data(callback.body))
     dealer_ref, code = fields.get("ref_id"), fields.get("rc")
     if not isinstance(dealer_ref, str) or not isinstance(code, str):
         raise CallbackRefused("the body holds no transaction with ref_id and rc")
-    sign = _text(fields, "sign").encode("utf-8", "replace")
+    sign = text_in(fields, "sign").encode("utf-8", "replace")
     if not hmac.compare_digest(sign, _sign(account, dealer_ref).encode()):
         raise CallbackRefused("sign is missing or wrong")
     return CallbackReport(dealer_ref, _report(fields, code, _STORED), verified=False)
@@ -187,7 +184,7 @@ def balance(account: Account) -> Request:
 
 def read_balance(account: Account, answer: Answer) -> Balance:
     """Read `data.balance`. Raises `UnreadableAnswer`."""
-    rupiah = _whole(_fields(_data_or_raise(answer)).get("balance"))
+    rupiah = loose_whole_number(fields_of(_data_or_raise(answer)).get("balance"))
     if rupiah is None:
         raise UnreadableAnswer("no whole balance in the answer")
     return Balance(rupiah)
@@ -205,11 +202,11 @@ def price_list(account: Account) -> Request:
 
 def read_price_list(account: Account, answer: Answer) -> list[DealerPrice]:
     """Read the list; rows without a code are left out. Raises `UnreadableAnswer`."""
-    rows = _fields(_data_or_raise(answer)).get("pricelist")
+    rows = fields_of(_data_or_raise(answer)).get("pricelist")
     if not isinstance(rows, list):
         raise UnreadableAnswer("the answer is not a price list")
-    lines = (_fields(row) for row in cast(list[object], rows))
-    return [_price_line(line) for line in lines if _text(line, "product_code")]
+    lines = (fields_of(row) for row in cast(list[object], rows))
+    return [_price_line(line) for line in lines if text_in(line, "product_code")]
 
 
 def _sign(account: Account, subject: str) -> str:
@@ -240,7 +237,7 @@ def _read(answer: Answer, order: TopUp, meanings: _Meanings) -> Report:
 
 
 def _read_body(body: bytes, order: TopUp, meanings: _Meanings) -> Report:
-    fields = _fields(_data(body))
+    fields = fields_of(_data(body))
     code = fields.get("rc")
     if not isinstance(code, str):
         return _unknown("no-code")
@@ -251,17 +248,17 @@ def _read_body(body: bytes, order: TopUp, meanings: _Meanings) -> Report:
     return _report(fields, code, meanings)
 
 
-def _report(fields: _Fields, code: str, meanings: _Meanings) -> Report:
+def _report(fields: Fields, code: str, meanings: _Meanings) -> Report:
     meaning = meanings.get(code, _UNKNOWN)
-    outcome, message = meaning.outcome, _text(fields, "message")
+    outcome, message = meaning.outcome, text_in(fields, "message")
     due = _STATUS.get(outcome)
-    if due is not None and _whole(fields.get("status")) != due:
+    if due is not None and loose_whole_number(fields.get("status")) != due:
         return replace(_unknown("contradiction"), message=message)
     report = Report(outcome, code, message, meaning.fault, not_found=meaning.not_found)
     if outcome is not Outcome.SUCCEEDED:
         return report
-    price = _whole(fields.get("price"))
-    return replace(report, serial_number=_text(fields, "sn") or None, price_rupiah=price)
+    price = loose_whole_number(fields.get("price"))
+    return replace(report, serial_number=text_in(fields, "sn") or None, price_rupiah=price)
 
 
 def _unknown(code: str) -> Report:
@@ -269,49 +266,26 @@ def _unknown(code: str) -> Report:
 
 
 def _data(body: bytes) -> object:
-    try:
-        answer: object = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-    return _fields(answer).get("data")
-
-
-def _fields(value: object) -> _Fields:
-    """The members of a JSON object; none where `value` is something else."""
-    return cast(_Fields, value) if isinstance(value, dict) else {}
+    return fields_of(read_json(body)).get("data")
 
 
 def _data_or_raise(answer: Answer) -> object:
     if answer.status != HTTPStatus.OK:
         raise UnreadableAnswer(f"http-{answer.status}")
     data = _data(answer.body)
-    fields = _fields(data)
+    fields = fields_of(data)
     if fields.get("rc", "00") != "00":
-        raise UnreadableAnswer(f"refused with {fields['rc']}: {_text(fields, 'message')[:100]}")
+        raise UnreadableAnswer(f"refused with {fields['rc']}: {text_in(fields, 'message')[:100]}")
     return data
 
 
-def _text(fields: _Fields, name: str) -> str:
-    value = fields.get(name)
-    return value.strip() if isinstance(value, str) else ""
-
-
-def _whole(value: object) -> int | None:
-    """A whole number: IAK types amounts and status as Double, and as text in callbacks."""
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        return int(value) if len(value) <= _LONGEST_WHOLE else None
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _price_line(line: _Fields) -> DealerPrice:
-    price = _whole(line.get("product_price")) or 0
-    name = f"{_text(line, 'product_description')} {_text(line, 'product_nominal')}"
+def _price_line(line: Fields) -> DealerPrice:
+    price = loose_whole_number(line.get("product_price")) or 0
+    name = f"{text_in(line, 'product_description')} {text_in(line, 'product_nominal')}"
     return DealerPrice(
-        dealer_sku=_text(line, "product_code"),
+        dealer_sku=text_in(line, "product_code"),
         name=name.strip(),
         # What has no price must never be routed.
         price_rupiah=max(price, 0),
-        available=_text(line, "status") == "active" and price > 0,
+        available=text_in(line, "status") == "active" and price > 0,
     )

@@ -30,6 +30,7 @@ from urllib.parse import quote
 
 import orjson
 
+from dealers.answers import Fields, fields_of, read_json, text_in, whole_number
 from dealers.contract import (
     Account,
     Answer,
@@ -80,7 +81,6 @@ class _Meaning:
 
 
 _Meanings = Mapping[str, _Meaning]
-_Fields = Mapping[str, object]
 
 
 def _each(codes: str, outcome: Outcome, fault: Fault = Fault.PRODUCT) -> dict[str, _Meaning]:
@@ -149,7 +149,7 @@ def top_up(account: Account, order: TopUp) -> Request:
 def read_top_up(account: Account, order: TopUp, answer: Answer) -> Report:
     """Read the answer to a purchase: the order as it stands (202 new, 200 again), or a problem."""
     if answer.status in (HTTPStatus.ACCEPTED, HTTPStatus.OK):
-        return _order_report(_json(answer.body), order)
+        return _order_report(read_json(answer.body), order)
     if HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return _refusal(answer)
     return _unknown(f"http-{answer.status}")
@@ -165,7 +165,7 @@ def read_status(account: Account, order: TopUp, answer: Answer) -> Report:
     """Read the list. That it is empty counts only where it names our reference."""
     if answer.status != HTTPStatus.OK:
         return _unknown(f"http-{answer.status}")
-    fields = _fields(_json(answer.body))
+    fields = fields_of(read_json(answer.body))
     if fields.get("ref_id") != order.dealer_ref:
         return _unknown("other-reference")
     found = fields.get("data")
@@ -179,8 +179,8 @@ def read_status(account: Account, order: TopUp, answer: Answer) -> Report:
 def read_callback(account: Account, callback: Callback) -> CallbackReport:
     """Check `webhook-signature` over the raw body, then read the order that the event carries."""
     verified = _verified(account, callback)
-    event = _fields(_json(callback.body))
-    order = _fields(event.get("data"))
+    event = fields_of(read_json(callback.body))
+    order = fields_of(event.get("data"))
     dealer_ref, kind = order.get("ref_id"), event.get("type")
     if not isinstance(dealer_ref, str) or not isinstance(kind, str):
         raise CallbackRefused("the body holds no event with an order's ref_id")
@@ -207,8 +207,11 @@ def read_balance(account: Account, answer: Answer) -> Balance:
     """What can be spent: what is available and the credit beyond it. Raises `UnreadableAnswer`."""
     if answer.status != HTTPStatus.OK:
         raise UnreadableAnswer(f"http-{answer.status}")
-    fields = _fields(_json(answer.body))
-    available, credit = _whole(fields, "available"), _whole(fields, "credit_limit")
+    fields = fields_of(read_json(answer.body))
+    available, credit = (
+        whole_number(fields.get("available")),
+        whole_number(fields.get("credit_limit")),
+    )
     if available is None or credit is None or fields.get("currency") != "IDR":
         raise UnreadableAnswer("no balance in rupiah in the answer")
     return Balance(available + credit)
@@ -221,7 +224,7 @@ def price_list(account: Account) -> Request:
 
 def read_price_list(account: Account, answer: Answer) -> list[DealerPrice]:
     """Read one page of products. Raises `UnreadableAnswer`."""
-    return [_price_line(_fields(row)) for row in _page(answer)[0]]
+    return [_price_line(fields_of(row)) for row in _page(answer)[0]]
 
 
 def next_price_list(account: Account, answer: Answer) -> Request | None:
@@ -252,7 +255,7 @@ def _products(account: Account, cursor: str | None = None) -> Request:
 
 def _order_report(document: object, order: TopUp) -> Report:
     """What an order document says, if it is about this very purchase."""
-    fields = _fields(document)
+    fields = fields_of(document)
     if fields.get("ref_id") != order.dealer_ref:
         return _unknown("other-reference")
     if fields.get("customer_number") != order.customer_number:
@@ -262,34 +265,36 @@ def _order_report(document: object, order: TopUp) -> Report:
     return _state_report(fields)
 
 
-def _state_report(fields: _Fields) -> Report:
+def _state_report(fields: Fields) -> Report:
     """What an order's status says, failures by their reason; UNKNOWN for what is in no map."""
-    state, failure = _text(fields, "status"), _fields(fields.get("failure"))
-    code = _text(failure, "code") if state == "failed" else state
+    state, failure = text_in(fields, "status"), fields_of(fields.get("failure"))
+    code = text_in(failure, "code") if state == "failed" else state
     meaning = (_FAILURES if state == "failed" else _STATES).get(code)
     if meaning is None:
-        return replace(_unknown(code or "no-code"), message=_text(failure, "message"))
+        return replace(_unknown(code or "no-code"), message=text_in(failure, "message"))
     report = Report(
         meaning.outcome,
         code,
-        _text(failure, "message"),
+        text_in(failure, "message"),
         meaning.fault,
         reversal=meaning.reversal,
     )
     if meaning.outcome is not Outcome.SUCCEEDED:
         return report
-    serial_number = _text(fields, "serial_number") or None
-    return replace(report, serial_number=serial_number, price_rupiah=_whole(fields, "price"))
+    serial_number = text_in(fields, "serial_number") or None
+    return replace(
+        report, serial_number=serial_number, price_rupiah=whole_number(fields.get("price"))
+    )
 
 
 def _refusal(answer: Answer) -> Report:
     """A problem document, whose own status must be the answer's."""
-    fields = _fields(_json(answer.body))
-    code = _text(fields, "code")
+    fields = fields_of(read_json(answer.body))
+    code = text_in(fields, "code")
     meaning = _REFUSED.get(code)
     if meaning is None or fields.get("status") != answer.status:
         return _unknown(code or f"http-{answer.status}")
-    return Report(meaning.outcome, code, _text(fields, "detail"), meaning.fault)
+    return Report(meaning.outcome, code, text_in(fields, "detail"), meaning.fault)
 
 
 def _unknown(code: str) -> Report:
@@ -334,7 +339,7 @@ def _page(answer: Answer) -> tuple[list[object], str | None]:
     """A page's products and the cursor behind it."""
     if answer.status != HTTPStatus.OK:
         raise UnreadableAnswer(f"http-{answer.status}")
-    fields = _fields(_json(answer.body))
+    fields = fields_of(read_json(answer.body))
     data, cursor = fields.get("data"), fields.get("next_cursor")
     if not isinstance(data, list) or not isinstance(cursor, str | None):
         raise UnreadableAnswer("the answer is not a page of products")
@@ -343,33 +348,11 @@ def _page(answer: Answer) -> tuple[list[object], str | None]:
     return cast(list[object], data), cursor
 
 
-def _price_line(row: _Fields) -> DealerPrice:
-    sku, price = _text(row, "sku"), _whole(row, "price")
+def _price_line(row: Fields) -> DealerPrice:
+    sku, price = text_in(row, "sku"), whole_number(row.get("price"))
     if not sku or price is None or price <= 0:
         raise UnreadableAnswer("a product without its sku or its price")
-    return DealerPrice(sku, _text(row, "name"), price, available=row.get("available") is True)
+    return DealerPrice(sku, text_in(row, "name"), price, available=row.get("available") is True)
 
 
 # ------------------------------------------------------------------ JSON
-
-
-def _json(body: bytes) -> object:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-
-
-def _fields(value: object) -> _Fields:
-    """The members of a JSON object; none where `value` is something else."""
-    return cast(_Fields, value) if isinstance(value, dict) else {}
-
-
-def _text(fields: _Fields, name: str) -> str:
-    value = fields.get(name)
-    return value.strip() if isinstance(value, str) else ""
-
-
-def _whole(fields: _Fields, name: str) -> int | None:
-    value = fields.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -25,8 +25,7 @@ from http import HTTPStatus
 from typing import Final, cast
 from urllib.parse import parse_qsl, urlencode
 
-import orjson
-
+from dealers.answers import Fields, fields_of, loose_whole_number, read_json, text_in
 from dealers.contract import (
     Account,
     Answer,
@@ -62,17 +61,12 @@ OPTIONS: Final = (
     Setting("header_prefix", "portal for PortalPulsa, h2h for JavaH2H", required=False),
 )
 
-_LONGEST_WHOLE = 18
-"""Digits. No amount and no state is longer."""
-
 
 @dataclass(frozen=True, slots=True)
 class _Meaning:
     outcome: Outcome
     reversal: bool = False
 
-
-_Fields = Mapping[str, object]
 
 _STATES: Mapping[int, _Meaning] = {
     1: _Meaning(Outcome.PENDING),
@@ -134,7 +128,7 @@ def read_top_up(account: Account, order: TopUp, answer: Answer) -> Report:
     if answer.status != HTTPStatus.OK:
         return _unknown(f"http-{answer.status}")
     fields = _members(answer.body)
-    message = _text(fields, "message")
+    message = text_in(fields, "message")
     if fields.get("trxid_api", order.dealer_ref) != order.dealer_ref:
         return _unknown("other-reference", message)
     if fields.get("phone", order.customer_number) != order.customer_number:
@@ -163,7 +157,7 @@ def read_status(account: Account, order: TopUp, answer: Answer) -> Report:
     listed = fields.get("message")
     if fields.get("result") != "success" or not isinstance(listed, list):
         return _unknown("no-transaction")
-    found = [_fields(row) for row in cast(list[object], listed)]
+    found = [fields_of(row) for row in cast(list[object], listed)]
     ours = [row for row in found if row.get("trxid_api") == order.dealer_ref]
     if len(ours) != 1:
         return _unknown("several-transactions" if ours else "other-reference")
@@ -176,7 +170,7 @@ def read_callback(account: Account, callback: Callback) -> CallbackReport:
     """Read `content`: JSON, or PHP's `content[trxid_api]=…`. Never verified: it is a hint."""
     fields = _content(callback.body)
     dealer_ref = fields.get("trxid_api")
-    if not isinstance(dealer_ref, str) or _number(fields.get("status")) is None:
+    if not isinstance(dealer_ref, str) or loose_whole_number(fields.get("status")) is None:
         raise CallbackRefused("content holds no transaction with trxid_api and status")
     return CallbackReport(dealer_ref, _report(fields), verified=False)
 
@@ -193,7 +187,7 @@ def balance(account: Account) -> Request:
 
 def read_balance(account: Account, answer: Answer) -> Balance:
     """Read `balance`, a number or its digits. Raises `UnreadableAnswer`."""
-    rupiah = _number(_success(answer).get("balance"))
+    rupiah = loose_whole_number(_success(answer).get("balance"))
     if rupiah is None:
         raise UnreadableAnswer("no whole balance in the answer")
     return Balance(rupiah)
@@ -209,8 +203,8 @@ def read_price_list(account: Account, answer: Answer) -> list[DealerPrice]:
     rows = _success(answer).get("message")
     if not isinstance(rows, list):
         raise UnreadableAnswer("the answer is not a price list")
-    lines = (_fields(row) for row in cast(list[object], rows))
-    return [_price_line(line) for line in lines if _text(line, "code")]
+    lines = (fields_of(row) for row in cast(list[object], rows))
+    return [_price_line(line) for line in lines if text_in(line, "code")]
 
 
 def _prefix(account: Account) -> str:
@@ -241,15 +235,15 @@ def _refusal(message: str) -> Report:
     return Report(outcome, phrase.replace(" ", "-"), message, fault)
 
 
-def _absence(fields: _Fields, order: TopUp) -> Report:
-    message = _text(fields, "message")
+def _absence(fields: Fields, order: TopUp) -> Report:
+    message = text_in(fields, "message")
     absent = message.strip(" .!").casefold() in _ABSENT
     ours = fields.get("trxid_api", order.dealer_ref) == order.dealer_ref
     return replace(_unknown("failed", message), not_found=absent and ours)
 
 
-def _report(fields: _Fields) -> Report:
-    state, note = _number(fields.get("status")), _text(fields, "note")
+def _report(fields: Fields) -> Report:
+    state, note = loose_whole_number(fields.get("status")), text_in(fields, "note")
     meaning = _STATES.get(state or 0)
     if meaning is None:
         return _unknown(f"status-{state}", note)
@@ -260,15 +254,15 @@ def _report(fields: _Fields) -> Report:
     return Report(meaning.outcome, str(state), note, _fault(note), reversal=meaning.reversal)
 
 
-def _success_of(fields: _Fields, note: str) -> Report:
+def _success_of(fields: Fields, note: str) -> Report:
     if _DENIES_SUCCESS.search(note):
         return _unknown("contradiction", note)
     return Report(
         Outcome.SUCCEEDED,
         "4",
         note,
-        serial_number=_text(fields, "sn") or None,
-        price_rupiah=_number(fields.get("price")),
+        serial_number=text_in(fields, "sn") or None,
+        price_rupiah=loose_whole_number(fields.get("price")),
     )
 
 
@@ -282,7 +276,7 @@ def _unknown(code: str, message: str = "") -> Report:
     return Report(Outcome.UNKNOWN, code, message)
 
 
-def _content(body: bytes) -> _Fields:
+def _content(body: bytes) -> Fields:
     try:
         pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=60)
     except ValueError as error:
@@ -299,46 +293,25 @@ def _content(body: bytes) -> _Fields:
     }
 
 
-def _success(answer: Answer) -> _Fields:
+def _success(answer: Answer) -> Fields:
     if answer.status != HTTPStatus.OK:
         raise UnreadableAnswer(f"http-{answer.status}")
     fields = _members(answer.body)
     if fields.get("result") != "success":
-        raise UnreadableAnswer(f"refused: {_text(fields, 'message')[:100]}")
+        raise UnreadableAnswer(f"refused: {text_in(fields, 'message')[:100]}")
     return fields
 
 
-def _members(body: bytes) -> _Fields:
-    try:
-        answer: object = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    return _fields(answer)
+def _members(body: bytes) -> Fields:
+    return fields_of(read_json(body))
 
 
-def _fields(value: object) -> _Fields:
-    """The members of a JSON object; none where `value` is something else."""
-    return cast(_Fields, value) if isinstance(value, dict) else {}
-
-
-def _text(fields: _Fields, name: str) -> str:
-    value = fields.get(name)
-    return value.strip() if isinstance(value, str) else ""
-
-
-def _number(value: object) -> int | None:
-    """A whole number; in callbacks and lists it mostly comes as text."""
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        return int(value) if len(value) <= _LONGEST_WHOLE else None
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _price_line(line: _Fields) -> DealerPrice:
-    price = _number(line.get("price")) or 0
+def _price_line(line: Fields) -> DealerPrice:
+    price = loose_whole_number(line.get("price")) or 0
     return DealerPrice(
-        dealer_sku=_text(line, "code"),
-        name=_text(line, "description"),
+        dealer_sku=text_in(line, "code"),
+        name=text_in(line, "description"),
         # What has no price must never be routed.
         price_rupiah=max(price, 0),
-        available=_text(line, "status") == "normal" and price > 0,
+        available=text_in(line, "status") == "normal" and price > 0,
     )

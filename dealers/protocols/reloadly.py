@@ -27,13 +27,13 @@ import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from decimal import Decimal, InvalidOperation
 from http import HTTPStatus
 from typing import Final, cast
 from urllib.parse import quote, urlsplit
 
 import orjson
 
+from dealers.answers import Fields, decimal_number, fields_of, read_json, text_in
 from dealers.contract import (
     Account,
     Answer,
@@ -90,7 +90,6 @@ class _Meaning:
 
 
 _Meanings = Mapping[str, _Meaning]
-_Fields = Mapping[str, object]
 
 _UNKNOWN = _Meaning(Outcome.UNKNOWN)
 
@@ -192,7 +191,7 @@ def read_top_up(account: Account, order: TopUp, answer: Answer) -> Report:
     """Read the acceptance, which names Reloadly's own transaction only, or a refusal."""
     if answer.status != HTTPStatus.OK:
         return _read_refusal(answer)
-    fields = _fields(_json(answer.body))
+    fields = fields_of(read_json(answer.body))
     if "status" in fields:
         return _read_transaction(order, fields)
     if fields.get("customIdentifier", order.dealer_ref) != order.dealer_ref:
@@ -212,17 +211,17 @@ def read_status(account: Account, order: TopUp, answer: Answer) -> Report:
     """Read the report's page. The filter ignores case, so each row's reference is looked at."""
     if answer.status != HTTPStatus.OK:
         return _unknown(f"http-{answer.status}")
-    rows = _fields(_json(answer.body)).get("content")
+    rows = fields_of(read_json(answer.body)).get("content")
     if not isinstance(rows, list):
         return _unknown("no-report")
-    listed = [_fields(row) for row in cast(list[object], rows)]
+    listed = [fields_of(row) for row in cast(list[object], rows)]
     ours = [row for row in listed if row.get("customIdentifier") == order.dealer_ref]
     if len(ours) == 1:
         return _read_transaction(order, ours[0])
     if ours:
         # Which of them was ours is for a person to find out.
         return _unknown("several-transactions")
-    if listed or _fields(_json(answer.body)).get("totalElements", 0) != 0:
+    if listed or fields_of(read_json(answer.body)).get("totalElements", 0) != 0:
         return _unknown("other-reference")
     return Report(Outcome.UNKNOWN, "not-found", not_found=True)
 
@@ -230,9 +229,9 @@ def read_status(account: Account, order: TopUp, answer: Answer) -> Report:
 def read_callback(account: Account, callback: Callback) -> CallbackReport:
     """Check `X-Reloadly-Signature`, then read the transaction in `data` like a report's row."""
     verified = _verified(account, callback)
-    event = _fields(_json(callback.body))
-    data = _fields(event.get("data"))
-    fields = {**data, **_fields(data.get("transaction"))}
+    event = fields_of(read_json(callback.body))
+    data = fields_of(event.get("data"))
+    fields = {**data, **fields_of(data.get("transaction"))}
     dealer_ref, state = fields.get("customIdentifier"), fields.get("status")
     if event.get("type") != _AIRTIME_EVENT:
         raise CallbackRefused(f"not of the type {_AIRTIME_EVENT}")
@@ -256,7 +255,7 @@ def balance(account: Account) -> Request:
 def read_balance(account: Account, answer: Answer) -> Balance:
     """Read a balance in rupiah, sen left out. Raises `UnreadableAnswer`."""
     fields = _fields_or_raise(answer)
-    currency, amount = fields.get("currencyCode"), _amount(fields.get("balance"))
+    currency, amount = fields.get("currencyCode"), decimal_number(fields.get("balance"))
     if currency != _RUPIAH:
         raise UnreadableAnswer(f"the account is in {str(currency)[:10]}, the book in {_RUPIAH}")
     if amount is None:
@@ -289,15 +288,15 @@ def _read_refusal(answer: Answer) -> Report:
     by_transport = _unknown(f"http-{answer.status}")
     if not HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return by_transport
-    fields = _fields(_json(answer.body))
+    fields = fields_of(read_json(answer.body))
     code = fields.get("errorCode")
     if not isinstance(code, str):
         return by_transport
     meaning = _REFUSED.get(code, _UNKNOWN)
-    return Report(meaning.outcome, code, _text(fields, "message"), meaning.fault)
+    return Report(meaning.outcome, code, text_in(fields, "message"), meaning.fault)
 
 
-def _read_transaction(order: TopUp, fields: _Fields) -> Report:
+def _read_transaction(order: TopUp, fields: Fields) -> Report:
     if fields.get("customIdentifier") != order.dealer_ref:
         return _unknown("other-reference")
     number = fields.get("recipientPhone")
@@ -307,7 +306,7 @@ def _read_transaction(order: TopUp, fields: _Fields) -> Report:
     return _report(fields, state) if isinstance(state, str) else _unknown("no-status")
 
 
-def _report(fields: _Fields, state: str) -> Report:
+def _report(fields: Fields, state: str) -> Report:
     meaning = _STATES.get(state, _UNKNOWN)
     report = Report(meaning.outcome, state, fault=meaning.fault, reversal=meaning.reversal)
     if meaning.outcome is not Outcome.SUCCEEDED:
@@ -317,30 +316,19 @@ def _report(fields: _Fields, state: str) -> Report:
     return replace(report, serial_number=_serial_number(fields), price_rupiah=_price(fields))
 
 
-def _serial_number(fields: _Fields) -> str | None:
+def _serial_number(fields: Fields) -> str | None:
     """The voucher's code where the product is one, else the operator's own reference."""
-    code = _text(_fields(fields.get("pinDetail")), "code")
-    return code or _text(fields, "operatorTransactionId") or None
+    code = text_in(fields_of(fields.get("pinDetail")), "code")
+    return code or text_in(fields, "operatorTransactionId") or None
 
 
-def _price(fields: _Fields) -> int | None:
+def _price(fields: Fields) -> int | None:
     """What the account was debited, if that is whole rupiah."""
-    paid = _fields(fields.get("balanceInfo"))
-    cost = _amount(paid.get("cost"))
+    paid = fields_of(fields.get("balanceInfo"))
+    cost = decimal_number(paid.get("cost"))
     if paid.get("currencyCode") != _RUPIAH or cost is None or cost != int(cost):
         return None
     return int(cost) if cost > 0 else None
-
-
-def _amount(value: object) -> Decimal | None:
-    """Amounts come as numbers, and as text with five decimals."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        amount = Decimal(str(value))
-    except InvalidOperation:
-        return None
-    return amount if amount.is_finite() and abs(amount) < 10**15 else None
 
 
 def _is_transaction_id(value: object) -> bool:
@@ -365,26 +353,9 @@ def _unknown(code: str) -> Report:
     return Report(Outcome.UNKNOWN, code)
 
 
-def _json(body: bytes) -> object:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-
-
-def _fields(value: object) -> _Fields:
-    """The members of a JSON object; none where `value` is something else."""
-    return cast(_Fields, value) if isinstance(value, dict) else {}
-
-
-def _fields_or_raise(answer: Answer) -> _Fields:
-    fields = _fields(_json(answer.body))
+def _fields_or_raise(answer: Answer) -> Fields:
+    fields = fields_of(read_json(answer.body))
     if answer.status != HTTPStatus.OK:
-        code = _text(fields, "errorCode")
+        code = text_in(fields, "errorCode")
         raise UnreadableAnswer(f"http-{answer.status} {code[:40]}".strip())
     return fields
-
-
-def _text(fields: _Fields, name: str) -> str:
-    value = fields.get(name)
-    return value.strip() if isinstance(value, str) else ""

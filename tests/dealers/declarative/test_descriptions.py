@@ -452,6 +452,22 @@ def test_the_acknowledgement_may_name_the_reference():
     assert DECLARATIVE.acknowledge(at, Callback("POST", "", {}, b"{"))[1] == b'{"received": ""}'
 
 
+def test_a_question_that_turns_out_to_be_the_purchase_is_never_asked():
+    asked = changed(document("portalpulsa"), "credentials.asks", "what a question begins with")
+    question = {**asked["purchase"]["request"]["form"], "inquiry": "{{ credentials.asks }}"}
+    asked = changed(asked, "status.request.form", question)
+    recorded = account("portalpulsa")
+
+    def at(asks: str) -> Account:
+        options = {"description": json.dumps(asked)}
+        return Account("d1", recorded.base_url, {**recorded.credentials, "asks": asks}, options)
+
+    assert DECLARATIVE.validate(at("I")) == []
+    assert DECLARATIVE.status(at("STATUS"), ORDER).body != DECLARATIVE.top_up(at("I"), ORDER).body
+    with pytest.raises(LookupError, match="the question is the purchase"):
+        DECLARATIVE.status(at("I"), ORDER)
+
+
 # ------------------------------------------------------------------ what it costs others
 
 
