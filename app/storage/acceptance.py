@@ -48,8 +48,9 @@ class Verdict:
 
     `held_by` and `fingerprint` are those of the order that holds the reference already. Otherwise
     `busy_with` is an open order for the same number and product, of which there may be one only,
-    and `admitted` says whether the money was there. `left` is what the wallet and its credit can still
-    reserve afterwards, in rupiah; None without a wallet. `claimed` says that the intent stands.
+    and `admitted` says whether the order was taken. `left` is what the wallet and its credit can
+    still reserve afterwards, in rupiah; None without a wallet. `claimed` says that the intent
+    stands.
     """
 
     held_by: UUID | None
