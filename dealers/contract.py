@@ -80,6 +80,7 @@ COMMON_OPTIONS = (
     Setting("balance_interval_seconds", "how often our balance is pulled, about", required=False),
     Setting("balance_tolerance", "rupiah by which it may differ from our account", required=False),
     Setting("float_reserve", "rupiah to be left there; less than 0: a credit", required=False),
+    Setting("traceparent", "yes where requests carry their order's trace, no where not", False),
     Setting("failures_count", "yes where a failed purchase is one of a number's day", False),
 )
 """Options that a dealer of any protocol may have."""
@@ -116,6 +117,8 @@ class Capabilities:
     failures_count: bool = False
     """Where the dealer sells a product for one number only so often a day: whether a purchase that
     failed after it was created is one of them. What was rejected never is."""
+    takes_traceparent: bool = False
+    """Whether requests about an order carry its trace (`traceparent`, W3C); never a signed part."""
     callback_is_word: bool = False
     """True where a callback carries a verified signature over its status; otherwise a callback
     only triggers a status check."""

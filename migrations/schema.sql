@@ -122,6 +122,38 @@ CREATE TYPE public.order_candidate_2 AS (
 	claim_id uuid
 );
 
+CREATE TYPE public.order_candidate_3 AS (
+	place bigint,
+	lane smallint,
+	order_id uuid,
+	reseller_id uuid,
+	ref_id text,
+	fingerprint bytea,
+	sku text,
+	brand text,
+	customer_number text,
+	cluster text,
+	region text,
+	outlet_id text,
+	order_max_price bigint,
+	price bigint,
+	retry_until timestamp with time zone,
+	created_at timestamp with time zone,
+	metadata json,
+	decision json,
+	hops uuid[],
+	trace bytea,
+	may_repeat boolean,
+	dealer_id text,
+	barred boolean,
+	route_id text,
+	dealer_sku text,
+	dealer_ref text,
+	cost bigint,
+	max_price bigint,
+	claim_id uuid
+);
+
 CREATE TYPE public.order_change AS (
 	lane smallint,
 	order_id uuid,
@@ -453,6 +485,15 @@ CREATE TABLE public.number_marks (
     CONSTRAINT number_marks_counter_check CHECK ((counter > 0))
 );
 
+CREATE TABLE public.open_numbers (
+    lane smallint NOT NULL,
+    reseller_id uuid NOT NULL,
+    customer_number text NOT NULL,
+    sku text NOT NULL,
+    slot uuid NOT NULL,
+    order_id uuid NOT NULL
+);
+
 CREATE TABLE public.operator_tokens (
     token_id text NOT NULL,
     name text NOT NULL,
@@ -499,6 +540,7 @@ CREATE TABLE public.orders (
     metadata json,
     decision json NOT NULL,
     hops uuid[],
+    trace bytea,
     CONSTRAINT orders_price_check CHECK ((price > 0)),
     CONSTRAINT orders_status_check CHECK ((status = ANY (ARRAY['accepted'::text, 'processing'::text, 'succeeded'::text, 'failed'::text, 'reversed'::text])))
 )
@@ -774,6 +816,9 @@ ALTER TABLE ONLY public.number_clusters
 ALTER TABLE ONLY public.number_marks
     ADD CONSTRAINT number_marks_pkey PRIMARY KEY (lane, day, customer_number, dealer_id, dealer_sku, counter);
 
+ALTER TABLE ONLY public.open_numbers
+    ADD CONSTRAINT open_numbers_pkey PRIMARY KEY (lane, reseller_id, customer_number, sku, slot);
+
 ALTER TABLE ONLY public.operator_tokens
     ADD CONSTRAINT operator_tokens_pkey PRIMARY KEY (token_id);
 
@@ -929,6 +974,8 @@ GRANT SELECT,INSERT ON TABLE public.ledger_entries TO jalur_service;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.number_clusters TO jalur_service;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.number_marks TO jalur_service;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.open_numbers TO jalur_service;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.operator_tokens TO jalur_service;
 

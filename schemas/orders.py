@@ -40,6 +40,8 @@ class NewOrder(BaseModel):
     """The most that a dealer may cost, in rupiah."""
     max_charge: Annotated[int, Field(gt=0, le=MAX_PRICE_RUPIAH)] | None = None
     """The most that the reseller is charged, in rupiah: above it, the order is refused."""
+    allow_repeat: bool = False
+    """Whether to order although an order for this number and product is still open."""
     metadata: dict[Note, Note] | None = None
     """Up to 20 keys, 2 kB as JSON; returned as it came."""
 

@@ -166,6 +166,7 @@ def submission(
     number: str = NUMBER,
     retry_seconds: float = 600,
     order_id: UUID | None = None,
+    may_repeat: bool = True,
 ) -> Submission:
     """An order as the door hands it to `accept`."""
     now = datetime.now(UTC) - timedelta(seconds=1)
@@ -187,6 +188,7 @@ def submission(
         now,
         None,
         "{}",
+        may_repeat=may_repeat,
     )
     return Submission(order, dealer_id)
 

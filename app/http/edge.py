@@ -4,11 +4,8 @@ Orders, which are most requests, go from here straight to their door.
 """
 
 import asyncio
-import re
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
-from random import getrandbits
 from typing import Any
 
 import structlog
@@ -18,13 +15,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app import logs
 from app.http.problems import internal_error, problem_answer
 from app.metrics import Metrics
+from app.traces import id_of, trace_of
 
 log = structlog.get_logger()
 
 ORDERS_PATH = "/v1/orders"
 
-_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
-_NO_TRACE = b"0" * 32
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 _GONE_AWAY = 499
 _UNANSWERED = 500
@@ -57,8 +53,9 @@ class Edge:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        trace_id = trace_of(scope["headers"])
-        scope.setdefault("state", {})["trace_id"] = trace_id
+        trace = trace_of(scope["headers"])
+        trace_id = id_of(trace)
+        scope.setdefault("state", {}).update(trace=trace, trace_id=trace_id)
         logs.bind(trace_id=trace_id)
         exchange = _Exchange(send, trace_id, self._draining)
         try:
@@ -99,16 +96,6 @@ class _Exchange:
             if self._draining.is_set():
                 message["headers"].append((b"connection", b"close"))
         await self._send(message)
-
-
-def trace_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The trace that the caller's `traceparent` names, or a new one: 32 hex digits."""
-    for name, value in headers:
-        if name == b"traceparent":
-            found = _TRACEPARENT.fullmatch(value)
-            if found and found[1] != _NO_TRACE and not value.startswith(b"ff"):
-                return found[1].decode()
-    return f"{getrandbits(128):032x}"
 
 
 def _method(scope: dict[str, Any] | Scope) -> str:

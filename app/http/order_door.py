@@ -48,7 +48,8 @@ class OrderDoor:
         declared = _text(headers, b"content-length") or "0"
         body = await bodies.receive_body(receive, declared, api.limits.body_bytes)
         hops = _hops(scope) if _HOPS in headers else None
-        return _answer(await place(api, caller, bodies.parse(Wanted, body), hops))
+        wanted, trace = bodies.parse(Wanted, body), scope["state"]["trace"]
+        return _answer(await place(api, caller, wanted, hops, trace))
 
 
 def _headers(scope: Scope) -> Mapping[bytes, bytes]:

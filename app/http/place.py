@@ -24,12 +24,20 @@ from app.errors import (
 )
 from app.hops import HEADER, Hops, loop_in
 from app.http.api import Api
-from app.lifecycle.accept import Accepted, OutOfFunds, ReferenceTaken, Replayed, Submission
+from app.lifecycle.accept import (
+    Accepted,
+    NumberBusy,
+    OutOfFunds,
+    ReferenceTaken,
+    Replayed,
+    Submission,
+)
 from app.lifecycle.trade import Trade
 from app.storage import order_references, order_views
 from app.storage.api_keys import KeyHolder
 from app.storage.order_views import OrderView
 from app.storage.orders import NewOrder
+from app.traces import Trace
 from routing.choose import Decision, Inquiry, as_record
 from routing.clusters import UnknownRegion
 from routing.monopoly import Market
@@ -73,12 +81,17 @@ def shed(api: Api) -> None:
 
 
 async def place(
-    api: Api, caller: KeyHolder, wanted: Wanted, hops: Hops | None = None
+    api: Api,
+    caller: KeyHolder,
+    wanted: Wanted,
+    hops: Hops | None = None,
+    trace: Trace | None = None,
 ) -> NewOrder | OrderView:
     """Place an order for a reseller: the new order, or the one that its reference stands for.
 
-    `hops`: the installations that it came through. Raises Problem, and what `Acceptor.accept`
-    raises, after which the same reference again tells whether the order stands.
+    `hops`: the installations that it came through; `trace`: what the request belongs to. Raises
+    Problem, and what `Acceptor.accept` raises, after which the same reference again tells whether
+    the order stands.
     """
     number = _number(wanted)
     fingerprint = fingerprint_of(wanted, number)
@@ -92,7 +105,7 @@ async def place(
         if held is None:
             raise
         return await _replayed(api, caller, held)
-    order = _new_order(api, caller, wanted, number, fingerprint, pick, now, hops)
+    order = _new_order(api, caller, wanted, number, fingerprint, pick, now, hops, trace)
     return await _accept(api, caller, order, pick)
 
 
@@ -194,6 +207,7 @@ def _new_order(
     pick: _Pick,
     now: datetime,
     hops: Hops | None,
+    trace: Trace | None,
 ) -> NewOrder:
     inquiry, metadata = pick.inquiry, wanted.metadata
     return NewOrder(
@@ -215,6 +229,9 @@ def _new_order(
         metadata=None if metadata is None else orjson.dumps(metadata).decode(),
         decision=orjson.dumps(as_record(pick.decision)).decode(),
         hops=hops,
+        trace=trace,
+        # Another installation guards its own resellers, who may well be several for one number.
+        may_repeat=wanted.allow_repeat or hops is not None,
     )
 
 
@@ -239,6 +256,14 @@ async def _accept(
         raise InsufficientBalance(
             "insufficient-balance",
             f"{short.available} rupiah are available, {order.price} are required.",
+        ) from None
+    except NumberBusy as busy:
+        raise Conflict(
+            "number-busy",
+            f"Your order {busy.order_id} for this number and product is still open. Once more on "
+            "purpose: the same order with `allow_repeat` true.",
+            errors=[FieldError("customer_number", f"The order {busy.order_id} is open.")],
+            retry_after_seconds=_NUMBER_BUSY_SECONDS,
         ) from None
     finally:
         if not is_new:

@@ -6,16 +6,17 @@ a batch in one statement. Where this process can buy at once, the same commit cl
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
+from operator import itemgetter
 from uuid import UUID
 
 from app.errors import JalurError, Overloaded
 from app.lifecycle.execute import Executor, Intention
 from app.metrics import Metrics
 from app.storage import acceptance
-from app.storage.acceptance import Candidate, ReferenceRaced, Verdict
+from app.storage.acceptance import Candidate, Raced, Verdict
 from app.storage.batches import BatchLimits, LanedBatcher
 from app.storage.hints import Hints, Topic
 from app.storage.orders import NewOrder
@@ -64,7 +65,16 @@ class OutOfFunds(JalurError):
         self.available = available
 
 
-Outcome = Accepted | Replayed | ReferenceTaken | OutOfFunds
+class NumberBusy(JalurError):
+    """The reseller has an open order for this number and product. `order_id` is that order's."""
+
+    def __init__(self, order_id: UUID) -> None:
+        super().__init__(f"the order {order_id} is open")
+        self.order_id = order_id
+
+
+Refused = ReferenceTaken | OutOfFunds | NumberBusy
+Outcome = Accepted | Replayed | Refused
 
 
 @dataclass(eq=False, slots=True)
@@ -124,8 +134,8 @@ class Acceptor:
     async def accept(self, submission: Submission) -> Accepted | Replayed:
         """Accept an order, or find the one that its reference stands for.
 
-        Raises ReferenceTaken, OutOfFunds, Overloaded, DatabaseUnavailable. After the last two the
-        caller cannot know whether the order stands; the same reference again tells.
+        Raises ReferenceTaken, OutOfFunds, NumberBusy, Overloaded, DatabaseUnavailable. After the
+        last two the caller cannot know whether the order stands; the same reference again tells.
         """
         outcome = await asyncio.shield(self._put(submission))
         if isinstance(outcome, Accepted | Replayed):
@@ -143,17 +153,20 @@ class Acceptor:
     async def _apply(self, batch: list[_Arrival]) -> list[Outcome]:
         """Decide every order of a batch; each round is one statement and one commit.
 
-        A second round is for those that a first one could not decide: an order refused behind a
-        larger refused one, and a repetition of a reference that turned out to hold nothing.
+        Further rounds are for those that one could not decide: an order refused behind a larger
+        refused one, a repetition of a reference that turned out to hold nothing, and the orders
+        behind the first one for a number.
         """
         outcomes: dict[int, Outcome] = {}
         async with self._pool.acquire() as connection:
             waiting = list(enumerate([each.candidate(self._executor) for each in batch]))
             while waiting:
-                leaders, followers = _split_by_reference(waiting)
+                leaders, repeats = _split_by_reference(waiting)
+                leaders, twins = _split_by_number(leaders)
                 verdicts = await self._accept(connection, [placed[1] for placed in leaders])
                 again = _decide(leaders, verdicts, outcomes)
-                waiting = sorted(again + _follow(followers, leaders, outcomes))
+                again += _follow(repeats, leaders, outcomes)
+                waiting = sorted(again + _bar(twins, outcomes), key=_position)
         if any(isinstance(each, Accepted) and not each.claimed for each in outcomes.values()):
             self._hints.tell([Topic.READY])
         self._metrics.batch("accept", len(batch))
@@ -162,18 +175,20 @@ class Acceptor:
     async def _accept(
         self, connection: Connection, candidates: Sequence[Candidate]
     ) -> list[Verdict]:
-        """Accept in one statement, again where another process was quicker with a reference."""
+        """Accept in one statement, again where another process was quicker."""
         lease = self._executor.lease if self._executor else timedelta(0)
         for _ in range(_RACES):
             try:
                 return await acceptance.accept(connection, candidates, lease)
-            except ReferenceRaced:
+            except Raced:
                 continue
-        raise Overloaded("references are taken by other processes all the time")
+        raise Overloaded("references and numbers are taken by other processes all the time")
 
 
 Placed = tuple[int, Candidate]
 """A candidate with its place in the batch."""
+
+_position = itemgetter(0)
 
 
 def _reference(candidate: Candidate) -> tuple[UUID, str]:
@@ -191,12 +206,49 @@ def _split_by_reference(waiting: Sequence[Placed]) -> tuple[list[Placed], list[P
     return list(leaders.values()), followers
 
 
+def _split_by_number(
+    waiting: Sequence[Placed],
+) -> tuple[list[Placed], list[tuple[Placed, Placed]]]:
+    """The first candidate for each number and product that only one order may be open for; and
+    the others, each with that first one. Those that are barred, or may repeat, stand for
+    themselves."""
+    first: dict[tuple[UUID, str, str], Placed] = {}
+    leaders: list[Placed] = []
+    twins: list[tuple[Placed, Placed]] = []
+    for placed in waiting:
+        candidate, order = placed[1], placed[1].order
+        if order.may_repeat or candidate.barred:
+            leaders.append(placed)
+            continue
+        leader = first.setdefault((order.reseller_id, order.customer_number, order.sku), placed)
+        if leader is placed:
+            leaders.append(placed)
+        else:
+            twins.append((placed, leader))
+    return leaders, twins
+
+
+def _bar(twins: Sequence[tuple[Placed, Placed]], outcomes: dict[int, Outcome]) -> list[Placed]:
+    """The orders behind the first one for a number, of which the next round looks up the references
+    only. What that first one's outcome makes of them is noted, and stands unless one is held."""
+    for (position, candidate), (leader_position, leader) in twins:
+        outcome = outcomes.get(leader_position)
+        if isinstance(outcome, Accepted):
+            outcomes[position] = NumberBusy(leader.order.order_id)
+        elif isinstance(outcome, NumberBusy) or (
+            isinstance(outcome, OutOfFunds) and leader.order.price <= candidate.order.price
+        ):
+            outcomes[position] = outcome
+    return [(position, replace(candidate, barred=True)) for (position, candidate), _ in twins]
+
+
 def _decide(
     leaders: Sequence[Placed], verdicts: Sequence[Verdict], outcomes: dict[int, Outcome]
 ) -> list[Placed]:
     """Note what is decided; return what was refused behind another although it could be paid.
 
-    The first refused one of a wallet is refused for good, so every round decides something.
+    The first refused one of a wallet is refused for good, so every round decides something. One
+    that was barred without need is free in the next.
     """
     again: list[Placed] = []
     refused: set[UUID] = set()
@@ -209,6 +261,11 @@ def _decide(
             )
         elif verdict.admitted:
             outcomes[position] = Accepted(order.order_id, verdict.claimed)
+        elif candidate.barred:
+            if position not in outcomes:
+                again.append((position, replace(candidate, barred=False)))
+        elif verdict.busy_with is not None:
+            outcomes[position] = NumberBusy(verdict.busy_with)
         elif order.reseller_id in refused and order.price <= (verdict.left or 0):
             again.append(placed)
         else:

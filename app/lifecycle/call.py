@@ -5,13 +5,15 @@ was never made proves that nothing was sent.
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.lifecycle.admit import Admission, Kind, boottime_seconds
 from app.lifecycle.sessions import NoSession, Sessions
 from app.lifecycle.trade import DealerAccess
 from app.metrics import Metrics
 from app.outbound.client import FailureKind, OutboundClient, TransportFailure
+from app.traces import HEADER as TRACE_HEADER
+from app.traces import Trace, traceparent
 from dealers.contract import Answer, Outcome, Report, Request
 
 MAX_ANSWER_BYTES = 65536
@@ -47,13 +49,18 @@ class DealerCalls:
         """How many calls of a kind to the dealer are being made."""
         return self._under_way[dealer_id, kind]
 
-    async def call(self, access: DealerAccess, request: Request, kind: Kind) -> Called:
-        """Send once. Whatever goes wrong, and whatever is thrown, becomes a report."""
+    async def call(
+        self, access: DealerAccess, request: Request, kind: Kind, trace: Trace | None = None
+    ) -> Called:
+        """Send once. Whatever goes wrong, and whatever is thrown, becomes a report.
+
+        `trace`: that of the order that it is about, for a dealer that wants it.
+        """
         started = self.monotonic()
         self._under_way[access.row.dealer_id, kind] += 1
         try:
             answer = await self._client(access, kind).call(
-                request,
+                _traced(access, request, trace),
                 timeout_seconds=access.row.timeout_seconds,
                 max_answer_bytes=MAX_ANSWER_BYTES,
             )
@@ -99,3 +106,11 @@ class DealerCalls:
             )
             known = self._clients[key] = (limits, client)
         return known[1]
+
+
+def _traced(access: DealerAccess, request: Request, trace: Trace | None) -> Request:
+    """The request with the order's trace, no part of which any protocol signs."""
+    header = traceparent(trace)
+    if header is None or not access.capabilities.takes_traceparent:
+        return request
+    return replace(request, headers={**request.headers, TRACE_HEADER: header})

@@ -27,6 +27,8 @@ from app.storage import deliveries, endpoints
 from app.storage.batches import BatchLimits, LanedBatcher
 from app.storage.deliveries import DueDelivery, TryResult
 from app.storage.pool import DATABASE_ERRORS, Pool
+from app.traces import HEADER as TRACE_HEADER
+from app.traces import traceparent
 from dealers.contract import Answer
 from schemas.events import webhook_id
 
@@ -269,6 +271,9 @@ class Deliverer:
             "webhook-timestamp": str(timestamp),
             "webhook-signature": signature,
         }
+        trace = traceparent(delivery.trace)
+        if trace is not None:
+            headers[TRACE_HEADER] = trace
         return headers, body
 
     def _secret(self, delivery: DueDelivery) -> str:

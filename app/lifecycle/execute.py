@@ -35,6 +35,7 @@ from app.storage.lanes import rotated
 from app.storage.orders import NewOrder
 from app.storage.pool import DATABASE_ERRORS, DISCONNECTED, Connection, Pool
 from app.storage.ready import Claimable, Ready
+from app.traces import Trace
 from app.words import NOT_REACHED, UNSENT, Source, Word
 from dealers.contract import Fault, Outcome, Report, TopUp
 from routing.choose import Inquiry, as_record
@@ -82,6 +83,8 @@ class Purchase:
     ticket: int
     """The breaker's."""
     send_before: float
+    trace: Trace | None = None
+    """The order's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,7 @@ class _Planned:
     order: TopUp
     ticket: int
     held: Held | None
+    trace: Trace | None
 
     @property
     def key(self) -> tuple[int, UUID]:
@@ -183,6 +187,7 @@ class Executor:
             self._top_up(new, order, access),
             ticket or 0,
             self._lease.send_before(started, access),
+            order.trace,
         )
         if not self.handover.reserve():
             return None
@@ -308,6 +313,7 @@ class Executor:
             planned.order,
             planned.ticket,
             send_before,
+            planned.trace,
         )
 
     def _note_what_waits(
@@ -412,7 +418,7 @@ class Executor:
         new = self._attempt(row, row.attempt_no, row.decision, route, access, claim_id, row.tier)
         if held is not None and access.capabilities.counts_repeats:
             new = new._replace(counter=held.counter)
-        return _Planned(new, access, self._top_up(new, row, access), ticket, held)
+        return _Planned(new, access, self._top_up(new, row, access), ticket, held, row.trace)
 
     def _inquiry(self, row: Claimable, now: datetime) -> Inquiry:
         repeats = self._router.repeats.of(row.customer_number, row.sku, now)
@@ -517,7 +523,7 @@ class Executor:
             breaker.left(purchase.ticket)
             text = f"no request could be made: {type(error).__name__}"
             return Report(Outcome.REJECTED, "not-built", text, Fault.ACCOUNT), True
-        called = await self._calls.call(access, request, Kind.PURCHASE)
+        called = await self._calls.call(access, request, Kind.PURCHASE, purchase.trace)
         now = self._calls.monotonic()
         if called.answer is None:
             if called.report.code == FailureKind.BUSY:

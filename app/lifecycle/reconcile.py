@@ -180,7 +180,7 @@ class Reconciler:
             request = access.dialect.status(account, order)
         except Exception as error:  # noqa: BLE001 - whatever the protocol tripped on
             return Report(Outcome.UNKNOWN, "not-built", type(error).__name__), True
-        called = await self._calls.call(access, request, Kind.QUESTION)
+        called = await self._calls.call(access, request, Kind.QUESTION, due.trace)
         if called.answer is None:
             # That this question was not sent proves nothing about the purchase.
             return Report(Outcome.UNKNOWN, called.report.code, called.report.message), True

@@ -31,11 +31,13 @@ from app.storage.deliveries import DueDelivery
 from app.storage.endpoints import Endpoint
 from app.storage.hints import Hints, Topic
 from app.storage.ledger import Errand, News
+from app.storage.open_numbers import OpenNumber
 from app.storage.orders import LockedOrder, OrderChange
 from app.storage.pool import Connection, Pool
 from app.storage.price_rises import Rise
 from app.storage.ready import Ready
 from app.storage.reviews import EndedReview, NewDispute, NewReview, StoredReview
+from app.traces import Trace, id_of
 from app.words import (
     OPEN_ATTEMPT,
     OPEN_ORDER,
@@ -317,6 +319,7 @@ class _Settlement:
         self.acts: list[tuple[UUID, Act]] = []
         self.attempt_changes: list[AttemptChange] = []
         self.order_changes: list[OrderChange] = []
+        self.closed: list[OpenNumber] = []
         self.money: list[tuple[LockedOrder, Posting]] = []
         self.news: list[tuple[LockedOrder, OrderChange, EventType]] = []
         self.next_attempts: list[Ready] = []
@@ -397,9 +400,10 @@ class _Settlement:
         self._drop_ready(order)
         self.money.append((order, postings.release(order.price)))
         change = _change(order, OrderStatus.FAILED, failure=why)
-        self.order_changes.append(change)
+        self._note_change(order, change)
         self.news.append((order, change, EventType.FAILED))
-        self.told.append(("order.withdrawn", {"order_id": str(order.order_id), "why": why}))
+        fields: dict[str, object] = {"order_id": str(order.order_id), "why": why}
+        self.told.append(("order.withdrawn", fields | _traced(order)))
         return Settled(found=True, withdrawn=True)
 
     def _drop_ready(self, order: LockedOrder) -> None:
@@ -446,6 +450,7 @@ class _Settlement:
             "attempt": ruling.attempt,
             "order": ruling.order,
         }
+        fields |= _traced(order)
         if ruling.review is not None:
             fields["review"] = ruling.review
         if ruling.dispute:
@@ -581,13 +586,26 @@ class _Settlement:
             failure = "number-refused" if refused else "not-delivered"
         change = _change(order, ruling.order, failure=failure, ruling=ruling)
         if change.version != order.version:
-            self.order_changes.append(change)
+            self._note_change(order, change)
         if ruling.event is not None:
             self.news.append((order, change, ruling.event))
         if ruling.ends_doubt or (order.needs_review and not change.needs_review):
             by = "an operator's" if word.source == Source.OPERATOR else "a dealer's"
             resolution = f"resolved by {by} word"
             self.ended_reviews.append(EndedReview(order.lane, order.order_id, None, resolution))
+
+    def _note_change(self, order: LockedOrder, change: OrderChange) -> None:
+        self.order_changes.append(change)
+        if order.status in OPEN_ORDER and change.status not in OPEN_ORDER:
+            self.closed.append(
+                OpenNumber(
+                    order.lane,
+                    order.reseller_id,
+                    order.customer_number,
+                    order.sku,
+                    order.order_id,
+                )
+            )
 
     def _note_doubts(self, order: LockedOrder, attempt: LockedAttempt, ruling: Ruling) -> None:
         if ruling.review is not None:
@@ -716,20 +734,22 @@ class _Settlement:
             wanted = await endpoints.of_resellers(connection, keys)
             self._write_errands(told, wanted)
         lease = self._deliverer.lease
-        await ledger.write(connection, movements, told, self.new_deliveries, lease)
+        await ledger.write(connection, movements, told, self.new_deliveries, lease, self.closed)
 
     def _write_errands(self, told: Sequence[News], wanted: Sequence[Endpoint]) -> None:
         """Each event to each endpoint that wants it; an order's first event here and at once."""
         by_reseller: dict[UUID, list[Endpoint]] = {}
         for endpoint in wanted:
             by_reseller.setdefault(endpoint.reseller_id, []).append(endpoint)
-        first = {order.order_id for order, _, _ in self.news if order.finished_at is None}
-        for each in told:
+        for each, (order, _, _) in zip(told, self.news, strict=True):
             for endpoint in by_reseller.get(each.reseller_id, ()):
                 if endpoint.wants(each.type):
-                    self._write_errand(each, endpoint, at_once=each.order_id in first)
+                    at_once = order.finished_at is None
+                    self._write_errand(each, endpoint, order.trace, at_once=at_once)
 
-    def _write_errand(self, news: News, endpoint: Endpoint, *, at_once: bool) -> None:
+    def _write_errand(
+        self, news: News, endpoint: Endpoint, trace: Trace | None, *, at_once: bool
+    ) -> None:
         ready_here = at_once and endpoint.status == "active"
         claim_id = self._deliverer.reserve(endpoint.endpoint_id) if ready_here else None
         errand = Errand(news.lane, uuid7(), endpoint.endpoint_id, news.event_id, claim_id)
@@ -748,6 +768,7 @@ class _Settlement:
                     endpoint.secret_sealed,
                     endpoint_deleted=False,
                     order_id=news.order_id,
+                    trace=trace,
                 )
             )
 
@@ -760,6 +781,10 @@ def too_old_to_resend(capabilities: Capabilities, age: timedelta) -> bool:
         and limit is not None
         and age >= timedelta(seconds=limit * _AGE_LIMIT)
     )
+
+
+def _traced(order: LockedOrder) -> dict[str, object]:
+    return {} if order.trace is None else {"trace_id": id_of(order.trace)}
 
 
 def _standing(order: LockedOrder, tries: Sequence[LockedAttempt], *, waits: bool) -> Order:

@@ -32,7 +32,7 @@ _OVERRIDES = {
     "check_interval_seconds": "min_check_interval_seconds",
     "absent_after_seconds": "absent_after_seconds",
 }
-_FAILURES_COUNT = "failures_count"
+_YES_OR_NO = {"failures_count": "failures_count", "traceparent": "takes_traceparent"}
 _ANSWERS = {"yes": True, "no": False}
 
 
@@ -213,8 +213,9 @@ def _capabilities(dialect: Dialect, account: Account) -> Capabilities:
     }
     if _SCHEDULE in account.options:
         stated[_SCHEDULE] = _schedule(account.options[_SCHEDULE])
-    if _FAILURES_COUNT in account.options:
-        stated[_FAILURES_COUNT] = _answer(_FAILURES_COUNT, account.options[_FAILURES_COUNT])
+    for option, field in _YES_OR_NO.items():
+        if option in account.options:
+            stated[field] = _answer(option, account.options[option])
     declared = dialect.capabilities_of(account)
     return replace(declared, **stated) if stated else declared
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from app.storage.pool import Connection, transposed
+from app.traces import Trace
 
 
 class NewAttempt(NamedTuple):
@@ -98,6 +99,7 @@ class DueAttempt:
     age: timedelta
     hops: Sequence[UUID] | None
     """The installations that the order came through."""
+    trace: Trace | None
 
 
 async def insert(
@@ -264,7 +266,7 @@ async def claim_due(
           and o.lane = due.lane and o.order_id = due.order_id
         returning a.lane, a.order_id, a.attempt_no, a.dealer_id, a.dealer_sku, a.dealer_ref,
                   a.max_price, a.counter, a.state, a.fence, a.checks, a.sent_at, o.customer_number,
-                  now() - a.sent_at, o.hops
+                  now() - a.sent_at, o.hops, o.trace
         """,
         claim_id,
         list(lanes),

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from app.storage.pool import Connection
+from app.traces import Trace
 
 
 class DueDelivery(NamedTuple):
@@ -30,6 +31,8 @@ class DueDelivery(NamedTuple):
     secret_sealed: bytes
     endpoint_deleted: bool
     order_id: UUID | None
+    trace: Trace | None = None
+    """The order's."""
 
 
 class TryResult(NamedTuple):
@@ -100,7 +103,9 @@ async def claim_due(
           and v.lane = d.lane and v.reseller_id = d.reseller_id and v.event_seq = d.event_seq
         returning d.lane, d.delivery_id, d.endpoint_id, d.claim_id, d.tries, d.event_id,
                   v.payload, due.url, due.secret_sealed, due.status = 'deleted',
-                  d.order_id
+                  d.order_id,
+                  (select o.trace from orders o
+                   where o.lane = d.lane and o.order_id = d.order_id)
         """,
         claim_id,
         list(lanes),

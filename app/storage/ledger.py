@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from app.postings import Posting, Wallet
+from app.storage.open_numbers import OpenNumber
 from app.storage.pool import Connection, transposed
 
 WalletKey = tuple[int, UUID]
@@ -84,11 +85,13 @@ async def write(
     news: Sequence[News] = (),
     errands: Sequence[Errand] = (),
     lease: timedelta = timedelta(0),
+    closed: Sequence[OpenNumber] = (),
 ) -> None:
     """Move money and tell of it, in one statement under the locks of the wallets it concerns.
 
     Entries and events are numbered and balances run on in the order given; each wallet is written
-    once. `lease` is that of the errands that are claimed already.
+    once. `lease` is that of the errands that are claimed already, `closed` what orders that close
+    with this hold no more.
     """
     keys = sorted({(each.lane, each.reseller_id) for each in (*movements, *news)})
     tallies = _Tallies(keys)
@@ -134,6 +137,13 @@ async def write(
                    case when d.claim_id is null then now() else now() + $10::interval end
             from unnest($5::delivery_errand[]) d
             cross join purse p
+        ), freed as (
+            delete from open_numbers b
+            using unnest($11::smallint[], $12::uuid[], $13::text[], $14::text[], $15::uuid[])
+                k (lane, reseller_id, customer_number, sku, order_id), purse
+            where b.lane = k.lane and b.reseller_id = k.reseller_id
+              and b.customer_number = k.customer_number and b.sku = k.sku
+              and b.order_id = k.order_id
         )
         update wallets w
         set available = p.available[k.place] + k.available,
@@ -153,6 +163,7 @@ async def write(
         [_place_errand(each, placed_news[each.event_id]) for each in errands],
         *transposed(tallies.totals, 4),
         lease,
+        *transposed(closed, len(OpenNumber._fields)),
     )
     if written != f"UPDATE {len(keys)}":
         raise RuntimeError(f"{len(keys)} wallets were to be written: {written}")

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from app.storage.lanes import LANES
 from app.storage.pool import Connection, transposed
+from app.traces import Trace
 
 
 class NewOrder(NamedTuple):
@@ -36,6 +37,9 @@ class NewOrder(NamedTuple):
     decision: str
     hops: Sequence[UUID] | None = None
     """The installations that it came through; None where it was placed here."""
+    trace: Trace | None = None
+    may_repeat: bool = False
+    """Whether it may stand beside other open orders of its reseller for its number and product."""
 
 
 class LockedOrder(NamedTuple):
@@ -63,6 +67,7 @@ class LockedOrder(NamedTuple):
     finished_at: datetime | None
     metadata: str | None
     serving_attempt: int | None
+    trace: Trace | None
     now: datetime
 
 
@@ -91,7 +96,7 @@ async def lock(connection: Connection, keys: Sequence[tuple[int, UUID]]) -> list
         select o.lane, o.order_id, o.reseller_id, o.ref_id, o.sku, o.brand, o.customer_number,
                o.cluster, o.max_price, o.price, o.status, o.needs_review, o.corrections,
                o.failure_code, o.failure_message, o.serial_number, o.version, o.retry_until,
-               o.created_at, o.finished_at, o.metadata, o.serving_attempt, now()
+               o.created_at, o.finished_at, o.metadata, o.serving_attempt, o.trace, now()
         from unnest($1::smallint[], $2::uuid[]) k (lane, order_id)
         cross join lateral (
             select * from orders where lane = k.lane and order_id = k.order_id for update

@@ -12,6 +12,7 @@ from datetime import datetime
 from uuid import UUID
 
 from app.storage.pool import Connection, columns, transposed
+from app.traces import Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class Claimable:
     """The reseller's now."""
     hops: Sequence[UUID] | None = None
     """The installations that the order came through."""
+    trace: Trace | None = None
 
 
 async def insert(connection: Connection, rows: Sequence[Ready]) -> None:
@@ -101,7 +103,7 @@ async def take(
                ) end,
                (select s.tier from resellers s
                 where s.lane = o.lane and s.reseller_id = o.reseller_id),
-               o.hops
+               o.hops, o.trace
         from unnest($1::text[], $2::integer[]) d (dealer_id, places)
         cross join lateral (
             select found.*

@@ -16,6 +16,7 @@ from uuid import UUID
 
 import structlog
 
+from app import logs
 from app.administration.desk import TableDesk
 from app.lifecycle.accept import Acceptor
 from app.lifecycle.admit import Admission
@@ -37,6 +38,7 @@ from app.storage.deliveries import DueDelivery
 from app.storage.hints import Hints, Topic
 from app.storage.lanes import lane_groups
 from app.storage.pool import Pool, PoolSettings, open_pool
+from app.traces import Trace, id_of
 from app.workers.accounts import Accounts, AccountSettings
 from app.workers.census import Census
 from app.workers.compiler import Compiler
@@ -285,6 +287,7 @@ class Engine:
         return await self.executor.claim(datetime.now(UTC), free)
 
     async def _buy(self, purchase: Purchase) -> None:
+        _bind_trace(purchase.trace)
         try:
             log.debug(
                 "attempt.sent",
@@ -299,6 +302,7 @@ class Engine:
         await self.executor.tell(purchase, word)
 
     async def _check(self, check: Check) -> None:
+        _bind_trace(check.due.trace)
         try:
             log.info(
                 "attempt.asked",
@@ -318,11 +322,18 @@ class Engine:
             await self.executor.give_up_expired()
 
     async def _deliver(self, delivery: DueDelivery) -> None:
+        _bind_trace(delivery.trace)
         try:
             result = await self.deliverer.deliver(delivery, datetime.now(UTC))
         finally:
             self.deliverer.leave(delivery.endpoint_id)
         await self.deliverer.record(result)
+
+
+def _bind_trace(trace: Trace | None) -> None:
+    """Put the order's trace on what this task logs."""
+    if trace is not None:
+        logs.bind(trace_id=id_of(trace))
 
 
 async def start_engine(settings: EngineSettings, metrics: Metrics) -> Engine:

@@ -57,6 +57,7 @@ CAPABILITIES: Final = Capabilities(
     # gives its own statements. Two minutes after a first "not here", a second one is the truth.
     absent_after_seconds=120.0,
     low_balance_codes=frozenset({"insufficient-balance"}),
+    takes_traceparent=True,
     callback_is_word=True,
     callback_may_be_old=True,
 )

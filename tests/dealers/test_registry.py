@@ -123,7 +123,7 @@ def test_settings_that_lack_or_that_no_protocol_reads_are_named():
         "credential pim is unknown: did you mean pin?",
         "option zone is unknown: there are callback_url, check_interval_seconds, "
         "absent_after_seconds, check_schedule, balance_interval_seconds, balance_tolerance, "
-        "float_reserve, failures_count",
+        "float_reserve, traceparent, failures_count",
     ]
 
 

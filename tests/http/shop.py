@@ -53,7 +53,8 @@ class Customer:
     http: httpx.AsyncClient
 
     async def order(self, ref_id: str = "r-1", **fields: object) -> httpx.Response:
-        body = {"ref_id": ref_id, "sku": "TSEL10", "customer_number": TELKOMSEL} | fields
+        body = {"ref_id": ref_id, "sku": "TSEL10", "customer_number": TELKOMSEL}
+        body |= {"allow_repeat": True} | fields
         return await self.http.post("/v1/orders", json=body)
 
 

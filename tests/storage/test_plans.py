@@ -26,6 +26,7 @@ from app.storage import (
     events,
     ledger,
     number_marks,
+    open_numbers,
     orders,
     purchase_hours,
     ready,
@@ -39,12 +40,13 @@ from app.storage.dealer_spend import Span
 from app.storage.deliveries import TryResult
 from app.storage.ledger import Errand, News
 from app.storage.number_marks import NewMark, NumberKey
+from app.storage.open_numbers import OpenNumber
 from app.storage.orders import OrderChange
 from app.storage.pool import Connection, PoolSettings, open_pool
 from app.storage.ready import Ready
 from app.storage.reviews import EndedReview
 from app.words import NOT_REACHED, UNSENT
-from tests.shops import submission
+from tests.shops import NUMBER, SKU, submission
 from tests.storage_fixtures import fresh_database
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -70,6 +72,7 @@ GROWING = {
     "callbacks",
     "webhook_endpoints",
     "number_marks",
+    "open_numbers",
 }
 
 A_DAYS_TRADE = """
@@ -109,6 +112,8 @@ A_DAYS_TRADE = """
         select lane, (now() at time zone interval '7 hours')::date - lane % 3, '0895' || order_id,
                'd', 'S', 1, lane, order_id, 1
         from orders;
+    insert into open_numbers (lane, reseller_id, customer_number, sku, slot, order_id)
+        select lane, reseller_id, customer_number, sku, order_id, order_id from orders;
 """
 
 
@@ -167,6 +172,7 @@ TRIES = [
 ENDED = [EndedReview(lane, each, None, "done") for lane, each in KEYS]
 READY = [Ready(lane, each, 1, "d1", NOON) for lane, each in KEYS]
 CALLBACK = Waiting(1, "d", b"i", "GET", "", "{}", b"", "", False, 1)
+HELD = [OpenNumber(lane, each, NUMBER, SKU, each) for lane, each in KEYS]
 CANDIDATES = [
     Candidate(submission(lane=lane, reseller_id=each).order, "d1", intent(lane, each))
     for lane, each in KEYS
@@ -197,7 +203,10 @@ HOT: dict[str, Run] = {
         c, [(lane, each, 1) for lane, each in KEYS]
     ),
     "orders are accepted": lambda c: acceptance.accept(c, CANDIDATES, MINUTE),
-    "money is moved and told": lambda c: ledger.write(c, MOVEMENTS, NEWS, ERRANDS, MINUTE),
+    "money is moved and told": lambda c: ledger.write(c, MOVEMENTS, NEWS, ERRANDS, MINUTE, HELD),
+    "numbers of closed orders are forgotten": lambda c: open_numbers.forget_closed(
+        c, [each.order for each in CANDIDATES]
+    ),
     "ready rows are taken": lambda c: take(c, [("d1", 30), ("d2", 5)]),
     "ready rows are locked": lambda c: ready.lock(c, KEYS),
     "ready rows are deleted": lambda c: ready.delete(c, KEYS),

@@ -25,12 +25,13 @@ async def test_type_is_the_tuple_that_is_sent_as_it(pool: Pool, name: str):
 
 
 async def test_candidate_is_the_order_and_the_intent_beside_it(pool: Pool):
-    found = await attributes(pool, "order_candidate_2")
+    found = await attributes(pool, "order_candidate_3")
     assert found[0] == "place"
     order, rest = found[1 : 1 + len(NewOrder._fields)], found[1 + len(NewOrder._fields) :]
     assert [name.replace("order_max_price", "max_price") for name in order] == [*NewOrder._fields]
     assert rest == (
-        "dealer_id", "route_id", "dealer_sku", "dealer_ref", "cost", "max_price", "claim_id",
+        "dealer_id", "barred", "route_id", "dealer_sku", "dealer_ref", "cost", "max_price",
+        "claim_id",
     )  # fmt: skip
 
 

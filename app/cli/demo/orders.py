@@ -40,6 +40,8 @@ def order_body(run: str, number: int) -> dict[str, object]:
         "ref_id": f"{run}-{number:06d}",
         "sku": f"{brand.sku}{denomination // 1000}",
         "customer_number": f"{brand.number}{number // 100 % 1_000_000:06d}{number % 100:02d}",
+        # An order of an earlier run may still be looked into.
+        "allow_repeat": True,
     }
 
 
