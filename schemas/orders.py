@@ -10,6 +10,8 @@ from uuid import UUID
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
+from schemas.problems import ProblemDocument
+
 MAX_PRICE_RUPIAH = 1_000_000_000_000
 MAX_METADATA_KEYS = 20
 MAX_METADATA_BYTES = 2048
@@ -23,13 +25,11 @@ Note = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
 OrderStatus = Literal["accepted", "processing", "succeeded", "failed", "reversed"]
 
 
-class NewOrder(BaseModel):
-    """An order as a reseller sends it. A field that is not listed here is refused."""
+class TopUpWish(BaseModel):
+    """A product for a number: what an order and a quote have in common."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    ref_id: Reference
-    """The reseller's own reference, unique for ever: the same one again is the same order."""
     sku: Annotated[str, StringConstraints(min_length=1, max_length=32)]
     customer_number: Annotated[str, StringConstraints(min_length=1, max_length=64)]
     """As people write it: `0812…`, `62812…`, `+62 812-…`."""
@@ -37,13 +37,23 @@ class NewOrder(BaseModel):
     """Where the outlet stands; it decides which dealers may serve."""
     outlet_id: Reference | None = None
     max_price: Annotated[int, Field(gt=0, le=MAX_PRICE_RUPIAH)] | None = None
-    """The most that a dealer may cost, in rupiah."""
+    """The most that a dealer may cost, in rupiah: dearer ones are passed over, and where no other
+    is left the order is refused with `no-route`."""
+
+
+class NewOrder(TopUpWish):
+    """An order as a reseller sends it. A field that is not listed here is refused."""
+
+    ref_id: Reference
+    """The reseller's own reference, unique for ever: the same one again is the same order."""
     max_charge: Annotated[int, Field(gt=0, le=MAX_PRICE_RUPIAH)] | None = None
-    """The most that the reseller is charged, in rupiah: above it, the order is refused."""
+    """The most that the reseller is charged, in rupiah: where its price is above it, the order is
+    refused with `price-above-limit`."""
     allow_repeat: bool = False
-    """Whether to order although an order for this number and product is still open."""
+    """Whether to order although an order of the reseller's for this number and product is still
+    open. It is no part of what makes the order the same when its reference comes again."""
     metadata: dict[Note, Note] | None = None
-    """Up to 20 keys, 2 kB as JSON; returned as it came."""
+    """Texts by their names, no deeper: up to 20, 2048 bytes as JSON; given back as they came."""
 
     @field_validator("metadata")
     @classmethod
@@ -84,6 +94,29 @@ class Order(BaseModel):
     created_at: datetime
     finished_at: datetime | None
     metadata: dict[str, str] | None
+
+
+class NewOrderBatch(BaseModel):
+    """Up to 500 orders in one request. Each is accepted or refused for itself."""
+
+    orders: Annotated[list[NewOrder], Field(min_length=1, max_length=500)]
+
+
+class OrderResult(BaseModel):
+    """What became of one order of a batch: what it would have been answered with alone."""
+
+    status: int
+    """202 for a new order, 200 for the one that its reference stands for; else the problem's."""
+    order: Order | None = None
+    problem: ProblemDocument | None = None
+    retry_after: int | None = None
+    """Seconds after which the same order may be sent again, where the problem passes."""
+
+
+class OrderResults(BaseModel):
+    """What became of each order of a batch, in their order. Absent members are left out."""
+
+    results: list[OrderResult]
 
 
 class OrderList(BaseModel):

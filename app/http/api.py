@@ -29,6 +29,10 @@ class ApiLimits:
     """What the API takes. Sizes in bytes, times in seconds."""
 
     body_bytes: int = 65_536
+    batch_orders: int = 500
+    """Orders in one request."""
+    batch_bytes: int = 1_048_576
+    """What so many orders may take: 2 kB each, where most have 200 bytes."""
     backlog_orders: int = 100_000
     """Orders waiting for a dealer beyond which new ones are shed."""
     retry_for: timedelta = timedelta(minutes=10)

@@ -1,13 +1,14 @@
 """Request bodies: read to a limit, then to a model; a larger one is refused before it is read."""
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
+import orjson
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
-from app.errors import TooLarge, UnsupportedMedia
+from app.errors import BadRequest, FieldError, TooLarge, Unprocessable, UnsupportedMedia
 from app.http.problems import unreadable_body
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -67,6 +68,29 @@ def parse(model: type[_Model], body: bytes) -> _Model:
     """A body as a model. Raises BadRequest, Unprocessable."""
     try:
         return model.model_validate_json(body)
+    except ValidationError as error:
+        raise unreadable_body(error) from None
+
+
+def unpack(body: bytes, name: str, most: int) -> list[object]:
+    """The list in a body that is an object of nothing else. Raises BadRequest, Unprocessable."""
+    try:
+        whole: object = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise BadRequest("invalid-json", "The body is not valid JSON.") from None
+    members = cast("dict[str, object]", whole) if isinstance(whole, dict) else {}
+    found = members.get(name)
+    items = cast("list[object]", found) if isinstance(found, list) else []
+    if len(members) != 1 or not 1 <= len(items) <= most:
+        sentence = f"The body must be an object of `{name}`, a list of 1 to {most}, alone."
+        raise Unprocessable("invalid-request", sentence, errors=[FieldError(name, sentence)])
+    return items
+
+
+def parse_item(model: type[_Model], item: object) -> _Model:
+    """One item of such a list as a model. Raises Unprocessable."""
+    try:
+        return model.model_validate(item)
     except ValidationError as error:
         raise unreadable_body(error) from None
 

@@ -4,6 +4,7 @@ from fastapi import Request, Response
 
 from app.http.answers import json_answer
 from app.storage.order_views import OrderView
+from app.storage.orders import NewOrder
 from schemas.orders import order_document
 
 
@@ -26,6 +27,28 @@ def document_of(view: OrderView) -> dict[str, object]:
         created_at=view.created_at,
         finished_at=view.finished_at,
         metadata=view.metadata,
+    )
+
+
+def new_document(order: NewOrder) -> dict[str, object]:
+    """A new order as resellers see it, from memory: nothing is read back."""
+    return order_document(
+        order_id=order.order_id,
+        ref_id=order.ref_id,
+        sku=order.sku,
+        brand=order.brand,
+        customer_number=order.customer_number,
+        cluster=order.cluster,
+        price=order.price,
+        status="accepted",
+        delayed=False,
+        serial_number=None,
+        failure_code=None,
+        failure_message=None,
+        version=1,
+        created_at=order.created_at,
+        finished_at=None,
+        metadata=order.metadata,
     )
 
 

@@ -10,12 +10,11 @@ from app.hops import HEADER, Hops, InvalidHops, read_hops
 from app.http import bodies, problems
 from app.http.answers import json_answer
 from app.http.api import Api
-from app.http.order_answers import order_answer
+from app.http.order_answers import new_document, order_answer
 from app.http.place import place, shed
 from app.storage.order_views import OrderView
 from app.storage.orders import NewOrder
 from schemas.orders import NewOrder as Wanted
-from schemas.orders import order_document
 
 _HOPS = HEADER.lower().encode()
 _NAMES = frozenset({b"authorization", b"content-type", b"content-length", _HOPS})
@@ -47,7 +46,7 @@ class OrderDoor:
         bodies.require_json(_text(headers, b"content-type") or "")
         declared = _text(headers, b"content-length") or "0"
         body = await bodies.receive_body(receive, declared, api.limits.body_bytes)
-        hops = _hops(scope) if _HOPS in headers else None
+        hops = hops_of(scope) if _HOPS in headers else None
         wanted, trace = bodies.parse(Wanted, body), scope["state"]["trace"]
         return _answer(await place(api, caller, wanted, hops, trace))
 
@@ -62,9 +61,11 @@ def _text(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
     return None if value is None else value.decode("latin-1")
 
 
-def _hops(scope: Scope) -> Hops:
-    """The installations that the order came through. Raises Unprocessable."""
+def hops_of(scope: Scope) -> Hops | None:
+    """The installations that a request came through. Raises Unprocessable."""
     values = [value.decode("latin-1") for name, value in scope["headers"] if name == _HOPS]
+    if not values:
+        return None
     try:
         return read_hops(",".join(values))
     except InvalidHops as fault:
@@ -76,31 +77,9 @@ def _hops(scope: Scope) -> Hops:
 
 def _answer(placed: NewOrder | OrderView) -> Response:
     if isinstance(placed, NewOrder):
-        return _accepted(placed)
+        location = f"/v1/orders/{placed.order_id}"
+        return json_answer(new_document(placed), 202, {"location": location})
     answer = order_answer(placed)
     answer.headers["idempotency-replayed"] = "true"
     answer.headers["location"] = f"/v1/orders/{placed.order_id}"
     return answer
-
-
-def _accepted(order: NewOrder) -> Response:
-    """The answer to a new order, from memory: nothing is read back."""
-    document = order_document(
-        order_id=order.order_id,
-        ref_id=order.ref_id,
-        sku=order.sku,
-        brand=order.brand,
-        customer_number=order.customer_number,
-        cluster=order.cluster,
-        price=order.price,
-        status="accepted",
-        delayed=False,
-        serial_number=None,
-        failure_code=None,
-        failure_message=None,
-        version=1,
-        created_at=order.created_at,
-        finished_at=None,
-        metadata=order.metadata,
-    )
-    return json_answer(document, 202, {"location": f"/v1/orders/{order.order_id}"})

@@ -6,7 +6,6 @@ but a reseller that asks again after a lost answer must learn what became of its
 """
 
 import hashlib
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -24,6 +23,7 @@ from app.errors import (
 )
 from app.hops import HEADER, Hops, loop_in
 from app.http.api import Api
+from app.http.pick import NUMBER_BUSY_SECONDS, Pick, choose_dealer, inquire, number_of, wrong
 from app.lifecycle.accept import (
     Accepted,
     NumberBusy,
@@ -32,42 +32,18 @@ from app.lifecycle.accept import (
     Replayed,
     Submission,
 )
-from app.lifecycle.trade import Trade
 from app.storage import order_references, order_views
 from app.storage.api_keys import KeyHolder
 from app.storage.order_views import OrderView
 from app.storage.orders import NewOrder
 from app.traces import Trace
-from routing.choose import Decision, Inquiry, as_record
-from routing.clusters import UnknownRegion
+from routing.choose import as_record
 from routing.monopoly import Market
-from routing.numbering import InvalidNumber, NumberFault, normalise
-from routing.reasons import Reason
-from routing.table import Route
 from schemas.orders import NewOrder as Wanted
 
 log = structlog.get_logger()
 
 _SHED_SECONDS = 5
-_NO_ROUTE_SECONDS = 30
-_NUMBER_BUSY_SECONDS = 60
-
-_NUMBER_FAULTS = {
-    NumberFault.EMPTY: "is empty",
-    NumberFault.TOO_MANY_CHARACTERS: "is too long",
-    NumberFault.FOREIGN_CHARACTER: "holds something else than digits and separators",
-    NumberFault.NOT_MOBILE: "must begin with 08, 628 or +628",
-    NumberFault.WRONG_LENGTH: "must have 9 to 12 digits after the leading 0 or 62",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _Pick:
-    """What an order would be: its number, its price, the dealer chosen for it."""
-
-    inquiry: Inquiry
-    decision: Decision
-    route: Route
 
 
 def shed(api: Api) -> None:
@@ -93,13 +69,15 @@ async def place(
     Problem, and what `Acceptor.accept` raises, after which the same reference again tells whether
     the order stands.
     """
-    number = _number(wanted)
+    number = number_of(wanted)
     fingerprint = fingerprint_of(wanted, number)
     now = datetime.now(UTC)
     try:
         if hops is not None:
             _refuse_loop(api, hops)
-        pick = _pick(api, caller, wanted, number, now)
+        inquiry = inquire(api.router.trade, caller, wanted, number)
+        _refuse_charge(wanted, inquiry.price_rupiah)
+        pick = choose_dealer(api, inquiry, number, now)
     except Problem:
         held = await _held(api, caller, wanted.ref_id, fingerprint)
         if held is None:
@@ -109,93 +87,23 @@ async def place(
     return await _accept(api, caller, order, pick)
 
 
-# ------------------------------------------------------------------ deciding, in memory
-
-
 def fingerprint_of(wanted: Wanted, number: str) -> bytes:
     """What makes two orders under one reference the same order."""
     content = (wanted.sku, number, wanted.region, wanted.outlet_id, wanted.max_price)
     return hashlib.sha256(orjson.dumps(content)).digest()
 
 
-def _number(wanted: Wanted) -> str:
-    try:
-        return normalise(wanted.customer_number)
-    except InvalidNumber as fault:
-        raise _invalid_number(_NUMBER_FAULTS[fault.reason]) from None
-
-
-def _invalid_number(why: str) -> Unprocessable:
-    return Unprocessable(
-        "invalid-number",
-        f"The customer number {why}.",
-        errors=[FieldError("customer_number", why)],
-    )
-
-
 def _refuse_loop(api: Api, hops: Hops) -> None:
     """Raise Unprocessable for an order that has been here, or that comes too long a way."""
     loop = loop_in(hops, api.installation_id)
     if loop is not None:
-        raise _wrong("order-loop", HEADER, loop)
+        raise wrong("order-loop", HEADER, loop)
 
 
-def _pick(api: Api, caller: KeyHolder, wanted: Wanted, number: str, now: datetime) -> _Pick:
-    """The dealer for an order. Raises Unprocessable, Conflict."""
-    repeats = api.router.repeats.of(number, wanted.sku, now)
-    inquiry = _inquiry(api.router.trade, caller, wanted, number)._replace(repeats=repeats)
-    decision = api.router.choose(inquiry, now)
-    if decision.chosen is None:
-        if Reason.REPEATED in decision.excluded:
-            raise Conflict(
-                "number-busy",
-                "Those who could serve this order sell this product for the number only so often "
-                "a day, and have.",
-                retry_after_seconds=_NUMBER_BUSY_SECONDS,
-            )
-        raise Conflict(
-            "no-route",
-            "No dealer can serve this order now.",
-            retry_after_seconds=_NO_ROUTE_SECONDS,
-        )
-    return _Pick(inquiry, decision, decision.chosen)
-
-
-def _inquiry(trade: Trade, caller: KeyHolder, wanted: Wanted, number: str) -> Inquiry:
-    product = trade.price_book.product(wanted.sku)
-    price = trade.price_book.price(caller.tier, wanted.sku)
-    if product is None or price is None:
-        raise _wrong("unknown-sku", "sku", "There is no such product for you.")
+def _refuse_charge(wanted: Wanted, price: int) -> None:
+    """Raise Conflict for an order that would be charged more than its reseller allows."""
     if wanted.max_charge is not None and price > wanted.max_charge:
         raise Conflict("price-above-limit", f"The price is {price} rupiah, above your limit.")
-    brand = trade.brands.brand_of(number)
-    if brand is None:
-        raise _invalid_number("belongs to no brand that we know")
-    if brand != product.brand:
-        raise _wrong(
-            "brand-mismatch",
-            "customer_number",
-            f"The number belongs to {brand}, the product to {product.brand}.",
-        )
-    outlet = None if wanted.outlet_id is None else (caller.reseller_id, wanted.outlet_id)
-    try:
-        cluster = trade.clusters.of(wanted.region, outlet, number)
-    except UnknownRegion:
-        raise _wrong("unknown-region", "region", "There is no such region.") from None
-    return Inquiry(
-        wanted.sku,
-        brand,
-        cluster,
-        price,
-        wanted.max_price,
-        tier=caller.tier,
-        kind=product.kind,
-        order_id=uuid7(),
-    )
-
-
-def _wrong(code: str, field: str, sentence: str) -> Unprocessable:
-    return Unprocessable(code, sentence, errors=[FieldError(field, sentence)])
 
 
 def _new_order(
@@ -204,7 +112,7 @@ def _new_order(
     wanted: Wanted,
     number: str,
     fingerprint: bytes,
-    pick: _Pick,
+    pick: Pick,
     now: datetime,
     hops: Hops | None,
     trace: Trace | None,
@@ -238,9 +146,7 @@ def _new_order(
 # ------------------------------------------------------------------ accepting
 
 
-async def _accept(
-    api: Api, caller: KeyHolder, order: NewOrder, pick: _Pick
-) -> NewOrder | OrderView:
+async def _accept(api: Api, caller: KeyHolder, order: NewOrder, pick: Pick) -> NewOrder | OrderView:
     """Accept in one commit. The market's share is taken before, so that orders side by side see
     each other, and given back unless the order is new."""
     api.router.take(pick.inquiry, pick.route, order.created_at)
@@ -263,7 +169,7 @@ async def _accept(
             f"Your order {busy.order_id} for this number and product is still open. Once more on "
             "purpose: the same order with `allow_repeat` true.",
             errors=[FieldError("customer_number", f"The order {busy.order_id} is open.")],
-            retry_after_seconds=_NUMBER_BUSY_SECONDS,
+            retry_after_seconds=NUMBER_BUSY_SECONDS,
         ) from None
     finally:
         if not is_new:
@@ -274,7 +180,7 @@ async def _accept(
     return order
 
 
-def _tell(api: Api, order: NewOrder, pick: _Pick) -> None:
+def _tell(api: Api, order: NewOrder, pick: Pick) -> None:
     api.metrics.order_accepted()
     if pick.decision.forced_monopoly:
         api.metrics.forced_monopoly(Market(order.brand, order.cluster))
@@ -315,4 +221,4 @@ async def _replayed(api: Api, caller: KeyHolder, order_id: UUID) -> OrderView:
 
 
 def _mismatch() -> Unprocessable:
-    return _wrong("idempotency-mismatch", "ref_id", "The reference stands for another order.")
+    return wrong("idempotency-mismatch", "ref_id", "The reference stands for another order.")

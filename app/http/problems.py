@@ -1,6 +1,7 @@
 """Every refusal as a problem document; never the text of an exception that we did not word."""
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import orjson
 import structlog
@@ -31,7 +32,8 @@ log = structlog.get_logger()
 
 _MOST_ERRORS = 20
 _LONGEST_FIELD = 64
-_BODY: Final = "body"
+BODY: Final = "body"
+"""The field that is named where the whole body is wrong."""
 _RETRY_SECONDS = 2
 _METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 
@@ -49,20 +51,27 @@ async def read_problem(code: str) -> Response:
 
 def problem_answer(problem: Problem, trace_id: str) -> Response:
     """The problem as an answer."""
-    document = problem_document(
-        code=problem.code,
-        title=problem.title,
-        status=problem.status,
-        detail=problem.detail,
-        errors=[(error.field, error.message) for error in problem.errors],
-        trace_id=trace_id,
-    )
-    answer = Response(orjson.dumps(document), problem.status, media_type=MEDIA_TYPE)
+    body = orjson.dumps(document_of(problem, trace_id))
+    answer = Response(body, problem.status, media_type=MEDIA_TYPE)
     if problem.retry_after_seconds is not None:
         answer.headers["retry-after"] = str(problem.retry_after_seconds)
     if problem.status == 401:  # noqa: PLR2004
         answer.headers["www-authenticate"] = "Bearer"
     return answer
+
+
+def document_of(
+    problem: Problem, trace_id: str, errors: Sequence[FieldError] | None = None
+) -> dict[str, Any]:
+    """The problem as resellers see it, ready for JSON; `errors` in place of its own."""
+    return problem_document(
+        code=problem.code,
+        title=problem.title,
+        status=problem.status,
+        detail=problem.detail,
+        errors=[(each.field, each.message) for each in errors or problem.errors],
+        trace_id=trace_id,
+    )
 
 
 def internal_error() -> Problem:
@@ -75,7 +84,7 @@ def unreadable_body(error: ValidationError) -> Problem:
     faults = error.errors(include_url=False, include_context=False, include_input=False)
     if faults[0]["type"] == "json_invalid":
         return BadRequest("invalid-json", "The body is not valid JSON.")
-    return _wrong_fields(faults, _BODY)
+    return _wrong_fields(faults, BODY)
 
 
 def _wrong_fields(faults: list[ErrorDetails], whole: str) -> Unprocessable:

@@ -14,10 +14,12 @@ from app.http import (
     callbacks,
     events,
     health,
+    order_batches,
     order_door,
     orders,
     problems,
     products,
+    quotes,
     webhook_endpoints,
 )
 from app.http.admin import catalogue, dealers, floats, operators, resellers, reviews
@@ -26,8 +28,9 @@ from app.http.api import Api, ApiLimits
 from app.http.edge import ORDERS_PATH, Edge
 from schemas.admin import OPERATORS_BODIES
 from schemas.events import Webhook
-from schemas.orders import NewOrder, Order
+from schemas.orders import NewOrder, NewOrderBatch, Order
 from schemas.problems import MEDIA_TYPE, ProblemDocument
+from schemas.quotes import NewQuote
 from schemas.reviews import DisputeEnd, ReviewDecision
 from schemas.webhook_endpoints import NewWebhookEndpoint
 
@@ -70,7 +73,9 @@ def _build_fastapi(api: Api, door: ASGIApp | None) -> FastAPI:
         # Served before it comes here; the route tells which methods the address has.
         app.router.routes.insert(0, Route(ORDERS_PATH, door, methods=["POST"]))
         for part in (
+            order_batches,
             orders,
+            quotes,
             events,
             products,
             balances,
@@ -114,6 +119,8 @@ def _documentation(app: FastAPI) -> dict[str, Any]:
 def _add_models(document: dict[str, Any]) -> None:
     models = (
         NewOrder,
+        NewOrderBatch,
+        NewQuote,
         NewWebhookEndpoint,
         ReviewDecision,
         DisputeEnd,
