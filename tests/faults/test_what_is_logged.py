@@ -17,6 +17,7 @@ from app.lifecycle.deliver import secret_context
 from app.sealing import Sealer
 from tests.faults.shop import Process, Shop, load, order
 from tests.ports import free_port
+from tests.shops import until
 
 ADMIN_TOKEN = "operators-own-token-5d41402abc4b2a76"
 WRONG_TOKEN = "guessed-path-7c6a180b36896a0a"
@@ -128,6 +129,12 @@ async def told(shop: Shop) -> tuple[Shop, dict[str, str], str]:
     return shop, accepted, log_of(shop.processes[-1])
 
 
+async def told_of(process: Process, event: str) -> bool:
+    """Whether the process has logged an event. Asked for now and then."""
+    await asyncio.sleep(0.1)
+    return event in log_of(process)
+
+
 def log_of(process: Process) -> str:
     """All that a service logged, once it has ended."""
     process.terminate()
@@ -191,13 +198,17 @@ def assert_followed(lines: list[dict], order_id: str) -> None:
 
 
 async def test_caller_is_given_the_trace_that_its_order_is_logged_with(shop: Shop):
-    process = shop.start()
+    process = shop.start(JALUR_LOG_LEVEL="debug")
     await shop.until_ready()
+    await shop.register_receiver()
     async with shop.client() as client:
         answer = await client.post("/v1/orders", json=order(1))
+        await until(lambda: told_of(process, "delivery.tried"), seconds=30)
     lines = [json.loads(line) for line in log_of(process).splitlines()]
-    accepted = next(line for line in lines if line.get("order_id") == answer.json()["id"])
-    assert accepted["trace_id"] == answer.headers["x-request-id"]
+    mine = [line for line in lines if line.get("order_id") == answer.json()["id"]]
+    told = {line["event"] for line in mine}
+    assert told >= {"order.accepted", "attempt.sent", "attempt.settled", "delivery.tried"}
+    assert {line["trace_id"] for line in mine} == {answer.headers["x-request-id"]}
 
 
 async def test_worker_shows_its_metrics_where_it_is_told_to(shop: Shop):

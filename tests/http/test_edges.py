@@ -19,7 +19,7 @@ from app.http.server import build_app
 from app.storage.pool import Pool
 from schemas.problems import CATALOGUE
 from tests.http.problems import assert_problem
-from tests.http.shop import Customer, Shop
+from tests.http.shop import TELKOMSEL, Customer, Shop
 from tests.publishing import PUBLISH
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -42,6 +42,16 @@ async def test_the_caller_s_trace_is_continued(customer: Customer) -> None:
     header = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
     answer = await customer.http.get("/v1/nothing", headers=header)
     assert answer.json()["trace_id"] == answer.headers["x-request-id"] == TRACE
+
+
+async def test_an_order_is_kept_with_its_trace(shop: Shop, customer: Customer) -> None:
+    header = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
+    body = {"ref_id": "r-1", "sku": "TSEL10", "customer_number": TELKOMSEL}
+    await customer.http.post("/v1/orders", json=body, headers=header)
+    assert await shop.owner.fetchval("select trace from orders") == bytes.fromhex(TRACE + "01")
+    made_up = await customer.order("r-2")
+    kept = await shop.owner.fetchval("select trace from orders where ref_id = 'r-2'")
+    assert kept.hex() == made_up.headers["x-request-id"]
 
 
 @pytest.mark.parametrize(
