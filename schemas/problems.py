@@ -30,8 +30,9 @@ CATALOGUE = {
     "order-loop": "The order came through this installation before, or through too many: among the "
     "installations that buy from each other there is a circle. The reference stays free.",
     "price-above-limit": "The price is above the order's `max_charge`. The reference stays free.",
-    "number-busy": "Those who could serve the order sell the product for this number only so often "
-    "a day, and have. The reference stays free.",
+    "number-busy": "An order of yours for this number and product is still open (`allow_repeat` "
+    "orders once more), or those who could serve sell the product for this number only so often a "
+    "day, and have. `detail` says which. The reference stays free.",
     "not-cancellable": "The order was sent to a dealer already, or is finished.",
     "too-many-endpoints": "No more webhook endpoints can be added.",
     "body-too-large": "The body is larger than allowed.",

@@ -37,6 +37,10 @@ log = structlog.get_logger()
 
 _YOUNG_OBJECTS = 50_000
 
+_FIRST_CONNECTIONS = 8
+"""To the database, as many as are soon in use: on a busy machine each takes so long to open that
+the first requests would give up waiting for one."""
+
 _KEEP_ALIVE_SECONDS = 75
 """Longer than load balancers keep an idle connection, commonly 60 s: whoever closes it first must
 be the one who would send on it, or a request meets the close."""
@@ -71,6 +75,7 @@ def engine_settings(settings: Settings) -> EngineSettings:
         PoolSettings(
             settings.database_url,
             settings.database_role,
+            min_size=_FIRST_CONNECTIONS,
             statement_cache_size=settings.statement_cache_size,
         ),
         settings.redis_url,

@@ -67,6 +67,8 @@ class PoolSettings:
 
     dsn: str
     role: str = "jalur_service"
+    min_size: int = 2
+    """Opened before anything else starts."""
     max_size: int = 16
     statement_cache_size: int = 256
 
@@ -83,7 +85,7 @@ async def open_pool(settings: PoolSettings) -> Pool:
     try:
         return await asyncpg.create_pool(
             settings.dsn,
-            min_size=2,
+            min_size=min(settings.min_size, settings.max_size),
             max_size=settings.max_size,
             statement_cache_size=settings.statement_cache_size,
             reset=_keep_as_it_is,
