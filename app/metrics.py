@@ -194,6 +194,14 @@ class Metrics:
         """A request was answered. `route` is the template, never the path itself."""
         self._requests[method, route, f"{status // 100}xx"].observe(seconds)
 
+    def event_streams(self, count: int) -> None:
+        """So many streams of events are open."""
+        self._streams.set(count)
+
+    def event_stream_ended(self, reason: str) -> None:
+        """A stream of events ended, and why."""
+        self._stream_ends[reason,].inc()
+
     # ---- dealers
 
     def settled(self, dealer_id: str, source: str, outcome: str) -> None:
@@ -458,6 +466,12 @@ class Metrics:
             )
         )
 
+        self._streams = self._gauge("event_streams", "Streams of events that are open.")
+        self._stream_ends = _Children(
+            self._counter("event_stream_ends", "Streams of events that ended.", "reason"),
+            [(reason,) for reason in _STREAM_ENDS],
+        )
+
     def _dealers(self) -> None:
         self._cluster_refusals = _Children(
             self._counter(
@@ -680,6 +694,7 @@ _ACCOUNT = {
     ),
 }
 """What is shown of an account: the metric's name and what it is."""
+_STREAM_ENDS = ("gone", "revoked", "slow", "stopping", "failed")
 _REBUILD_REASONS = ("start", "connected", "gap", "silence", "groups", "correction")
 
 

@@ -8,13 +8,14 @@ from fastapi import APIRouter, Query, Request, Response
 from app.errors import Conflict, NotFound
 from app.http.answers import json_answer, list_answer
 from app.http.api import Api, Caller, Parts
+from app.http.events import events_of_order
 from app.http.order_answers import document_of, order_answer
 from app.http.pages import Cursor, Limit, cut, id_cursor, read_id
 from app.lifecycle.settle import Withdrawal
-from app.storage import events, order_views
+from app.storage import order_views
 from app.storage.api_keys import KeyHolder
 from app.storage.order_views import OrderView
-from schemas.events import EventList, event_document
+from schemas.events import EventList
 from schemas.orders import Order, OrderList, OrderStatus, Reference
 
 routes = APIRouter(prefix="/v1/orders", tags=["orders"])
@@ -95,13 +96,12 @@ async def cancel_order(order_id: str, api: Parts, caller: Caller) -> Response:
 
 
 @routes.get("/{order_id}/events", response_model=None, responses={200: {"model": EventList}})
-async def list_order_events(order_id: str, api: Parts, caller: Caller) -> Response:
-    """What was reported about an order, the oldest first."""
+async def list_order_events(
+    order_id: str, api: Parts, caller: Caller, cursor: Cursor = None, limit: Limit = 50
+) -> Response:
+    """What was reported about an order, the oldest first; `cursor` goes on as in all events."""
     view = await _find(api, caller, order_id)
-    async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
-        told = await events.of_order(connection, caller.lane, view.order_id)
-    data = [event_document(each.event_id, each.payload) for each in told]
-    return list_answer(data, None, has_more=False)
+    return await events_of_order(api, caller, view.order_id, cursor, limit, None)
 
 
 async def _find(api: Api, caller: KeyHolder, order_id: str) -> OrderView:
