@@ -35,8 +35,8 @@ CATALOGUE = {
     "not-cancellable": "The order was sent to a dealer already, or is finished.",
     "too-many-streams": "This key has as many streams of events open as it may: close one.",
     "too-many-outlets": "No more outlets can be added.",
-    "outlet-blocked": "You blocked this outlet: unblock it, or order without it. The reference stays "
-    "free.",
+    "outlet-blocked": "You blocked this outlet: unblock it, or order without it. The reference "
+    "stays free.",
     "if-match-missing": "What stands there is changed only by who has seen it: send its `ETag` as "
     "`If-Match`.",
     "changed-meanwhile": "What stands there is not any more what you saw: read it again.",

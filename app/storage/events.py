@@ -151,8 +151,9 @@ async def _span(
         reseller_id,
         after_seq,
     )
-    begins, newest = row or (None, None)
-    return (after_seq, after_seq) if begins is None else (begins, newest)
+    if row is None or row[0] is None:
+        return after_seq, after_seq
+    return row[0], row[1]
 
 
 async def newest_seq(connection: Connection, lane: int, reseller_id: UUID) -> int:

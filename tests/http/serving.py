@@ -1,4 +1,4 @@
-"""The API behind a real socket, served as the service does, and its streams of events read there."""
+"""The API behind a real socket, served as the service does, and its streams of events read."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""The stream of events: each one once and in order, over lost connections, revocations and stops."""
+"""The stream of events: each once and in order, over lost connections, revocations and stops."""
 
 import asyncio
 import socket
