@@ -178,6 +178,8 @@ def _inquiry(trade: Trade, caller: KeyHolder, wanted: Wanted, number: str) -> In
             f"The number belongs to {brand}, the product to {product.brand}.",
         )
     outlet = None if wanted.outlet_id is None else (caller.reseller_id, wanted.outlet_id)
+    if outlet in trade.clusters.blocked:
+        raise _wrong("outlet-blocked", "outlet_id", "You blocked this outlet.")
     try:
         cluster = trade.clusters.of(wanted.region, outlet, number)
     except UnknownRegion:

@@ -82,9 +82,7 @@ async def list_products(
     return answer
 
 
-@routes.get(
-    "/{sku}", response_model=None, responses={200: {"model": ProductOnSale}, **_UNCHANGED}
-)
+@routes.get("/{sku}", response_model=None, responses={200: {"model": ProductOnSale}, **_UNCHANGED})
 async def read_product(
     sku: str, request: Request, api: Parts, caller: Caller, region: Word = None
 ) -> Response:
@@ -96,7 +94,9 @@ async def read_product(
     (stands,) = _availability(api, caller.tier, _cluster(api, region), [(product, price)])
     document = _document(product, price, stands)
     tag = _tag(document, b"")
-    return not_modified(tag) if is_known(request, tag) else json_answer(document, 200, {"etag": tag})
+    return (
+        not_modified(tag) if is_known(request, tag) else json_answer(document, 200, {"etag": tag})
+    )
 
 
 def _cluster(api: Api, region: str | None) -> str | None:

@@ -16,6 +16,7 @@ from app.http import (
     health,
     order_door,
     orders,
+    outlets,
     problems,
     products,
     stream_door,
@@ -29,6 +30,7 @@ from app.http.stream_door import STREAM_PATH
 from schemas.admin import OPERATORS_BODIES
 from schemas.events import EventType, Webhook
 from schemas.orders import NewOrder, Order
+from schemas.outlets import OutletState
 from schemas.problems import MEDIA_TYPE, ProblemDocument
 from schemas.reviews import DisputeEnd, ReviewDecision
 from schemas.webhook_endpoints import NewWebhookEndpoint
@@ -79,6 +81,7 @@ def _build_fastapi(api: Api, door: ASGIApp | None) -> FastAPI:
             events,
             products,
             balances,
+            outlets,
             webhook_endpoints,
             callbacks,
             resellers,
@@ -121,6 +124,7 @@ def _add_models(document: dict[str, Any]) -> None:
     models = (
         NewOrder,
         NewWebhookEndpoint,
+        OutletState,
         ReviewDecision,
         DisputeEnd,
         ProblemDocument,

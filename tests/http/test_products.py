@@ -31,7 +31,7 @@ async def add_products(shop: Shop, count: int) -> None:
         "insert into prices select 'standard', sku, 6000 from products where sku like 'P%'"
     )
     await shop.owner.execute(PUBLISH)
-    await shop.api.router.refresh(shop.api.pool)
+    await shop.api.router.refresh(shop.api.pool, most_rows=1_000_000)
 
 
 @pytest.mark.parametrize("limit", [1, 7, 100])
