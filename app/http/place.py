@@ -93,7 +93,7 @@ async def place(
     Problem, and what `Acceptor.accept` raises, after which the same reference again tells whether
     the order stands.
     """
-    number = _number(wanted)
+    number = number_of(wanted.customer_number)
     fingerprint = fingerprint_of(wanted, number)
     now = datetime.now(UTC)
     try:
@@ -118,9 +118,10 @@ def fingerprint_of(wanted: Wanted, number: str) -> bytes:
     return hashlib.sha256(orjson.dumps(content)).digest()
 
 
-def _number(wanted: Wanted) -> str:
+def number_of(customer_number: str) -> str:
+    """A customer's number in its one form, `08…`. Raises Unprocessable."""
     try:
-        return normalise(wanted.customer_number)
+        return normalise(customer_number)
     except InvalidNumber as fault:
         raise _invalid_number(_NUMBER_FAULTS[fault.reason]) from None
 
