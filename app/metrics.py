@@ -45,6 +45,9 @@ _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 _MOST_MARKETS = 200
 """Markets shown, those with the most orders first: each is a series a group."""
 
+_MOST_USERS = 500
+"""Pairs of something deprecated and a reseller that are counted apart."""
+
 disable_created_metrics()  # each counter would have a second series with its time of birth
 
 Labels: TypeAlias = tuple[str, ...]
@@ -201,6 +204,13 @@ class Metrics:
     def event_stream_ended(self, reason: str) -> None:
         """A stream of events ended, and why."""
         self._stream_ends[reason,].inc()
+
+    def deprecated_use(self, what: str, reseller_id: str) -> None:
+        """A reseller used what will go away; beyond the first few hundred, they count together."""
+        labels = what, reseller_id
+        if labels not in self._deprecated_uses and len(self._deprecated_uses) >= _MOST_USERS:
+            labels = what, "others"
+        self._deprecated_uses[labels].inc()
 
     # ---- dealers
 
@@ -466,6 +476,11 @@ class Metrics:
             )
         )
 
+        self._deprecated_uses = _Children(
+            self._counter(
+                "deprecated_uses", "Requests that used what will go away.", "what", "reseller"
+            )
+        )
         self._streams = self._gauge("event_streams", "Streams of events that are open.")
         self._stream_ends = _Children(
             self._counter("event_stream_ends", "Streams of events that ended.", "reason"),

@@ -83,12 +83,13 @@ async def open_all(url: str, tokens: Sequence[str]) -> list[Listener]:
         for token in tokens
     ]
     address = urlsplit(url)
+    host, port = address.hostname or "", address.port or 80
     places = asyncio.Semaphore(_OPENING)
     loop = asyncio.get_running_loop()
 
     async def begin(listener: Listener) -> None:
         async with places, asyncio.timeout(_ANSWER_SECONDS):
-            await loop.create_connection(lambda: listener, address.hostname, address.port)
+            await loop.create_connection(lambda: listener, host, port)
             await listener.begun.wait()
 
     try:

@@ -44,6 +44,8 @@ class Wish:
     clients: int
     orders_a_client: int
     connections: int
+    per_second: float
+    """Orders, at most: a service that has more to do than it can says nothing about streams."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +99,19 @@ def main() -> None:
 def _measure(stage: Stage, wish: Wish, logs: Path) -> Measured:
     # The time that a load balancer needs to notice is not the streams': it is left out.
     told = {"JALUR_DRAIN_SECONDS": "0"}
-    with shop.copy(stage.postgres.dsn) as dsn, outside(stage, logs):
-        with service(stage, dsn, {"service": ("serve",)}, logs, told) as (program,):
-            return uvloop.run(_listen(stage, wish, dsn, program))
+    with (
+        shop.copy(stage.postgres.dsn) as dsn,
+        outside(stage, logs),
+        service(stage, dsn, {"service": ("serve",)}, logs, told) as (program,),
+    ):
+        return uvloop.run(_listen(stage, wish, dsn, program))
 
 
 async def _listen(stage: Stage, wish: Wish, dsn: str, program: Program) -> Measured:
     buyers = stage.buyers[: wish.clients]
     process = psutil.Process(program.process.pid)
     url = f"{stage.addresses.service}/v1/orders"
-    await _order(url, buyers, range(wish.clients), wish.connections)
+    await _order(url, buyers, range(wish.clients), wish)
     await _until_told(dsn, wish.clients)
     _tell(f"{wish.clients} orders to warm up; opening {wish.clients} streams")
     before = process.memory_info().rss
@@ -116,7 +121,7 @@ async def _listen(stage: Stage, wish: Wish, dsn: str, program: Program) -> Measu
     count = wish.clients * wish.orders_a_client
     _tell(f"{memory} bytes a client; sending {count} orders")
     started = time.monotonic()
-    await _order(url, buyers, range(wish.clients, wish.clients + count), wish.connections)
+    await _order(url, buyers, range(wish.clients, wish.clients + count), wish)
     await _until_heard(listeners, count)
     seconds = time.monotonic() - started
     _tell(f"all heard after {seconds:.1f} s; stopping")
@@ -145,15 +150,15 @@ async def _listen(stage: Stage, wish: Wish, dsn: str, program: Program) -> Measu
     )
 
 
-async def _order(
-    url: str, buyers: Sequence[Buyer], numbers: Sequence[int], connections: int
-) -> None:
+async def _order(url: str, buyers: Sequence[Buyer], numbers: Sequence[int], wish: Wish) -> None:
     """Place these orders, a few at once. Raises LoadTestFailure."""
-    remaining = iter(numbers)
+    remaining, started = iter(numbers), time.monotonic()
 
     async def send() -> None:
         caller = Caller(url, _REQUEST_SECONDS)
         for number in remaining:
+            due = started + (number - numbers[0]) / wish.per_second
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
             buyer = number % len(buyers)
             body = order_body(number, buyer)
             head = request_head(
@@ -170,7 +175,7 @@ async def _order(
 
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(connections):
+            for _ in range(wish.connections):
                 group.create_task(send())
     except* (*FAULTS, LoadTestFailure) as errors:
         raise LoadTestFailure(f"orders are not taken: {errors.exceptions[0]}") from None
@@ -247,10 +252,12 @@ def _read_arguments() -> Wish:
     parser.add_argument("--clients", type=int, default=BUYERS, help=f"streams; {BUYERS}")
     parser.add_argument("--orders", type=int, default=10, help="orders a client; 10")
     parser.add_argument("--connections", type=int, default=32, help="orders sent at once; 32")
+    parser.add_argument("--per-second", type=float, default=200, help="orders at most; 200")
     given = parser.parse_args()
-    if not 1 <= given.clients <= BUYERS or min(given.orders, given.connections) < 1:
+    least = min(given.orders, given.connections, given.per_second)
+    if not 1 <= given.clients <= BUYERS or least < 1:
         parser.error(f"clients must be 1 to {BUYERS}, the others above zero")
-    return Wish(given.clients, given.orders, given.connections)
+    return Wish(given.clients, given.orders, given.connections, given.per_second)
 
 
 if __name__ == "__main__":

@@ -35,8 +35,8 @@ CURSOR_KIND = "events"
 
 _POLL_SECONDS = 0.5
 _GAP_SECONDS = 0.02
-_REST = 3
-"""The reader rests so many times as long as it read: it never takes more of the database."""
+_REST = 1
+"""The reader rests so many times as long as it read, so that the database is not only for it."""
 _CHANNELS_AT_ONCE = 256
 _EVENTS_AT_ONCE = 50
 _PAGE = 100

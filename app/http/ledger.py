@@ -172,7 +172,7 @@ async def _lines(api: Api, caller: KeyHolder, span: Span, wish: _Wish) -> AsyncI
     """The lines, a piece after the other; no connection is held while one is sent."""
     is_oldest = wish.sort != "newest"
     yield csv_lines.HEADER
-    while span.count:
+    while span.size:
         async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
             rows, looked_to = await entries.page(
                 connection,
@@ -198,8 +198,8 @@ async def _bounded_span(
         raise _wrong("invalid-request", "is needed: the time from which on entries are wanted")
     async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
         span = await entries.span(connection, caller.lane, caller.reseller_id, begins, ends)
-    if span.count > MOST_ENTRIES:
-        why = f"must be later: there are {span.count} entries, and at most {MOST_ENTRIES} are read"
+    if span.size > MOST_ENTRIES:
+        why = f"must be later: there are {span.size} entries, and at most {MOST_ENTRIES} are read"
         raise _wrong("range-too-large", why)
     return span
 
@@ -230,9 +230,9 @@ async def read_statement(
         {
             "from": begins,
             "to": ends or datetime.now(UTC),
-            "entries": span.count,
-            "first_seq": span.first if span.count else None,
-            "last_seq": span.last if span.count else None,
+            "entries": span.size,
+            "first_seq": span.first if span.size else None,
+            "last_seq": span.last if span.size else None,
             "opening": _balances(opening),
             "totals": [each._asdict() for each in totals],
             "closing": _balances(closing),

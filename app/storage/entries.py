@@ -44,7 +44,7 @@ class Span(NamedTuple):
     last: int
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         """How many there are."""
         return max(self.last - self.first + 1, 0)
 
@@ -145,7 +145,7 @@ async def page(
     """
     first, last = within
     looked_to = None
-    if kinds is not None and within.count > SCAN_LIMIT:
+    if kinds is not None and within.size > SCAN_LIMIT:
         if oldest_first:
             looked_to = last = first + SCAN_LIMIT - 1
         else:
