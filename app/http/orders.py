@@ -5,18 +5,18 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from app.errors import Conflict, NotFound
+from app.errors import Conflict, FieldError, NotFound, Unprocessable
 from app.http.answers import json_answer, list_answer
 from app.http.api import Api, Caller, Parts
 from app.http.events import events_of_order
 from app.http.moments import Moment, require_order
 from app.http.order_answers import document_of, order_answer
 from app.http.pages import Cursor, Limit, cut, id_cursor, read_id
-from app.http.place import number_of
 from app.lifecycle.settle import Withdrawal
 from app.storage import order_views
 from app.storage.api_keys import KeyHolder
 from app.storage.order_views import OrderView, Wanted
+from routing.numbering import InvalidNumber, normalise
 from schemas.events import EventList
 from schemas.orders import Note, Order, OrderList, OrderStatus, Reference
 
@@ -36,8 +36,18 @@ def _wanted(
 ) -> Wanted:
     """Which orders a list is to hold. Raises Unprocessable."""
     require_order(created_from, created_to, "created_to")
-    number = None if customer_number is None else number_of(customer_number)
+    number = None if customer_number is None else _number(customer_number)
     return Wanted(sku, number, outlet_id, created_from, created_to, status)
+
+
+def _number(text: str) -> str:
+    try:
+        return normalise(text)
+    except InvalidNumber:
+        wrong = FieldError("customer_number", "is no Indonesian mobile number")
+        raise Unprocessable(
+            "invalid-number", f"The customer number {wrong.message}.", errors=[wrong]
+        ) from None
 
 
 @routes.get("", response_model=None, responses={200: {"model": OrderList}})

@@ -93,7 +93,7 @@ async def place(
     Problem, and what `Acceptor.accept` raises, after which the same reference again tells whether
     the order stands.
     """
-    number = number_of(wanted.customer_number)
+    number = _number(wanted)
     fingerprint = fingerprint_of(wanted, number)
     now = datetime.now(UTC)
     try:
@@ -118,10 +118,9 @@ def fingerprint_of(wanted: Wanted, number: str) -> bytes:
     return hashlib.sha256(orjson.dumps(content)).digest()
 
 
-def number_of(customer_number: str) -> str:
-    """A customer's number in its one form, `08…`. Raises Unprocessable."""
+def _number(wanted: Wanted) -> str:
     try:
-        return normalise(customer_number)
+        return normalise(wanted.customer_number)
     except InvalidNumber as fault:
         raise _invalid_number(_NUMBER_FAULTS[fault.reason]) from None
 

@@ -178,6 +178,12 @@ async def test_streams_end_at_once_when_the_process_stops(
     await until(lambda: _none_left(served))
 
 
+async def test_a_process_that_stops_begins_no_stream(customer: Customer, served: Served) -> None:
+    served.api.draining.set()
+    refused = await open_stream(served, token(customer))
+    assert (refused.status, refused.headers["retry-after"]) == (503, "5")
+
+
 async def _none_left(served: Served) -> bool:
     return not served.server.server_state.connections
 
