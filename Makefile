@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTHON ?=
 ARGS ?=
 
-.PHONY: help setup run check test prometheus rehearse lock schema throughput routing-bench table-load chain matrix python
+.PHONY: help setup run check test prometheus rehearse lock schema throughput routing-bench table-load chain streams matrix python
 
 help: ## list these commands
 	sed -n 's/^\([a-z-]*\):.*## /  make \1 \t/p' Makefile | expand -t 22
@@ -78,6 +78,9 @@ routing-bench: setup ## how fast a dealer is chosen, about 3 minutes; ARGS="--qu
 
 table-load: setup ## a million-line sheet applied while orders flow, about 6 minutes
 	exec $(BIN)/python -m loadtests.table_load $(ARGS)
+
+streams: setup ## a thousand clients that listen to events on one process, a minute
+	exec $(BIN)/python -m loadtests.streams $(ARGS)
 
 chain: setup ## two installations that buy from each other and three in a circle, half a minute
 	exec $(BIN)/python -m loadtests.chain $(ARGS)

@@ -17,6 +17,8 @@
         ├── TooLarge            413
         ├── UnsupportedMedia    415
         ├── Unprocessable       422   `invalid-request`, `unknown-sku`, `invalid-number`, …
+        ├── PreconditionRequired 428  `if-match-missing`
+        ├── TooManyRequests     429   `too-many-streams`
         └── Unavailable         503
 
 The HTTP status and the problem's title stand on the class; the stable `code` on the instance.
@@ -151,6 +153,20 @@ class Unprocessable(Problem):
 
     status = 422
     title = "Unprocessable request"
+
+
+class PreconditionRequired(Problem):
+    """The thing is changed only by who says which state of it was seen."""
+
+    status = 428
+    title = "Precondition required"
+
+
+class TooManyRequests(Problem):
+    """The caller asks for more at once than it may."""
+
+    status = 429
+    title = "Too many requests"
 
 
 class Unavailable(Problem):

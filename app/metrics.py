@@ -45,6 +45,9 @@ _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 _MOST_MARKETS = 200
 """Markets shown, those with the most orders first: each is a series a group."""
 
+_MOST_USERS = 500
+"""Pairs of something deprecated and a reseller that are counted apart."""
+
 disable_created_metrics()  # each counter would have a second series with its time of birth
 
 Labels: TypeAlias = tuple[str, ...]
@@ -193,6 +196,21 @@ class Metrics:
     def http_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered. `route` is the template, never the path itself."""
         self._requests[method, route, f"{status // 100}xx"].observe(seconds)
+
+    def event_streams(self, count: int) -> None:
+        """So many streams of events are open."""
+        self._streams.set(count)
+
+    def event_stream_ended(self, reason: str) -> None:
+        """A stream of events ended, and why."""
+        self._stream_ends[reason,].inc()
+
+    def deprecated_use(self, what: str, reseller_id: str) -> None:
+        """A reseller used what will go away; beyond the first few hundred, they count together."""
+        labels = what, reseller_id
+        if labels not in self._deprecated_uses and len(self._deprecated_uses) >= _MOST_USERS:
+            labels = what, "others"
+        self._deprecated_uses[labels].inc()
 
     # ---- dealers
 
@@ -458,6 +476,17 @@ class Metrics:
             )
         )
 
+        self._deprecated_uses = _Children(
+            self._counter(
+                "deprecated_uses", "Requests that used what will go away.", "what", "reseller"
+            )
+        )
+        self._streams = self._gauge("event_streams", "Streams of events that are open.")
+        self._stream_ends = _Children(
+            self._counter("event_stream_ends", "Streams of events that ended.", "reason"),
+            [(reason,) for reason in _STREAM_ENDS],
+        )
+
     def _dealers(self) -> None:
         self._cluster_refusals = _Children(
             self._counter(
@@ -680,6 +709,7 @@ _ACCOUNT = {
     ),
 }
 """What is shown of an account: the metric's name and what it is."""
+_STREAM_ENDS = ("gone", "revoked", "slow", "stopping", "failed")
 _REBUILD_REASONS = ("start", "connected", "gap", "silence", "groups", "correction")
 
 

@@ -120,6 +120,8 @@ class Settings(BaseSettings):
     """Orders that may wait for their commit; beyond it, new ones are answered 503."""
     backlog_limit: Count = 100_000
     """Accepted orders that may wait for a dealer; beyond it, new ones are answered 503."""
+    stream_limit: Count = 2000
+    """Streams of events that a process holds open; beyond it, new ones are answered 503."""
     grace_seconds: Seconds = 25.0
     """How long a stop may take before what is in flight is handed over."""
     drain_seconds: Annotated[float, Field(ge=0)] = 5.0

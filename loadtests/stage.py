@@ -72,12 +72,16 @@ def set_stage(folder: Path) -> Generator[Stage]:
 
 @contextlib.contextmanager
 def service(
-    stage: Stage, dsn: str, commands: Mapping[str, tuple[str, ...]], logs: Path
+    stage: Stage,
+    dsn: str,
+    commands: Mapping[str, tuple[str, ...]],
+    logs: Path,
+    settings: Mapping[str, str] | None = None,
 ) -> Generator[list[Program]]:
     """Run the service's processes until the block ends; ready when it begins.
 
     Settings are the defaults for production, except that webhooks may go to this machine, without
-    TLS. Raises LoadTestFailure.
+    TLS, and for those given, by their variables. Raises LoadTestFailure.
     """
     environment = {
         "PATH": os.environ.get("PATH", os.defpath),
@@ -87,6 +91,7 @@ def service(
         "JALUR_PORT": stage.addresses.service.rpartition(":")[2],
         "JALUR_WEBHOOK_ALLOW": "127.0.0.0/8",
         "JALUR_WEBHOOK_ALLOW_HTTP": "true",
+        **(settings or {}),
     }
     with ExitStack() as stack:
         programs = [

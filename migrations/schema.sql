@@ -550,7 +550,11 @@ CREATE TABLE public.outlets (
     lane smallint NOT NULL,
     reseller_id uuid NOT NULL,
     outlet_id text NOT NULL,
-    region text NOT NULL
+    region text,
+    blocked boolean DEFAULT false NOT NULL,
+    blocked_reason text DEFAULT ''::text NOT NULL,
+    revision bigint DEFAULT 0 NOT NULL,
+    removed_at timestamp with time zone
 );
 
 CREATE TABLE public.price_rises (
@@ -896,6 +900,8 @@ CREATE INDEX deliveries_due ON public.deliveries USING btree (due_at) WHERE (due
 
 CREATE INDEX deliveries_unfinished ON public.deliveries USING btree (order_id, endpoint_id, event_seq) WHERE (state = 'pending'::text);
 
+CREATE INDEX events_by_id ON public.events USING btree (lane, event_id);
+
 CREATE INDEX events_of_an_order ON public.events USING btree (lane, order_id) WHERE (order_id IS NOT NULL);
 
 CREATE UNIQUE INDEX ledger_entries_once_a_leg ON public.ledger_entries USING btree (lane, order_id, leg) WHERE (order_id IS NOT NULL);
@@ -903,6 +909,8 @@ CREATE UNIQUE INDEX ledger_entries_once_a_leg ON public.ledger_entries USING btr
 CREATE UNIQUE INDEX ledger_entries_once_a_reference ON public.ledger_entries USING btree (lane, reseller_id, reference) WHERE (reference IS NOT NULL);
 
 CREATE INDEX orders_of_a_reseller ON public.orders USING btree (reseller_id, order_id);
+
+CREATE INDEX outlets_changed ON public.outlets USING btree (revision);
 
 CREATE INDEX ready_at_a_dealer ON public.ready USING btree (dealer_id, lane, order_id);
 

@@ -27,6 +27,8 @@ class Clusters:
     regions: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     outlets: Mapping[Outlet, str] = field(default_factory=lambda: MappingProxyType({}))
     numbers: ClusterTable = field(default_factory=ClusterTable)
+    blocked: Mapping[Outlet, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Outlets whose orders their reseller refuses, with its reason."""
 
     def of_region(self, region: str) -> str:
         """A region's cluster. Raises UnknownRegion."""

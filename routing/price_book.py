@@ -11,7 +11,7 @@ The parts of the block (`routing/blocks.py`), whose head has the tiers:
 """
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Set
 from operator import itemgetter
 from typing import NamedTuple
@@ -107,12 +107,18 @@ class PriceBook:
             return None
         return self._prices[begins + number] or None
 
-    def on_sale(self, tier: str, after: str = "") -> Iterator[tuple[Product, int]]:
-        """What a tier can buy and what it pays, by SKU, from behind `after` on."""
+    def on_sale(
+        self, tier: str, after: str = "", prefix: str = ""
+    ) -> Iterator[tuple[Product, int]]:
+        """What a tier can buy and what it pays, by SKU, from behind `after` on; of those SKUs that
+        begin with `prefix`."""
         begins = self._tiers.get(tier)
         if begins is None:
             return
-        for number in range(bisect_right(self._skus, after), len(self._skus)):
+        first = max(bisect_right(self._skus, after), bisect_left(self._skus, prefix))
+        for number in range(first, len(self._skus)):
+            if not self._skus[number].startswith(prefix):
+                return
             price_rupiah = self._prices[begins + number]
             if price_rupiah:
                 yield self._product(number), price_rupiah

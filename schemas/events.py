@@ -13,6 +13,8 @@ EventType = Literal[
     "order.succeeded", "order.failed", "order.reversed", "order.corrected", "order.updated"
 ]
 
+_PREFIX = "evt_"
+
 
 class Webhook(BaseModel):
     """The body of a webhook, signed as the Standard Webhooks specification has it.
@@ -45,7 +47,15 @@ class EventList(BaseModel):
 
 def webhook_id(event_id: UUID) -> str:
     """The event's `webhook-id`."""
-    return f"evt_{event_id}"
+    return f"{_PREFIX}{event_id}"
+
+
+def read_webhook_id(text: str) -> UUID | None:
+    """The event that a `webhook-id` names; None where it is none."""
+    try:
+        return UUID(text.removeprefix(_PREFIX)) if text.startswith(_PREFIX) else None
+    except ValueError:
+        return None
 
 
 def event_document(event_id: UUID, payload: str) -> dict[str, Any]:

@@ -4,9 +4,13 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 CURRENCY = "IDR"
+
+EntryKind = Literal[
+    "deposit", "reserve", "capture", "release", "refund", "correction", "adjustment"
+]
 
 
 class Balance(BaseModel):
@@ -24,19 +28,51 @@ class LedgerEntry(BaseModel):
 
     seq: int
     """Counts up from 1 without a gap."""
-    kind: Literal["deposit", "reserve", "capture", "release", "refund", "correction", "adjustment"]
+    kind: EntryKind
     available_delta: int
     reserved_delta: int
     available_after: int
     reserved_after: int
     order_id: UUID | None
+    ref_id: str | None
+    """The order's."""
     reference: str | None
     created_at: datetime
 
 
 class LedgerEntryList(BaseModel):
-    """A page of entries, the newest first."""
+    """A page of entries, the newest first or as `sort` says."""
 
     data: list[LedgerEntry]
     next_cursor: str | None
     has_more: bool
+
+
+class BalancesThen(BaseModel):
+    """What there was at a moment."""
+
+    available: int
+    reserved: int
+
+
+class Sums(BaseModel):
+    """What the entries of one kind moved together."""
+
+    kind: EntryKind
+    entries: int
+    available: int
+    reserved: int
+
+
+class Statement(BaseModel):
+    """A time of the ledger: `opening` and `totals` add up to `closing`."""
+
+    begins: datetime = Field(alias="from")
+    ends: datetime = Field(alias="to")
+    entries: int
+    first_seq: int | None
+    """The number of the first entry; none where there is none."""
+    last_seq: int | None
+    opening: BalancesThen
+    totals: list[Sums]
+    closing: BalancesThen

@@ -34,6 +34,14 @@ CATALOGUE = {
     "orders once more), or those who could serve sell the product for this number only so often a "
     "day, and have. `detail` says which. The reference stays free.",
     "not-cancellable": "The order was sent to a dealer already, or is finished.",
+    "too-many-streams": "This key has as many streams of events open as it may: close one.",
+    "too-many-outlets": "No more outlets can be added.",
+    "outlet-blocked": "You blocked this outlet: unblock it, or order without it. The reference "
+    "stays free.",
+    "if-match-missing": "What stands there is changed only by who has seen it: send its `ETag` as "
+    "`If-Match`.",
+    "changed-meanwhile": "What stands there is not any more what you saw: read it again.",
+    "range-too-large": "There are too many entries between these times: ask for a shorter time.",
     "too-many-endpoints": "No more webhook endpoints can be added.",
     "body-too-large": "The body is larger than allowed.",
     "unsupported-media-type": "The body is of another kind than this address takes.",

@@ -1,7 +1,8 @@
 """Outlets: in which region each of a reseller's outlets stands.
 
 An order that names an outlet and no region lies in the cluster of the outlet's region. An outlet
-that is not listed here may be named all the same; it says nothing.
+that is not listed here may be named all the same; it says nothing. Resellers administer their
+outlets over the API too, and there they block them; what is done here leaves blocks alone.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from app.administration.resellers import find
 from app.administration.sheets import Placed
 from app.errors import NotFound
 from app.storage import catalogue, reference
+from app.storage import outlets as stored
 from app.storage.pool import Connection, Pool
 from app.storage.resellers import Account
 
@@ -50,12 +52,12 @@ async def put(
                 sentence = f"there is no region {each.row[1]}; `jalur regions list` has all"
                 checks.wrong(f"{each.place}.region", sentence)
         checks.done()
-        stood = dict(await reference.outlets_of(connection, account.lane, account.reseller_id))
+        stood = dict(await stored.regions_of(connection, account.lane, account.reseller_id))
         news = {
             each.row[0]: each.row[1] for each in outlets if stood.get(each.row[0]) != each.row[1]
         }
         if news:
-            await catalogue.put_outlets(
+            await stored.put_regions(
                 connection, account.lane, account.reseller_id, list(news.items())
             )
             was = {outlet_id: stood[outlet_id] for outlet_id in news if outlet_id in stood}
@@ -64,7 +66,7 @@ async def put(
 
 
 async def remove(pool: Pool, by: Operator, reseller: str, outlet_id: str, reason: str = "") -> None:
-    """Forget where an outlet stands. Raises NotFound."""
+    """Forget where an outlet stands; a block stays. Raises NotFound."""
     by.require(Scope.RESELLERS)
     checks = Checks()
     checks.reason(reason)
@@ -73,12 +75,11 @@ async def remove(pool: Pool, by: Operator, reseller: str, outlet_id: str, reason
     async with acting(pool) as connection:
         account = await find(connection, reseller)
         await catalogue.lock(connection)
-        region = await catalogue.drop_outlet(
-            connection, account.lane, account.reseller_id, outlet_id
-        )
-        if region is None:
+        stood = await stored.find(connection, account.lane, account.reseller_id, outlet_id)
+        if stood is None or stood.region is None:
             raise NotFound("not-found", f"{account.name} has no outlet {outlet_id} here.")
-        was = {outlet_id: region}
+        await stored.forget_region(connection, account.lane, account.reseller_id, outlet_id)
+        was = {outlet_id: stood.region}
         await _record(connection, by, "outlet.removed", account, was, {}, reason)
 
 
@@ -87,7 +88,7 @@ async def listed(
 ) -> list[Outlet]:
     """A reseller's outlets behind an id, by id. Raises NotFound, Conflict."""
     account = await find(connection, reseller)
-    return await reference.outlets_of(connection, account.lane, account.reseller_id, after, most)
+    return await stored.regions_of(connection, account.lane, account.reseller_id, after, most)
 
 
 def outlet_of(cells: Cells, _place: str, _checks: Checks) -> Outlet:
@@ -106,4 +107,3 @@ async def _record(
 ) -> None:
     subject = f"reseller:{account.reseller_id}"
     await by.record(connection, action, subject, before=before, after=after, reason=reason)
-    await catalogue.publish_outlets(connection)

@@ -21,6 +21,7 @@ from app import logs
 from app.cli.processes import own_command, run_processes
 from app.errors import ConfigurationError
 from app.http.api import Api, ApiLimits
+from app.http.event_feed import FeedLimits
 from app.http.server import build_app
 from app.http.wire import GatheringProtocol
 from app.lifecycle.deliver import Persistence
@@ -146,10 +147,10 @@ async def run(
             async with asyncio.TaskGroup() as group:
                 stopping = _stop_serving(server, api, running.stop, settings.drain_seconds)
                 group.create_task(stopping)
-                doors = (api.authenticator, api.operators)
-                refreshing = [group.create_task(door.run()) for door in doors]
+                beside = (api.authenticator, api.operators, api.feed)
+                running_on = [group.create_task(each.run()) for each in beside]
                 await server.serve(sockets=list(listeners))
-                for each in refreshing:
+                for each in running_on:
                     each.cancel()
                 running.stop.set()
 
@@ -181,7 +182,9 @@ def _api(settings: Settings, engine: Engine, metrics: Metrics) -> Api:
             body_bytes=settings.max_body_bytes,
             backlog_orders=settings.backlog_limit,
             retry_for=timedelta(seconds=settings.retry_for_seconds),
+            feed=FeedLimits(streams=settings.stream_limit),
         ),
+        hints=engine.hints,
         installation_id=engine.installation_id,
         admin_token=settings.admin_token.get_secret_value() if settings.admin_token else None,
         backlog=lambda: engine.upkeep.backlog,

@@ -10,6 +10,7 @@ from uuid import UUID
 from fastapi import Depends, Request
 
 from app.administration.desk import TableDesk
+from app.http.event_feed import EventFeed, FeedLimits
 from app.http.identity import Authenticator
 from app.lifecycle.accept import Acceptor
 from app.lifecycle.receive import Receiver
@@ -20,6 +21,7 @@ from app.outbound.addresses import AddressPolicy
 from app.sealing import Sealer
 from app.storage import api_keys, operator_tokens
 from app.storage.api_keys import KeyHolder
+from app.storage.hints import Hints
 from app.storage.operator_tokens import TokenHolder
 from app.storage.pool import Pool
 
@@ -41,6 +43,10 @@ class ApiLimits:
     """Webhook endpoints a reseller."""
     connection_seconds: float = 2.0
     """How long a read waits for a connection."""
+    feed: FeedLimits = field(default_factory=FeedLimits)
+    """How many streams of events may be open."""
+    outlets: int = 10_000
+    """Outlets a reseller, those that were deleted within a day included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +69,22 @@ class Api:
     backlog: Callable[[], int] = field(default=lambda: 0)
     """How many accepted orders wait for a dealer."""
     draining: asyncio.Event = field(default_factory=asyncio.Event)
+    hints: Hints = field(default_factory=lambda: Hints(None), kw_only=True)
+    feed: EventFeed = field(init=False)
     authenticator: Authenticator[KeyHolder] = field(init=False)
     operators: Authenticator[TokenHolder] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Give the caches of keys and tokens the pool that they read from."""
+        """Give the caches of keys and tokens, and the feed of events, what they read from."""
         seconds = self.limits.connection_seconds
         keys = Authenticator(self.pool, seconds, api_keys.parse, api_keys.find)
         tokens = Authenticator(self.pool, seconds, operator_tokens.parse, operator_tokens.find)
         object.__setattr__(self, "authenticator", keys)
         object.__setattr__(self, "operators", tokens)
+        feed = EventFeed(
+            self.pool, self.hints, self.metrics, self.limits.feed, seconds, self.draining
+        )
+        object.__setattr__(self, "feed", feed)
 
 
 def api_of(request: Request) -> Api:

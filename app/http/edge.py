@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import logs
+from app.http import deprecation
 from app.http.problems import internal_error, problem_answer
 from app.metrics import Metrics
 from app.traces import id_of, trace_of
@@ -57,7 +58,7 @@ class Edge:
         trace_id = id_of(trace)
         scope.setdefault("state", {}).update(trace=trace, trace_id=trace_id)
         logs.bind(trace_id=trace_id)
-        exchange = _Exchange(send, trace_id, self._draining)
+        exchange = _Exchange(send, scope["state"], self._draining)
         try:
             if scope["path"] == ORDERS_PATH and scope["method"] == "POST":
                 scope["route"] = _ORDERS
@@ -78,21 +79,24 @@ class Edge:
 
 
 class _Exchange:
-    """The way back to the caller: notes the status, adds the trace, ends the connection when the
-    process stops."""
+    """The way back to the caller: notes the status, adds the trace, says what is deprecated, ends
+    the connection when the process stops."""
 
-    __slots__ = ("_draining", "_send", "_trace_id", "status")
+    __slots__ = ("_draining", "_send", "_state", "status")
 
-    def __init__(self, send: Send, trace_id: str, draining: asyncio.Event) -> None:
+    def __init__(self, send: Send, state: dict[str, Any], draining: asyncio.Event) -> None:
         self._send = send
-        self._trace_id = trace_id
+        self._state = state
         self._draining = draining
         self.status = 0
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"].append((b"x-request-id", self._trace_id.encode()))
+            message["headers"].append((b"x-request-id", self._state["trace_id"].encode()))
+            if deprecation.STATE in self._state:
+                noted = self._state[deprecation.STATE]
+                message["headers"].extend(deprecation.headers_of(noted))
             if self._draining.is_set():
                 message["headers"].append((b"connection", b"close"))
         await self._send(message)

@@ -3,6 +3,7 @@
 from fastapi import Request, Response
 
 from app.http.answers import json_answer
+from app.http.conditions import is_known, not_modified
 from app.storage.order_views import OrderView
 from app.storage.orders import NewOrder
 from schemas.orders import order_document
@@ -55,19 +56,11 @@ def new_document(order: NewOrder) -> dict[str, object]:
 def order_answer(view: OrderView, request: Request | None = None) -> Response:
     """The order, or 304 where the request names its ETag."""
     tag = _etag(view)
-    if request is not None and _is_known(request.headers.get("if-none-match"), tag):
-        return Response(status_code=304, headers={"etag": tag})
+    if request is not None and is_known(request, tag):
+        return not_modified(tag)
     return json_answer(document_of(view), headers={"etag": tag})
 
 
 def _etag(view: OrderView) -> str:
     """Weak, by what can differ: claiming an order changes its status but not its version."""
     return f'W/"{view.version}-{view.status}{"-delayed" if view.delayed else ""}"'
-
-
-def _is_known(if_none_match: str | None, tag: str) -> bool:
-    if if_none_match is None:
-        return False
-    opaque = tag.removeprefix("W/")
-    named = {part.strip().removeprefix("W/") for part in if_none_match.split(",")}
-    return "*" in named or opaque in named

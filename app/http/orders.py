@@ -3,44 +3,72 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
-from app.errors import Conflict, NotFound
+from app.errors import Conflict, FieldError, NotFound, Unprocessable
 from app.http.answers import json_answer, list_answer
 from app.http.api import Api, Caller, Parts
+from app.http.events import events_of_order
+from app.http.moments import Moment, require_order
 from app.http.order_answers import document_of, order_answer
 from app.http.pages import Cursor, Limit, cut, id_cursor, read_id
 from app.lifecycle.settle import Withdrawal
-from app.storage import events, order_views
+from app.storage import order_views
 from app.storage.api_keys import KeyHolder
-from app.storage.order_views import OrderView
-from schemas.events import EventList, event_document
-from schemas.orders import Order, OrderList, OrderStatus, Reference
+from app.storage.order_views import OrderView, Wanted
+from routing.numbering import InvalidNumber, normalise
+from schemas.events import EventList
+from schemas.orders import Note, Order, OrderList, OrderStatus, Reference
 
 routes = APIRouter(prefix="/v1/orders", tags=["orders"])
 
 _KIND = "orders"
+_MOST_REFERENCES = 50
+
+
+def _wanted(
+    status: OrderStatus | None = None,
+    sku: Annotated[Note | None, Query(max_length=32)] = None,
+    customer_number: Annotated[str | None, Query(max_length=64)] = None,
+    outlet_id: Annotated[Reference | None, Query()] = None,
+    created_from: Annotated[Moment | None, Query()] = None,
+    created_to: Annotated[Moment | None, Query()] = None,
+) -> Wanted:
+    """Which orders a list is to hold. Raises Unprocessable."""
+    require_order(created_from, created_to, "created_to")
+    number = None if customer_number is None else _number(customer_number)
+    return Wanted(sku, number, outlet_id, created_from, created_to, status)
+
+
+def _number(text: str) -> str:
+    try:
+        return normalise(text)
+    except InvalidNumber:
+        wrong = FieldError("customer_number", "is no Indonesian mobile number")
+        raise Unprocessable(
+            "invalid-number", f"The customer number {wrong.message}.", errors=[wrong]
+        ) from None
 
 
 @routes.get("", response_model=None, responses={200: {"model": OrderList}})
 async def list_orders(
     api: Parts,
     caller: Caller,
-    ref_id: Annotated[Reference | None, Query()] = None,
-    status: OrderStatus | None = None,
+    wanted: Annotated[Wanted, Depends(_wanted)],
+    ref_id: Annotated[list[Reference] | None, Query(max_length=_MOST_REFERENCES)] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Response:
-    """The reseller's orders, the newest first.
+    """The reseller's orders, the newest first; `created_to` itself is left out.
 
-    By `ref_id` there is one or none. By `status` a page may hold fewer orders than asked for
-    although there are more: go on while `has_more`.
+    By `ref_id`, up to 50 of them, all that there are come at once. With any other filter a page may
+    hold fewer orders than asked for although there are more: go on while `has_more`.
     """
     if ref_id is not None:
-        return await _list_reference(api, caller, ref_id, status)
+        return await _list_references(api, caller, ref_id, wanted)
     before = read_id(_KIND, cursor)
-    if status is not None:
-        return await _list_status(api, caller, before, limit, status)
+    if wanted != Wanted():
+        return await _list_wanted(api, caller, before, limit, wanted)
     async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
         rows = await order_views.page(
             connection, caller.lane, caller.reseller_id, before, limit + 1
@@ -50,20 +78,25 @@ async def list_orders(
     return list_answer([document_of(view) for view in page], next_cursor, has_more=has_more)
 
 
-async def _list_reference(api: Api, caller: KeyHolder, ref_id: str, status: str | None) -> Response:
+async def _list_references(
+    api: Api, caller: KeyHolder, ref_ids: list[str], wanted: Wanted
+) -> Response:
+    named = list(dict.fromkeys(ref_ids))
     async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
-        view = await order_views.find_reference(connection, caller.lane, caller.reseller_id, ref_id)
-    found = [view] if view is not None and status in (None, view.status) else []
+        found = await order_views.of_references(
+            connection, caller.lane, caller.reseller_id, named, wanted
+        )
     data = [document_of(each) for each in found]
-    return json_answer({"data": data, "next_cursor": None, "has_more": False, "ref_id": ref_id})
+    asked = {"ref_id": named[0]} if len(named) == 1 else {}
+    return json_answer({"data": data, "next_cursor": None, "has_more": False, **asked})
 
 
-async def _list_status(
-    api: Api, caller: KeyHolder, before: UUID | None, limit: int, status: str
+async def _list_wanted(
+    api: Api, caller: KeyHolder, before: UUID | None, limit: int, wanted: Wanted
 ) -> Response:
     async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
-        rows, stopped_at = await order_views.page_of_status(
-            connection, caller.lane, caller.reseller_id, before, limit + 1, status
+        rows, stopped_at = await order_views.page_of(
+            connection, caller.lane, caller.reseller_id, before, limit + 1, wanted
         )
     page, has_more = cut(rows, limit)
     last = page[-1].order_id if has_more else stopped_at
@@ -95,13 +128,12 @@ async def cancel_order(order_id: str, api: Parts, caller: Caller) -> Response:
 
 
 @routes.get("/{order_id}/events", response_model=None, responses={200: {"model": EventList}})
-async def list_order_events(order_id: str, api: Parts, caller: Caller) -> Response:
-    """What was reported about an order, the oldest first."""
+async def list_order_events(
+    order_id: str, api: Parts, caller: Caller, cursor: Cursor = None, limit: Limit = 50
+) -> Response:
+    """What was reported about an order, the oldest first; `cursor` goes on as in all events."""
     view = await _find(api, caller, order_id)
-    async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
-        told = await events.of_order(connection, caller.lane, view.order_id)
-    data = [event_document(each.event_id, each.payload) for each in told]
-    return list_answer(data, None, has_more=False)
+    return await events_of_order(api, caller, view.order_id, cursor, limit, None)
 
 
 async def _find(api: Api, caller: KeyHolder, order_id: str) -> OrderView:

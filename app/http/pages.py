@@ -16,9 +16,10 @@ from fastapi import Query
 from app.errors import BadRequest
 
 MOST_ROWS = 100
+MOST_CURSOR_CHARACTERS = 200
 
 Limit = Annotated[int, Query(ge=1, le=MOST_ROWS)]
-Cursor = Annotated[str | None, Query(max_length=200)]
+Cursor = Annotated[str | None, Query(max_length=MOST_CURSOR_CHARACTERS)]
 
 _Row = TypeVar("_Row")
 _SEQ_BYTES = 8

@@ -93,6 +93,8 @@ def inquire(trade: Trade, caller: KeyHolder, wish: TopUpWish, number: str) -> In
             f"The number belongs to {brand}, the product to {product.brand}.",
         )
     outlet = None if wish.outlet_id is None else (caller.reseller_id, wish.outlet_id)
+    if outlet in trade.clusters.blocked:
+        raise wrong("outlet-blocked", "outlet_id", "You blocked this outlet.")
     try:
         cluster = trade.clusters.of(wish.region, outlet, number)
     except UnknownRegion:

@@ -1,6 +1,6 @@
 """The HTTP application: routes, problems and documentation put together around the API's parts."""
 
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -14,21 +14,26 @@ from app.http import (
     callbacks,
     events,
     health,
+    ledger,
     order_batches,
     order_door,
     orders,
+    outlets,
     problems,
     products,
     quotes,
+    stream_door,
     webhook_endpoints,
 )
 from app.http.admin import catalogue, dealers, floats, operators, resellers, reviews
 from app.http.admin import routes as routing_table
 from app.http.api import Api, ApiLimits
 from app.http.edge import ORDERS_PATH, Edge
+from app.http.stream_door import STREAM_PATH
 from schemas.admin import OPERATORS_BODIES
-from schemas.events import Webhook
+from schemas.events import EventType, Webhook
 from schemas.orders import NewOrder, NewOrderBatch, Order
+from schemas.outlets import OutletState
 from schemas.problems import MEDIA_TYPE, ProblemDocument
 from schemas.quotes import NewQuote
 from schemas.reviews import DisputeEnd, ReviewDecision
@@ -72,6 +77,9 @@ def _build_fastapi(api: Api, door: ASGIApp | None) -> FastAPI:
     if door is not None:
         # Served before it comes here; the route tells which methods the address has.
         app.router.routes.insert(0, Route(ORDERS_PATH, door, methods=["POST"]))
+        stream = Route(STREAM_PATH, stream_door.StreamDoor(api), methods=["GET"])
+        stream.methods = {"GET"}  # Starlette adds HEAD, which would never end
+        app.router.routes.insert(0, stream)
         for part in (
             order_batches,
             orders,
@@ -79,6 +87,8 @@ def _build_fastapi(api: Api, door: ASGIApp | None) -> FastAPI:
             events,
             products,
             balances,
+            ledger,
+            outlets,
             webhook_endpoints,
             callbacks,
             resellers,
@@ -110,6 +120,7 @@ def _documentation(app: FastAPI) -> dict[str, Any]:
         )
         _add_models(document)
         _add_order(document)
+        _add_stream(document)
         _add_security(document)
         _add_problems(document)
         app.openapi_schema = document
@@ -122,6 +133,7 @@ def _add_models(document: dict[str, Any]) -> None:
         NewOrderBatch,
         NewQuote,
         NewWebhookEndpoint,
+        OutletState,
         ReviewDecision,
         DisputeEnd,
         ProblemDocument,
@@ -175,6 +187,30 @@ def _add_order(document: dict[str, Any]) -> None:
                 "requestBody": {"required": True, **_body_of("Webhook")},
                 "responses": {"2XX": {"description": "Heard. Anything else is tried again."}},
             }
+        }
+    }
+
+
+def _add_stream(document: dict[str, Any]) -> None:
+    text = {"type": "string"}
+    types = {"type": "array", "items": {**text, "enum": list(get_args(EventType))}}
+    document["paths"][STREAM_PATH] = {
+        "get": {
+            "tags": ["events"],
+            "summary": "Stream Events",
+            "description": stream_door.StreamDoor.__doc__,
+            "operationId": "stream_events_v1_events_stream_get",
+            "parameters": [
+                {"name": "Last-Event-ID", "in": "header", "schema": text},
+                {"name": "cursor", "in": "query", "schema": text},
+                {"name": "type", "in": "query", "schema": types},
+            ],
+            "responses": {
+                "200": {
+                    "description": "The events, for as long as both sides like.",
+                    "content": {"text/event-stream": {"schema": text}},
+                }
+            },
         }
     }
 

@@ -16,6 +16,8 @@ class GatheringProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Wrap the transport of a new connection."""
         super().connection_made(_Gathering(transport))
+        # For who must end an answer that the client does not take: `state` of every request.
+        self.app_state = {**self.app_state, "abort": transport.abort}
 
 
 class _Gathering(asyncio.Transport):

@@ -16,7 +16,8 @@ from app.lifecycle.price_watch import PriceWatch
 from app.lifecycle.tally import Tally
 from app.lifecycle.trade import DealerLimits, Trade, make_trade
 from app.sealing import Sealer
-from app.storage import cluster_refusals, purchase_hours, reference
+from app.storage import cluster_refusals, outlets, purchase_hours, reference
+from app.storage.outlets import Change
 from app.storage.pool import Pool
 from app.storage.purchase_hours import HOUR, Bought, Waiting
 from dealers.registry import load
@@ -50,7 +51,9 @@ class Router:
         self._breakers: dict[str, Breaker] = {}
         self._trade: Trade | None = None
         self._goods: Goods | None = None
-        self._outlets: Mapping[Outlet, str] = {}
+        # Read on, not anew: every table in force looks into these two.
+        self._outlets: dict[Outlet, str] = {}
+        self._blocked: dict[Outlet, str] = {}
         self._outlets_revision = 0
         self.goods_wanted = 0
         """The goods' newest revision when last looked; those in force may be older for a while."""
@@ -89,6 +92,9 @@ class Router:
         async with pool.acquire() as connection:
             seen = await reference.revisions(connection)
             self.goods_wanted = seen.goods
+            if seen.outlets != self._outlets_revision:
+                self._take_up(await outlets.changed_since(connection, self._outlets_revision))
+                self._outlets_revision = seen.outlets
             # Kept even where the terms do not fit: they are not to be fetched every second.
             newer = await newer_goods(connection, self._goods, seen.goods, most_rows)
             self._goods = goods = newer or self._goods
@@ -96,13 +102,22 @@ class Router:
                 return False
             if held and held.goods is goods and held.revision == seen.revision:
                 return False
-            if seen.outlets != self._outlets_revision:
-                self._outlets = await reference.outlets(connection)
-                self._outlets_revision = seen.outlets
             terms = await reference.terms(connection)
-        self._trade = await asyncio.to_thread(make_trade, terms, goods, self.limits, self._outlets)
+        self._trade = await asyncio.to_thread(
+            make_trade, terms, goods, self.limits, self._outlets, self._blocked
+        )
         self._seen_quality.clear()  # it goes by the dealers' numbers in the table
         return True
+
+    def _take_up(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            outlet = (change.reseller_id, change.outlet_id)
+            self._outlets.pop(outlet, None)
+            self._blocked.pop(outlet, None)
+            if change.region is not None:
+                self._outlets[outlet] = change.region
+            if change.blocked:
+                self._blocked[outlet] = change.blocked_reason
 
     async def rebuild_shares(self, pool: Pool, now: datetime) -> None:
         """Count the shares anew: what was bought within the window, what waits to be bought, and

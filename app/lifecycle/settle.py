@@ -233,6 +233,7 @@ class Settler:
                 (Topic.READY, settlement.next_attempts),
                 (Topic.DELIVER, len(settlement.new_deliveries) > len(settlement.handed)),
                 (Topic.CHECK, settlement.to_check),
+                (Topic.EVENT, settlement.news),
             )
             if rows
         ]

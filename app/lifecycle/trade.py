@@ -101,9 +101,13 @@ class DealerLimits:
 
 
 def make_trade(
-    terms: Terms, goods: Goods, limits: DealerLimits, outlets: Mapping[Outlet, str]
+    terms: Terms,
+    goods: Goods,
+    limits: DealerLimits,
+    outlets: Mapping[Outlet, str],
+    blocked: Mapping[Outlet, str],
 ) -> Trade:
-    """Put terms around goods; `outlets` have their regions.
+    """Put terms around goods; `outlets` have their regions, `blocked` ones their reasons.
 
     Raises BadTable for terms that contradict each other or the goods.
 
@@ -116,7 +120,7 @@ def make_trade(
         dealers = [_dealer(row, usable=row.dealer_id in access) for row in terms.dealers]
         snapshot = snapshot_of(goods.image, dealers, read_policy(terms.policy))
         brands = BrandTable(terms.prefixes)
-        clusters = Clusters(dict(terms.regions), outlets, ClusterTable(terms.numbering))
+        clusters = Clusters(dict(terms.regions), outlets, ClusterTable(terms.numbering), blocked)
     except BadTable:
         raise
     except (TypeError, ValueError, AttributeError) as error:

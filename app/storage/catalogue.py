@@ -1,4 +1,4 @@
-"""The reference tables, written: dealers, products, prices, routes, numbers, regions, outlets.
+"""The reference tables, written: dealers, products, prices, routes, numbers, regions.
 
 Every function replaces rows of the same key. `publish` or `publish_goods` ends a change: it raises
 the revision, and each process takes the change up. Call it in the same transaction.
@@ -6,7 +6,6 @@ the revision, and each process takes the change up. Call it in the same transact
 
 from collections.abc import Sequence
 from datetime import timedelta
-from uuid import UUID
 
 from app.storage.pool import Connection, columns, transposed
 from app.storage.reference import DealerRow, PriceRow, ProductRow, RouteRow
@@ -32,16 +31,6 @@ async def publish_goods(connection: Connection) -> int:
     return await connection.fetchval(
         """
         update routing_policy set revision = revision + 1, goods_revision = revision + 1
-        returning revision
-        """
-    )
-
-
-async def publish_outlets(connection: Connection) -> int:
-    """As `publish`, after changes of outlets: they are read anew."""
-    return await connection.fetchval(
-        """
-        update routing_policy set revision = revision + 1, outlets_revision = revision + 1
         returning revision
         """
     )
@@ -179,35 +168,4 @@ async def drop_numbering(connection: Connection, prefix: str) -> str | None:
     """Delete a prefix. Returns the cluster that it hinted at; None where there was none."""
     return await connection.fetchval(
         "delete from number_clusters where prefix = $1 returning cluster", prefix
-    )
-
-
-async def put_outlets(
-    connection: Connection, lane: int, reseller_id: UUID, outlets: Sequence[tuple[str, str]]
-) -> None:
-    """Insert or replace a reseller's outlets and the regions they stand in."""
-    await connection.execute(
-        """
-        insert into outlets (lane, reseller_id, outlet_id, region)
-        select $1, $2, * from unnest($3::text[], $4::text[])
-        on conflict (lane, reseller_id, outlet_id) do update set region = excluded.region
-        """,
-        lane,
-        reseller_id,
-        *transposed(outlets, 2),
-    )
-
-
-async def drop_outlet(
-    connection: Connection, lane: int, reseller_id: UUID, outlet_id: str
-) -> str | None:
-    """Delete an outlet. Returns its region; None where there was none."""
-    return await connection.fetchval(
-        """
-        delete from outlets where lane = $1 and reseller_id = $2 and outlet_id = $3
-        returning region
-        """,
-        lane,
-        reseller_id,
-        outlet_id,
     )

@@ -36,6 +36,7 @@ class Topic(StrEnum):
     READY = "ready"
     CHECK = "check"
     DELIVER = "deliver"
+    EVENT = "event"
 
 
 class Hints:

@@ -1,4 +1,4 @@
-"""The reference tables, read: the terms (dealers, numbers, regions, policy), outlets, the goods.
+"""The reference tables, read: the terms (dealers, numbers, regions, policy) and the goods.
 
 Every change of them raises `routing_policy.revision`, and each process takes it up. The terms are
 small and read whole. The goods, which are products, prices and routes, may be a million rows: a
@@ -10,7 +10,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
-from uuid import UUID
 
 from app.storage.pool import Connection
 
@@ -228,34 +227,6 @@ async def regions(connection: Connection) -> list[tuple[str, str]]:
 async def numbering(connection: Connection) -> list[tuple[str, str]]:
     """Every number prefix that hints at a cluster, by prefix."""
     rows = await connection.fetch("select prefix, cluster from number_clusters order by prefix")
-    return [(row[0], row[1]) for row in rows]
-
-
-async def outlets(connection: Connection) -> dict[tuple[UUID, str], str]:
-    """The region of every outlet, by reseller and outlet id."""
-    rows = await connection.fetch("select reseller_id, outlet_id, region from outlets")
-    return {(row[0], row[1]): row[2] for row in rows}
-
-
-async def outlets_of(
-    connection: Connection,
-    lane: int,
-    reseller_id: UUID,
-    after: str = "",
-    most: int | None = None,
-) -> list[tuple[str, str]]:
-    """A reseller's outlets behind an id with their regions, by id."""
-    rows = await connection.fetch(
-        """
-        select outlet_id, region from outlets
-        where lane = $1 and reseller_id = $2 and outlet_id > $3 order by outlet_id
-        limit $4
-        """,
-        lane,
-        reseller_id,
-        after,
-        most,
-    )
     return [(row[0], row[1]) for row in rows]
 
 

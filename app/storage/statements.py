@@ -1,11 +1,10 @@
-"""Statements: balances and entries for reading, and the proof that they are right.
+"""Statements: balances for reading, and the proof that they and their entries are right.
 
 `verify` asks, in SQL and in one snapshot, every question whose answer must be "no rows". It also
 asks what foreign keys would, had the large tables any.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
 from app.storage.pool import Connection
@@ -21,21 +20,6 @@ class Balance:
     available: int
     reserved: int
     credit_limit: int
-
-
-@dataclass(frozen=True, slots=True)
-class StatementEntry:
-    """One line of a statement, in rupiah: what moved and what there was after it."""
-
-    seq: int
-    kind: str
-    available_delta: int
-    reserved_delta: int
-    available_after: int
-    reserved_after: int
-    order_id: UUID | None
-    reference: str | None
-    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,26 +65,6 @@ async def balance(connection: Connection, lane: int, reseller_id: UUID) -> Balan
         reseller_id,
     )
     return Balance(*row) if row else None
-
-
-async def entries(
-    connection: Connection, lane: int, reseller_id: UUID, before_seq: int | None, limit: int
-) -> list[StatementEntry]:
-    """The reseller's entries before a sequence number, the newest first."""
-    rows = await connection.fetch(
-        """
-        select seq, kind, available_delta, reserved_delta, available_after, reserved_after,
-               order_id, reference, created_at
-        from ledger_entries
-        where lane = $1 and reseller_id = $2 and ($3::bigint is null or seq < $3)
-        order by seq desc limit $4
-        """,
-        lane,
-        reseller_id,
-        before_seq,
-        limit,
-    )
-    return [StatementEntry(*row) for row in rows]
 
 
 async def verify(connection: Connection) -> list[Discrepancy]:

@@ -25,6 +25,7 @@ from app.storage import (
     deliveries,
     installation,
     number_marks,
+    outlets,
     ready,
     reviews,
     scheduled_tables,
@@ -137,14 +138,15 @@ class Upkeep:
             await self._router.exchange_refusals(self._pool, datetime.now(UTC))
 
     async def drop_old(self) -> None:
-        """Drop the purchases numbered on days that are over, a lane a transaction, and refused
-        clusters that nothing goes by any more."""
+        """Drop the purchases numbered on days that are over, a lane a transaction, refused clusters
+        that nothing goes by any more, and what is left of removed outlets."""
         for lane in range(LANES):
             async with self._pool.acquire() as connection:
                 await number_marks.drop_old(connection, lane)
         window = self._router.trade.snapshot.policy.refusal_rules.window
         async with self._pool.acquire() as connection:
             await cluster_refusals.drop_before(connection, datetime.now(UTC) - window)
+            await outlets.drop_removed(connection)
 
     async def apply_scheduled(self) -> None:
         """Apply a routing table whose moment has come, if no other process is at it."""

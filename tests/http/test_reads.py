@@ -13,7 +13,7 @@ async def place(customer: Customer, count: int) -> list[str]:
     return [answer.json()["id"] for answer in answers]
 
 
-async def read_all(customer: Customer, path: str, limit: int, **query: str) -> list[dict]:
+async def read_all(customer: Customer, path: str, limit: int, **query: object) -> list[dict]:
     rows, cursor = [], None
     while True:
         cursors = {"cursor": cursor} if cursor else {}

@@ -23,10 +23,12 @@ from app.storage import (
     dealer_spend,
     deliveries,
     endpoints,
+    entries,
     events,
     ledger,
     number_marks,
     open_numbers,
+    order_views,
     orders,
     purchase_hours,
     ready,
@@ -38,9 +40,11 @@ from app.storage.attempts import AttemptChange, NewAttempt
 from app.storage.callbacks import Waiting
 from app.storage.dealer_spend import Span
 from app.storage.deliveries import TryResult
+from app.storage.events import Place
 from app.storage.ledger import Errand, News
 from app.storage.number_marks import NewMark, NumberKey
 from app.storage.open_numbers import OpenNumber
+from app.storage.order_views import Wanted
 from app.storage.orders import OrderChange
 from app.storage.pool import Connection, PoolSettings, open_pool
 from app.storage.ready import Ready
@@ -242,6 +246,26 @@ HOT: dict[str, Run] = {
     "what a day's hours took is read": lambda c: dealer_spend.by_hour(c, WEEK[-24:]),
     "past orders are replayed": replayed,
     "events are read by cursor": lambda c: events.of_reseller(c, 1, CLAIM, 5, 100),
+    "events of some types are read": lambda c: events.of_types(c, 1, CLAIM, 5, 100, ["a"]),
+    "events of an order are read": lambda c: events.of_order(c, 1, CLAIM, 0, 100, None),
+    "an event is found by its id": lambda c: events.find(c, 1, CLAIM, CLAIM),
+    "events are read for all streams": lambda c: events.behind(
+        c, [Place(lane, each, 5) for lane, each in KEYS], 50
+    ),
+    "orders are listed": lambda c: order_views.page(c, 1, CLAIM, None, 50),
+    "orders are listed by what they are": lambda c: order_views.page_of(
+        c, 1, CLAIM, None, 50, Wanted(sku="S", created_from=NOON, status="failed")
+    ),
+    "orders are listed by their references": lambda c: order_views.of_references(
+        c, 1, CLAIM, ["r1", "r2"], Wanted()
+    ),
+    "entries are listed": lambda c: entries.page(
+        c, 1, CLAIM, entries.Span(1, 9000), 50, ["deposit"], oldest_first=False
+    ),
+    "entries of an order are listed": lambda c: entries.of_order(c, 1, CLAIM, CLAIM, 100),
+    "entries of a time are found": lambda c: entries.span(c, 1, CLAIM, NOON, NOON + MINUTE),
+    "entries of a time are added up": lambda c: entries.sums(c, 1, CLAIM, entries.Span(5, 900)),
+    "balances of a time are read": lambda c: entries.balances_after(c, 1, CLAIM, 900),
 }
 
 
