@@ -13,10 +13,11 @@
         ├── NotFound            404
         ├── MethodNotAllowed    405
         ├── Conflict            409   `no-route`, `not-cancellable`
-        ├── PreconditionFailed  412   `table-changed`
+        ├── PreconditionFailed  412   `table-changed`, `changed-meanwhile`
         ├── TooLarge            413
         ├── UnsupportedMedia    415
         ├── Unprocessable       422   `invalid-request`, `unknown-sku`, `invalid-number`, …
+        ├── PreconditionRequired 428  `precondition-required`
         └── Unavailable         503
 
 The HTTP status and the problem's title stand on the class; the stable `code` on the instance.
@@ -151,6 +152,13 @@ class Unprocessable(Problem):
 
     status = 422
     title = "Unprocessable request"
+
+
+class PreconditionRequired(Problem):
+    """A change must say which version of the thing it is made for."""
+
+    status = 428
+    title = "Precondition required"
 
 
 class Unavailable(Problem):

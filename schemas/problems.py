@@ -34,6 +34,13 @@ CATALOGUE = {
     "a day, and have. The reference stays free.",
     "not-cancellable": "The order was sent to a dealer already, or is finished.",
     "too-many-endpoints": "No more webhook endpoints can be added.",
+    "precondition-required": "A change needs `If-Match` with the `ETag` that was last seen.",
+    "changed-meanwhile": "It was changed since its `ETag` was seen: read it again.",
+    "rotation-under-way": "The old secret still signs beside the new one. Wait until it ends, or "
+    "rotate with `overlap_seconds` 0, which ends it at once.",
+    "endpoint-disabled": "The endpoint is disabled: enable it first.",
+    "endpoint-deleted": "The endpoint was deleted: nothing can be sent there again.",
+    "in-flight": "The delivery is being sent right now: look at it again in a moment.",
     "body-too-large": "The body is larger than allowed.",
     "unsupported-media-type": "The body is of another kind than this address takes.",
     "unknown-sku": "There is no such product for you.",

@@ -10,8 +10,10 @@ from starlette.types import ASGIApp
 
 from app.hops import HEADER
 from app.http import (
+    balance_alerts,
     balances,
     callbacks,
+    deliveries,
     events,
     health,
     order_door,
@@ -25,11 +27,13 @@ from app.http.admin import routes as routing_table
 from app.http.api import Api, ApiLimits
 from app.http.edge import ORDERS_PATH, Edge
 from schemas.admin import OPERATORS_BODIES
+from schemas.deliveries import Replay
 from schemas.events import Webhook
+from schemas.money import BalanceAlert
 from schemas.orders import NewOrder, Order
 from schemas.problems import MEDIA_TYPE, ProblemDocument
 from schemas.reviews import DisputeEnd, ReviewDecision
-from schemas.webhook_endpoints import NewWebhookEndpoint
+from schemas.webhook_endpoints import NewWebhookEndpoint, Rotation, WebhookEndpointEdit
 
 __all__ = ["Api", "ApiLimits", "build_app"]
 
@@ -74,7 +78,9 @@ def _build_fastapi(api: Api, door: ASGIApp | None) -> FastAPI:
             events,
             products,
             balances,
+            balance_alerts,
             webhook_endpoints,
+            deliveries,
             callbacks,
             resellers,
             catalogue,
@@ -115,6 +121,10 @@ def _add_models(document: dict[str, Any]) -> None:
     models = (
         NewOrder,
         NewWebhookEndpoint,
+        WebhookEndpointEdit,
+        Rotation,
+        Replay,
+        BalanceAlert,
         ReviewDecision,
         DisputeEnd,
         ProblemDocument,

@@ -28,7 +28,7 @@ from app.sealing import CannotOpen, Sealer
 from app.signatures import sign
 from app.storage import deliveries
 from app.storage.batches import BatchLimits, LanedBatcher
-from app.storage.deliveries import Claimed, DueDelivery, TryResult
+from app.storage.deliveries import DueDelivery, TryResult
 from app.storage.endpoints import Endpoint
 from app.storage.pool import DATABASE_ERRORS, Connection, Pool
 from dealers.contract import Answer
@@ -204,9 +204,7 @@ class Deliverer:
             self._go_round = found.looked_at >= limit or self._turn != _FIRST_ID
         return found.deliveries
 
-    async def _in_turn(
-        self, connection: Connection, places: Mapping[UUID, int]
-    ) -> Sequence[UUID]:
+    async def _in_turn(self, connection: Connection, places: Mapping[UUID, int]) -> Sequence[UUID]:
         """The endpoints that are next to be looked at, those left alone passed over."""
         found = await deliveries.waiting_endpoints(connection, self._turn, _MOST_IN_TURN)
         self._turn = found[-1] if len(found) >= _MOST_IN_TURN else _FIRST_ID
@@ -268,9 +266,7 @@ class Deliverer:
 
     async def _record(self, results: list[TryResult]) -> list[None]:
         async with self._pool.acquire() as connection:
-            failing = await deliveries.record(
-                connection, results, self._persistence.disable_after
-            )
+            failing = await deliveries.record(connection, results, self._persistence.disable_after)
         for lane, endpoint_id in failing:
             await self._disable(lane, endpoint_id, "failing")
         return [None] * len(results)

@@ -156,7 +156,7 @@ async def claim_due(
             order by d.due_at
             limit $3 * $9::integer
         )
-        """
+        """  # noqa: S608 - two constants
         + _CLAIM,
         claim_id,
         list(lanes),
@@ -192,7 +192,7 @@ async def claim_in_turn(
                 limit $10::integer
             ) d
         )
-        """
+        """  # noqa: S608 - two constants
         + _CLAIM,
         claim_id,
         list(lanes),

@@ -88,7 +88,16 @@ async def of_delivery(
         MOST_SHOWN,
     )
     return [
-        Try(*row[:4], orjson.loads(row[4]), row[5] and orjson.loads(row[5]), row[6]) for row in rows
+        Try(
+            tried_at,
+            duration_ms,
+            status,
+            error,
+            orjson.loads(sent),
+            received and orjson.loads(received),
+            body,
+        )
+        for tried_at, duration_ms, status, error, sent, received, body in rows
     ]
 
 

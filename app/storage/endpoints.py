@@ -247,7 +247,7 @@ async def delete(connection: Connection, lane: int, reseller_id: UUID, endpoint_
 class Failing(NamedTuple):
     """How many active endpoints fail, and for how long the longest has."""
 
-    count: int
+    endpoints: int
     longest_seconds: float
 
 
