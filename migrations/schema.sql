@@ -443,62 +443,6 @@ CREATE TABLE public.delivery_tries_11 (
     response_body text
 );
 
-CREATE TABLE public.delivery_tries_12 (
-    slot smallint CONSTRAINT delivery_tries_slot_not_null NOT NULL,
-    lane smallint CONSTRAINT delivery_tries_lane_not_null NOT NULL,
-    reseller_id uuid CONSTRAINT delivery_tries_reseller_id_not_null NOT NULL,
-    delivery_id uuid CONSTRAINT delivery_tries_delivery_id_not_null NOT NULL,
-    tried_at timestamp with time zone CONSTRAINT delivery_tries_tried_at_not_null NOT NULL,
-    duration_ms bigint CONSTRAINT delivery_tries_duration_ms_not_null NOT NULL,
-    status smallint,
-    error text,
-    request_headers json CONSTRAINT delivery_tries_request_headers_not_null NOT NULL,
-    response_headers json,
-    response_body text
-);
-
-CREATE TABLE public.delivery_tries_13 (
-    slot smallint CONSTRAINT delivery_tries_slot_not_null NOT NULL,
-    lane smallint CONSTRAINT delivery_tries_lane_not_null NOT NULL,
-    reseller_id uuid CONSTRAINT delivery_tries_reseller_id_not_null NOT NULL,
-    delivery_id uuid CONSTRAINT delivery_tries_delivery_id_not_null NOT NULL,
-    tried_at timestamp with time zone CONSTRAINT delivery_tries_tried_at_not_null NOT NULL,
-    duration_ms bigint CONSTRAINT delivery_tries_duration_ms_not_null NOT NULL,
-    status smallint,
-    error text,
-    request_headers json CONSTRAINT delivery_tries_request_headers_not_null NOT NULL,
-    response_headers json,
-    response_body text
-);
-
-CREATE TABLE public.delivery_tries_14 (
-    slot smallint CONSTRAINT delivery_tries_slot_not_null NOT NULL,
-    lane smallint CONSTRAINT delivery_tries_lane_not_null NOT NULL,
-    reseller_id uuid CONSTRAINT delivery_tries_reseller_id_not_null NOT NULL,
-    delivery_id uuid CONSTRAINT delivery_tries_delivery_id_not_null NOT NULL,
-    tried_at timestamp with time zone CONSTRAINT delivery_tries_tried_at_not_null NOT NULL,
-    duration_ms bigint CONSTRAINT delivery_tries_duration_ms_not_null NOT NULL,
-    status smallint,
-    error text,
-    request_headers json CONSTRAINT delivery_tries_request_headers_not_null NOT NULL,
-    response_headers json,
-    response_body text
-);
-
-CREATE TABLE public.delivery_tries_15 (
-    slot smallint CONSTRAINT delivery_tries_slot_not_null NOT NULL,
-    lane smallint CONSTRAINT delivery_tries_lane_not_null NOT NULL,
-    reseller_id uuid CONSTRAINT delivery_tries_reseller_id_not_null NOT NULL,
-    delivery_id uuid CONSTRAINT delivery_tries_delivery_id_not_null NOT NULL,
-    tried_at timestamp with time zone CONSTRAINT delivery_tries_tried_at_not_null NOT NULL,
-    duration_ms bigint CONSTRAINT delivery_tries_duration_ms_not_null NOT NULL,
-    status smallint,
-    error text,
-    request_headers json CONSTRAINT delivery_tries_request_headers_not_null NOT NULL,
-    response_headers json,
-    response_body text
-);
-
 CREATE TABLE public.delivery_tries_2 (
     slot smallint CONSTRAINT delivery_tries_slot_not_null NOT NULL,
     lane smallint CONSTRAINT delivery_tries_lane_not_null NOT NULL,
@@ -971,14 +915,6 @@ ALTER TABLE ONLY public.delivery_tries ATTACH PARTITION public.delivery_tries_10
 
 ALTER TABLE ONLY public.delivery_tries ATTACH PARTITION public.delivery_tries_11 FOR VALUES IN ('11');
 
-ALTER TABLE ONLY public.delivery_tries ATTACH PARTITION public.delivery_tries_12 FOR VALUES IN ('12');
-
-ALTER TABLE ONLY public.delivery_tries ATTACH PARTITION public.delivery_tries_13 FOR VALUES IN ('13');
-
-ALTER TABLE ONLY public.delivery_tries ATTACH PARTITION public.delivery_tries_14 FOR VALUES IN ('14');
-
-ALTER TABLE ONLY public.delivery_tries ATTACH PARTITION public.delivery_tries_15 FOR VALUES IN ('15');
-
 ALTER TABLE ONLY public.delivery_tries ATTACH PARTITION public.delivery_tries_2 FOR VALUES IN ('2');
 
 ALTER TABLE ONLY public.delivery_tries ATTACH PARTITION public.delivery_tries_3 FOR VALUES IN ('3');
@@ -1161,14 +1097,6 @@ CREATE INDEX delivery_tries_10_lane_delivery_id_idx ON public.delivery_tries_10 
 
 CREATE INDEX delivery_tries_11_lane_delivery_id_idx ON public.delivery_tries_11 USING btree (lane, delivery_id);
 
-CREATE INDEX delivery_tries_12_lane_delivery_id_idx ON public.delivery_tries_12 USING btree (lane, delivery_id);
-
-CREATE INDEX delivery_tries_13_lane_delivery_id_idx ON public.delivery_tries_13 USING btree (lane, delivery_id);
-
-CREATE INDEX delivery_tries_14_lane_delivery_id_idx ON public.delivery_tries_14 USING btree (lane, delivery_id);
-
-CREATE INDEX delivery_tries_15_lane_delivery_id_idx ON public.delivery_tries_15 USING btree (lane, delivery_id);
-
 CREATE INDEX delivery_tries_1_lane_delivery_id_idx ON public.delivery_tries_1 USING btree (lane, delivery_id);
 
 CREATE INDEX delivery_tries_2_lane_delivery_id_idx ON public.delivery_tries_2 USING btree (lane, delivery_id);
@@ -1212,14 +1140,6 @@ ALTER INDEX public.delivery_tries_of_a_delivery ATTACH PARTITION public.delivery
 ALTER INDEX public.delivery_tries_of_a_delivery ATTACH PARTITION public.delivery_tries_10_lane_delivery_id_idx;
 
 ALTER INDEX public.delivery_tries_of_a_delivery ATTACH PARTITION public.delivery_tries_11_lane_delivery_id_idx;
-
-ALTER INDEX public.delivery_tries_of_a_delivery ATTACH PARTITION public.delivery_tries_12_lane_delivery_id_idx;
-
-ALTER INDEX public.delivery_tries_of_a_delivery ATTACH PARTITION public.delivery_tries_13_lane_delivery_id_idx;
-
-ALTER INDEX public.delivery_tries_of_a_delivery ATTACH PARTITION public.delivery_tries_14_lane_delivery_id_idx;
-
-ALTER INDEX public.delivery_tries_of_a_delivery ATTACH PARTITION public.delivery_tries_15_lane_delivery_id_idx;
 
 ALTER INDEX public.delivery_tries_of_a_delivery ATTACH PARTITION public.delivery_tries_1_lane_delivery_id_idx;
 
@@ -1297,14 +1217,6 @@ GRANT SELECT,TRUNCATE ON TABLE public.delivery_tries_1 TO jalur_service;
 GRANT SELECT,TRUNCATE ON TABLE public.delivery_tries_10 TO jalur_service;
 
 GRANT SELECT,TRUNCATE ON TABLE public.delivery_tries_11 TO jalur_service;
-
-GRANT SELECT,TRUNCATE ON TABLE public.delivery_tries_12 TO jalur_service;
-
-GRANT SELECT,TRUNCATE ON TABLE public.delivery_tries_13 TO jalur_service;
-
-GRANT SELECT,TRUNCATE ON TABLE public.delivery_tries_14 TO jalur_service;
-
-GRANT SELECT,TRUNCATE ON TABLE public.delivery_tries_15 TO jalur_service;
 
 GRANT SELECT,TRUNCATE ON TABLE public.delivery_tries_2 TO jalur_service;
 

@@ -172,6 +172,7 @@ class Deliverer:
     async def claim(self, limit: int) -> list[DueDelivery]:
         """Up to `limit` due deliveries a lane group, each counted at its endpoint until `leave`."""
         claimed: list[DueDelivery] = []
+        self._metrics.endpoint_breakers(self.lines.open_breakers)
         for lanes in self._lane_groups:
             try:
                 taken = await self._claim_group(lanes, limit)

@@ -97,7 +97,7 @@ class Lines:
         self._most_in_all = most_in_all
         self._monotonic = monotonic
         self._lines: dict[UUID, Line] = {}
-        self._trying = 0
+        self.trying = 0
         self._tidy_at = _TIDY_EVERY
 
     def __len__(self) -> int:
@@ -121,7 +121,7 @@ class Lines:
         """How many tries may be under way to one endpoint now."""
         if line is not None and line.failures >= FAILURES_IN_A_ROW:
             return 1
-        free = self._most_in_all - self._trying
+        free = self._most_in_all - self.trying
         return max(1, min(self._most_at_once, free // _PART_OF_WHAT_IS_FREE))
 
     def has_place(self, line: Line) -> bool:
@@ -157,7 +157,7 @@ class Lines:
     def end(self, line: Line) -> None:
         """A try is over."""
         line.trying -= 1
-        self._trying -= 1
+        self.trying -= 1
 
     def forget(self, endpoint_id: UUID) -> None:
         """Drop a line that is at rest."""
@@ -201,7 +201,7 @@ class Lines:
 
     def _begin(self, line: Line) -> None:
         line.trying += 1
-        self._trying += 1
+        self.trying += 1
 
     def _room(self, line: Line, now: float) -> int:
         if not line.is_open(now):

@@ -235,7 +235,8 @@ def _in_columns(places: Mapping[UUID, int]) -> tuple[list[UUID], list[int], list
 
 
 def _claimed(rows: Sequence[Any]) -> Claimed:
-    return Claimed([DueDelivery(*row[1:]) for row in rows if row[1] is not None], rows[0][0])
+    taken = [DueDelivery(*row[1:]) for row in rows if row[1] is not None]
+    return Claimed(taken, max((row[0] for row in rows), default=0))
 
 
 async def unpark(connection: Connection, lanes: Sequence[int], limit: int) -> int:

@@ -147,10 +147,10 @@ async def _stretch(
     found = [DeliveryView(*row) for row in rows]
     if len(found) > limit:
         return Stretch(found[:limit], found[limit - 1].delivery_id)
-    count, lowest, highest = (await connection.fetch(look + _LOOKED_UP_TO, *span))[0]
-    if count < MOST_LOOKED_AT:
+    looked = await connection.fetchrow(look + _LOOKED_UP_TO, *span)
+    if looked is None or looked[0] < MOST_LOOKED_AT:
         return Stretch(found, None)
-    return Stretch(found, highest if forward else lowest)
+    return Stretch(found, looked[2] if forward else looked[1])
 
 
 async def find(
