@@ -71,11 +71,11 @@ class TryLog:
                 result.delivery_id,
                 tried_at,
                 round(seconds * 1000),
-                answer and answer.status,
+                None if answer is None else answer.status,
                 result.last_error,
                 dict(sent),
-                answer and _shown(answer.headers),
-                answer and _text(answer.body),
+                None if answer is None else _shown(answer.headers),
+                None if answer is None else _text(answer.body),
             )
         )
 
@@ -95,6 +95,11 @@ class TryLog:
             except DATABASE_ERRORS as error:
                 self._metrics.tries_unlogged(len(batch))
                 log.warning("tries.unlogged", count=len(batch), reason=str(error))
+                return
+            except Exception:
+                # A surprise in a log of conveniences ends no process.
+                self._metrics.tries_unlogged(len(batch))
+                log.exception("tries.unlogged", count=len(batch))
                 return
 
     def _is_enough(self) -> bool:

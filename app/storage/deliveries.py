@@ -67,24 +67,25 @@ class Claimed(NamedTuple):
     looked_at: int
 
 
+_OF_ENDPOINT = """
+    e.url, e.status, e.schedule_seconds, e.rate_per_second,
+    array_remove(array[e.secret_sealed, case when e.old_secret_until > now()
+                                        then e.old_secret_sealed end], null) as secrets
+"""
 _CLAIM = """
     , parked as (
         update deliveries d set due_at = null, claim_id = null
         from (
             select d.lane, d.reseller_id, d.delivery_id
             from look l
-            join webhook_endpoints e on e.lane = l.lane and e.endpoint_id = l.endpoint_id
             join deliveries d on d.lane = l.lane and d.reseller_id = l.reseller_id
                               and d.delivery_id = l.delivery_id
-            where e.status = 'disabled' and d.due_at <= now()
+            where l.status = 'disabled' and d.due_at <= now()
             for update of d skip locked
         ) p
         where d.lane = p.lane and d.reseller_id = p.reseller_id and d.delivery_id = p.delivery_id
     ), candidate as materialized (
-        select l.lane, l.reseller_id, l.delivery_id, l.endpoint_id, l.due_at, e.url, e.status,
-               array_remove(array[e.secret_sealed, case when e.old_secret_until > now()
-                                                   then e.old_secret_sealed end], null) as secrets,
-               e.schedule_seconds, e.rate_per_second,
+        select l.*,
                row_number() over (partition by l.endpoint_id order by l.due_at, l.delivery_id)
                    as place
         from (
@@ -94,17 +95,17 @@ _CLAIM = """
             ) as turn
             from look l
         ) l
-        join webhook_endpoints e on e.lane = l.lane and e.endpoint_id = l.endpoint_id
-        where l.turn = 1 and l.endpoint_id <> all($7::uuid[]) and e.status <> 'disabled'
-          and (l.order_id is null or not exists (
-              select from deliveries other
+        where l.turn = 1 and l.endpoint_id <> all($7::uuid[]) and l.status <> 'disabled'
+          and (l.order_id is null or (
+              select true from deliveries other
               where other.order_id = l.order_id and other.endpoint_id = l.endpoint_id
                 and other.lane = l.lane and other.state = 'pending'
                 and other.delivery_id <> l.delivery_id
                 and (other.claim_id is not null and other.due_at > now()
                      or other.event_seq < l.event_seq
                      and (other.replay_of is null or other.tries = 0))
-          ))
+              limit 1
+          ) is null)
     ), due as materialized (
         select d.lane, d.reseller_id, d.delivery_id, c.url, c.secrets, c.schedule_seconds,
                c.rate_per_second, c.status
@@ -151,12 +152,18 @@ async def claim_due(
     rows = await connection.fetch(
         """
         with look as materialized (
-            select * from deliveries d
+            select d.lane, d.reseller_id, d.delivery_id, d.endpoint_id, d.order_id, d.event_seq,
+                   d.due_at,
+        """  # noqa: S608 - constants
+        + _OF_ENDPOINT
+        + """
+            from deliveries d
+            join webhook_endpoints e on e.lane = d.lane and e.endpoint_id = d.endpoint_id
             where d.due_at <= now() and d.lane + 0 = any($2::smallint[])
             order by d.due_at
             limit $3 * $9::integer
         )
-        """  # noqa: S608 - two constants
+        """
         + _CLAIM,
         claim_id,
         list(lanes),
@@ -183,7 +190,12 @@ async def claim_in_turn(
     rows = await connection.fetch(
         """
         with look as materialized (
-            select d.* from unnest($9::uuid[]) k (endpoint_id)
+            select d.lane, d.reseller_id, d.delivery_id, d.endpoint_id, d.order_id, d.event_seq,
+                   d.due_at,
+        """  # noqa: S608 - constants
+        + _OF_ENDPOINT
+        + """
+            from unnest($9::uuid[]) k (endpoint_id)
             cross join lateral (
                 select * from deliveries
                 where endpoint_id = k.endpoint_id and due_at <= now()
@@ -191,8 +203,9 @@ async def claim_in_turn(
                 order by due_at
                 limit $10::integer
             ) d
+            join webhook_endpoints e on e.lane = d.lane and e.endpoint_id = d.endpoint_id
         )
-        """  # noqa: S608 - two constants
+        """
         + _CLAIM,
         claim_id,
         list(lanes),

@@ -62,7 +62,7 @@ async def write(connection: Connection, tries: Sequence[NewTry]) -> None:
                 _slot(each.tried_at),
                 *each[:7],
                 _json(each.request_headers),
-                each.response_headers and _json(each.response_headers),
+                None if each.response_headers is None else _json(each.response_headers),
                 each.response_body,
             )
             for each in tries
@@ -94,7 +94,7 @@ async def of_delivery(
             status,
             error,
             orjson.loads(sent),
-            received and orjson.loads(received),
+            None if received is None else orjson.loads(received),
             body,
         )
         for tried_at, duration_ms, status, error, sent, received, body in rows

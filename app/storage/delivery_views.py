@@ -201,8 +201,8 @@ async def replay(
             from unnest($3::uuid[], $4::uuid[]) k (delivery_id, new_id)
             join deliveries d on d.lane = $1 and d.reseller_id = $2
                              and d.delivery_id = k.delivery_id
-            join webhook_endpoints e on e.lane = d.lane and e.endpoint_id = d.endpoint_id
-            where e.status <> 'deleted'
+            where (select e.status from webhook_endpoints e
+                   where e.lane = d.lane and e.endpoint_id = d.endpoint_id) <> 'deleted'
             order by d.delivery_id
             for update of d
         ), hurried as (

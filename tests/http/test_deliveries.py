@@ -385,3 +385,17 @@ async def test_a_low_balance_is_told_once_a_crossing(
     assert await shop.owner.fetchval("select count(*) from balance_alerts") == 0
     refused = await customer.http.put(alert, json={"below": 0})
     assert_problem(refused, 422, "invalid-request")
+
+
+async def test_an_answer_without_any_headers_is_logged_too(shop: Shop, customer: Customer) -> None:
+    async def bare(conversation: Conversation) -> None:
+        while True:
+            await conversation.read_request()
+            await conversation.send(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    async with listening(bare) as peer:
+        mine = await endpoint(customer, peer)
+        sent = await customer.http.post(f"{ENDPOINTS}/{mine['id']}/test")
+        await deliver(shop)
+    (tried,) = (await customer.http.get(sent.headers["location"])).json()["log"]
+    assert (tried["status"], tried["response_headers"], tried["response_body"]) == (204, {}, "")

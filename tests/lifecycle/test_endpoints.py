@@ -6,14 +6,17 @@ from uuid import UUID
 import pytest
 from uuid_utils.compat import uuid7
 
-from app.lifecycle.deliver import Persistence
-from app.storage import deliveries, delivery_tries
+from app.lifecycle.deliver import Persistence, secret_context
+from app.lifecycle.tell import tell
+from app.storage import deliveries, delivery_tries, endpoints
 from app.storage.delivery_tries import NewTry
+from app.storage.endpoints import NewEndpoint
 from app.storage.lanes import LANES
-from app.words import Source
+from app.words import EventType, Source
 from app.workers.engine import Engine
 from dealers.contract import Outcome
 from tests.lifecycle.test_deliver import (
+    SECRET,
     deliver,
     due_now,
     read,
@@ -35,22 +38,20 @@ async def unpark(shop: Shop, limit: int = 100) -> int:
 async def backlog(shop: Shop, count: int, reseller_id: UUID = RESELLER) -> UUID:
     """An endpoint with so many deliveries due, the oldest of all."""
     endpoint_id = uuid7()
+    sealed = shop.engine.sealer.seal(SECRET, secret_context(endpoint_id))
+    new = NewEndpoint(shop.lane, endpoint_id, reseller_id, f"{NOBODY}/", None, sealed)
+    async with shop.engine.pool.acquire() as connection, connection.transaction():
+        await endpoints.create(connection, new)
+        key, now = (shop.lane, reseller_id), datetime.now(UTC).isoformat()
+        await tell(connection, key, EventType.PING, {}, now, [endpoint_id])
     await shop.execute(
         """
-        with told as (
-            insert into events (lane, reseller_id, event_seq, event_id, type, payload, created_at)
-            values ($1, $2, 1000000, $3, 'test.ping', '{}', now())
-        ), endpoint as (
-            insert into webhook_endpoints (lane, endpoint_id, reseller_id, url, secret_sealed)
-            values ($1, $3, $2, 'http://127.0.0.1:9/', '')
-        )
         insert into deliveries (lane, delivery_id, reseller_id, endpoint_id, event_id, event_seq,
                                 due_at)
-        select $1, gen_random_uuid(), $2, $3, $3, 1000000, now() - interval '1 hour'
-        from generate_series(1, $4::integer)
+        select lane, gen_random_uuid(), reseller_id, endpoint_id, event_id, event_seq,
+               now() - interval '1 hour'
+        from deliveries, generate_series(2, $2::integer) where endpoint_id = $1
         """,
-        shop.lane,
-        reseller_id,
         endpoint_id,
         count,
     )
