@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTHON ?=
 ARGS ?=
 
-.PHONY: help setup run check test prometheus rehearse lock schema throughput routing-bench table-load chain streams matrix python
+.PHONY: help setup run check test prometheus rehearse lock schema throughput routing-bench table-load chain streams endpoints matrix python
 
 help: ## list these commands
 	sed -n 's/^\([a-z-]*\):.*## /  make \1 \t/p' Makefile | expand -t 22
@@ -84,6 +84,9 @@ streams: setup ## a thousand clients that listen to events on one process, a min
 
 chain: setup ## two installations that buy from each other and three in a circle, half a minute
 	exec $(BIN)/python -m loadtests.chain $(ARGS)
+
+endpoints: setup ## fifty webhook endpoints beside five bad ones, about 3 minutes
+	exec $(BIN)/python -m loadtests.endpoints $(ARGS)
 
 python: ## print the Python that setup would use; PYTHON=/path/to/python3 chooses one
 	$(find_python)

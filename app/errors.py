@@ -13,7 +13,7 @@
         ├── NotFound            404
         ├── MethodNotAllowed    405
         ├── Conflict            409   `no-route`, `not-cancellable`
-        ├── PreconditionFailed  412   `table-changed`
+        ├── PreconditionFailed  412   `table-changed`, `changed-meanwhile`
         ├── TooLarge            413
         ├── UnsupportedMedia    415
         ├── Unprocessable       422   `invalid-request`, `unknown-sku`, `invalid-number`, …

@@ -322,6 +322,23 @@ class Metrics:
         """Purchases and checks are held, or not."""
         self._hold.set(held)
 
+    def endpoints_failing(self, count: int, longest_seconds: float) -> None:
+        """So many endpoints fail, the longest of them for so long."""
+        self._endpoints_failing.set(count)
+        self._longest_failing.set(longest_seconds)
+
+    def endpoint_breakers(self, count: int) -> None:
+        """So many endpoints are left alone, or tried one delivery at a time."""
+        self._endpoint_breakers.set(count)
+
+    def endpoint_disabled(self, reason: str) -> None:
+        """An endpoint was disabled: it is `gone`, or `failing` for days."""
+        self._endpoints_disabled[reason,].inc()
+
+    def tries_unlogged(self, count: int) -> None:
+        """What came back from so many tries was not kept."""
+        self._unlogged.inc(count)
+
     def due_deliveries(self, count: int) -> None:
         """So many webhooks are due, and not delivered yet."""
         self._due.set(count)
@@ -592,6 +609,22 @@ class Metrics:
         self._tries = _Children(
             self._counter("webhook_tries", "Webhooks tried.", "result"),
             [("delivered",), ("retry",), ("failed",)],
+        )
+        self._endpoints_failing = self._gauge(
+            "webhook_endpoints_failing", "Active endpoints that heard nothing since a failure."
+        )
+        self._longest_failing = self._gauge(
+            "webhook_endpoint_longest_failing_seconds", "For how long the longest of them has."
+        )
+        self._endpoint_breakers = self._gauge(
+            "webhook_breakers_open", "Endpoints that this process leaves alone after failures."
+        )
+        self._endpoints_disabled = _Children(
+            self._counter("webhook_endpoints_disabled", "Endpoints that we disabled.", "reason"),
+            [("gone",), ("failing",)],
+        )
+        self._unlogged = self._counter(
+            "webhook_tries_unlogged", "Tries of which what came back could not be kept."
         )
 
     def _state(self) -> None:

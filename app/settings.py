@@ -175,6 +175,12 @@ class Settings(BaseSettings):
     webhook_timeout_seconds: Seconds = 15.0
     endpoint_concurrency: Count = 64
     """Deliveries under way to one endpoint at once."""
+    webhook_disable_after_seconds: Seconds = 432_000.0
+    """An endpoint whose every try failed for so long is disabled."""
+    webhook_log_days: Annotated[int, Field(ge=1, le=10)] = 7
+    """For how many days what came back from each try is kept."""
+    webhook_log_per_second: Annotated[int, Field(ge=0)] = 50
+    """Tries that were heard of which that is kept, a process; of failures all are."""
 
     # Logs.
     log_format: Literal["json", "console"] = "json"

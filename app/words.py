@@ -126,13 +126,16 @@ class Money(StrEnum):
 
 
 class EventType(StrEnum):
-    """What resellers are told about orders."""
+    """What resellers are told: of their orders, their money and their endpoints."""
 
     SUCCEEDED = "order.succeeded"
     FAILED = "order.failed"
     REVERSED = "order.reversed"
     CORRECTED = "order.corrected"
     UPDATED = "order.updated"
+    BALANCE_LOW = "balance.low"
+    ENDPOINT_DISABLED = "endpoint.disabled"
+    PING = "test.ping"
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,13 +58,13 @@ def data_folder(wanted: Path | None) -> Generator[Path]:
 
 
 @contextlib.contextmanager
-def set_stage(folder: Path) -> Generator[Stage]:
+def set_stage(folder: Path, buyer_count: int = BUYERS) -> Generator[Stage]:
     """Start the servers and furnish the shop. Call it in the main thread."""
     service, simulator, receiver = (f"http://127.0.0.1:{_free_port(folder)}" for _ in range(3))
     addresses = Addresses(service, simulator, receiver)
     secret_key = generate_key()
     with start_postgres(folder) as postgres, start_valkey(folder) as valkey:
-        buyers = uvloop.run(shop.create(postgres.dsn, secret_key, addresses, BUYERS))
+        buyers = uvloop.run(shop.create(postgres.dsn, secret_key, addresses, buyer_count))
         shop.write_simulator_config(folder / "simulator.json", addresses)
         shop.write_secrets(folder / "secrets.json", buyers)
         yield Stage(folder, postgres, valkey, addresses, secret_key, buyers)

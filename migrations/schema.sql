@@ -39,6 +39,19 @@ CREATE TYPE public.delivery_try AS (
 	last_error text
 );
 
+CREATE TYPE public.delivery_try_2 AS (
+	lane smallint,
+	delivery_id uuid,
+	endpoint_id uuid,
+	claim_id uuid,
+	state text,
+	charged boolean,
+	due_at timestamp with time zone,
+	last_status smallint,
+	last_error text,
+	reseller_id uuid
+);
+
 CREATE TYPE public.event_news AS (
 	lane smallint,
 	reseller_id uuid,
@@ -254,6 +267,14 @@ CREATE TABLE public.audit_log (
     CONSTRAINT audit_log_operator_check CHECK ((operator <> ''::text))
 );
 
+CREATE TABLE public.balance_alerts (
+    lane smallint NOT NULL,
+    reseller_id uuid NOT NULL,
+    below bigint NOT NULL,
+    is_low boolean DEFAULT false NOT NULL,
+    CONSTRAINT balance_alerts_below_check CHECK ((below > 0))
+);
+
 CREATE TABLE public.brand_prefixes (
     prefix text NOT NULL,
     brand text NOT NULL,
@@ -391,9 +412,192 @@ CREATE TABLE public.deliveries (
     last_error text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     delivered_at timestamp with time zone,
-    CONSTRAINT deliveries_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'delivered'::text, 'failed'::text])))
+    replay_of uuid
 )
 WITH (fillfactor='70');
+
+CREATE TABLE public.delivery_tries (
+    slot smallint NOT NULL,
+    lane smallint NOT NULL,
+    reseller_id uuid NOT NULL,
+    delivery_id uuid NOT NULL,
+    tried_at timestamp with time zone NOT NULL,
+    duration_ms bigint NOT NULL,
+    status smallint,
+    error text,
+    request_headers json NOT NULL,
+    response_headers json,
+    response_body text
+)
+PARTITION BY LIST (slot);
+
+CREATE TABLE public.delivery_tries_0 (
+    slot smallint CONSTRAINT delivery_tries_slot_not_null NOT NULL,
+    lane smallint CONSTRAINT delivery_tries_lane_not_null NOT NULL,
+    reseller_id uuid CONSTRAINT delivery_tries_reseller_id_not_null NOT NULL,
+    delivery_id uuid CONSTRAINT delivery_tries_delivery_id_not_null NOT NULL,
+    tried_at timestamp with time zone CONSTRAINT delivery_tries_tried_at_not_null NOT NULL,
+    duration_ms bigint CONSTRAINT delivery_tries_duration_ms_not_null NOT NULL,
+    status smallint,
+    error text,
+    request_headers json CONSTRAINT delivery_tries_request_headers_not_null NOT NULL,
+    response_headers json,
+    response_body text
+);
+
+CREATE TABLE public.delivery_tries_1 (
+    slot smallint CONSTRAINT delivery_tries_slot_not_null NOT NULL,
+    lane smallint CONSTRAINT delivery_tries_lane_not_null NOT NULL,
+    reseller_id uuid CONSTRAINT delivery_tries_reseller_id_not_null NOT NULL,
+    delivery_id uuid CONSTRAINT delivery_tries_delivery_id_not_null NOT NULL,
+    tried_at timestamp with time zone CONSTRAINT delivery_tries_tried_at_not_null NOT NULL,
+    duration_ms bigint CONSTRAINT delivery_tries_duration_ms_not_null NOT NULL,
+    status smallint,
+    error text,
+    request_headers json CONSTRAINT delivery_tries_request_headers_not_null NOT NULL,
+    response_headers json,
+    response_body text
+);
+
+CREATE TABLE public.delivery_tries_10 (
+    slot smallint CONSTRAINT delivery_tries_slot_not_null NOT NULL,
+    lane smallint CONSTRAINT delivery_tries_lane_not_null NOT NULL,
+    reseller_id uuid CONSTRAINT delivery_tries_reseller_id_not_null NOT NULL,
+    delivery_id uuid CONSTRAINT delivery_tries_delivery_id_not_null NOT NULL,
+    tried_at timestamp with time zone CONSTRAINT delivery_tries_tried_at_not_null NOT NULL,
+    duration_ms bigint CONSTRAINT delivery_tries_duration_ms_not_null NOT NULL,
+    status smallint,
+    error text,
+    request_headers json CONSTRAINT delivery_tries_request_headers_not_null NOT NULL,
+    response_headers json,
+    response_body text
+);
+
+CREATE TABLE public.delivery_tries_11 (
+    slot smallint CONSTRAINT delivery_tries_slot_not_null NOT NULL,
+    lane smallint CONSTRAINT delivery_tries_lane_not_null NOT NULL,
+    reseller_id uuid CONSTRAINT delivery_tries_reseller_id_not_null NOT NULL,
+    delivery_id uuid CONSTRAINT delivery_tries_delivery_id_not_null NOT NULL,
+    tried_at timestamp with time zone CONSTRAINT delivery_tries_tried_at_not_null NOT NULL,
+    duration_ms bigint CONSTRAINT delivery_tries_duration_ms_not_null NOT NULL,
+    status smallint,
+    error text,
+    request_headers json CONSTRAINT delivery_tries_request_headers_not_null NOT NULL,
+    response_headers json,
+    response_body text
+);
+
+CREATE TABLE public.delivery_tries_2 (
+    slot smallint CONSTRAINT delivery_tries_slot_not_null NOT NULL,
+    lane smallint CONSTRAINT delivery_tries_lane_not_null NOT NULL,
+    reseller_id uuid CONSTRAINT delivery_tries_reseller_id_not_null NOT NULL,
+    delivery_id uuid CONSTRAINT delivery_tries_delivery_id_not_null NOT NULL,
+    tried_at timestamp with time zone CONSTRAINT delivery_tries_tried_at_not_null NOT NULL,
+    duration_ms bigint CONSTRAINT delivery_tries_duration_ms_not_null NOT NULL,
+    status smallint,
+    error text,
+    request_headers json CONSTRAINT delivery_tries_request_headers_not_null NOT NULL,
+    response_headers json,
+    response_body text
+);
+
+CREATE TABLE public.delivery_tries_3 (
+    slot smallint CONSTRAINT delivery_tries_slot_not_null NOT NULL,
+    lane smallint CONSTRAINT delivery_tries_lane_not_null NOT NULL,
+    reseller_id uuid CONSTRAINT delivery_tries_reseller_id_not_null NOT NULL,
+    delivery_id uuid CONSTRAINT delivery_tries_delivery_id_not_null NOT NULL,
+    tried_at timestamp with time zone CONSTRAINT delivery_tries_tried_at_not_null NOT NULL,
+    duration_ms bigint CONSTRAINT delivery_tries_duration_ms_not_null NOT NULL,
+    status smallint,
+    error text,
+    request_headers json CONSTRAINT delivery_tries_request_headers_not_null NOT NULL,
+    response_headers json,
+    response_body text
+);
+
+CREATE TABLE public.delivery_tries_4 (
+    slot smallint CONSTRAINT delivery_tries_slot_not_null NOT NULL,
+    lane smallint CONSTRAINT delivery_tries_lane_not_null NOT NULL,
+    reseller_id uuid CONSTRAINT delivery_tries_reseller_id_not_null NOT NULL,
+    delivery_id uuid CONSTRAINT delivery_tries_delivery_id_not_null NOT NULL,
+    tried_at timestamp with time zone CONSTRAINT delivery_tries_tried_at_not_null NOT NULL,
+    duration_ms bigint CONSTRAINT delivery_tries_duration_ms_not_null NOT NULL,
+    status smallint,
+    error text,
+    request_headers json CONSTRAINT delivery_tries_request_headers_not_null NOT NULL,
+    response_headers json,
+    response_body text
+);
+
+CREATE TABLE public.delivery_tries_5 (
+    slot smallint CONSTRAINT delivery_tries_slot_not_null NOT NULL,
+    lane smallint CONSTRAINT delivery_tries_lane_not_null NOT NULL,
+    reseller_id uuid CONSTRAINT delivery_tries_reseller_id_not_null NOT NULL,
+    delivery_id uuid CONSTRAINT delivery_tries_delivery_id_not_null NOT NULL,
+    tried_at timestamp with time zone CONSTRAINT delivery_tries_tried_at_not_null NOT NULL,
+    duration_ms bigint CONSTRAINT delivery_tries_duration_ms_not_null NOT NULL,
+    status smallint,
+    error text,
+    request_headers json CONSTRAINT delivery_tries_request_headers_not_null NOT NULL,
+    response_headers json,
+    response_body text
+);
+
+CREATE TABLE public.delivery_tries_6 (
+    slot smallint CONSTRAINT delivery_tries_slot_not_null NOT NULL,
+    lane smallint CONSTRAINT delivery_tries_lane_not_null NOT NULL,
+    reseller_id uuid CONSTRAINT delivery_tries_reseller_id_not_null NOT NULL,
+    delivery_id uuid CONSTRAINT delivery_tries_delivery_id_not_null NOT NULL,
+    tried_at timestamp with time zone CONSTRAINT delivery_tries_tried_at_not_null NOT NULL,
+    duration_ms bigint CONSTRAINT delivery_tries_duration_ms_not_null NOT NULL,
+    status smallint,
+    error text,
+    request_headers json CONSTRAINT delivery_tries_request_headers_not_null NOT NULL,
+    response_headers json,
+    response_body text
+);
+
+CREATE TABLE public.delivery_tries_7 (
+    slot smallint CONSTRAINT delivery_tries_slot_not_null NOT NULL,
+    lane smallint CONSTRAINT delivery_tries_lane_not_null NOT NULL,
+    reseller_id uuid CONSTRAINT delivery_tries_reseller_id_not_null NOT NULL,
+    delivery_id uuid CONSTRAINT delivery_tries_delivery_id_not_null NOT NULL,
+    tried_at timestamp with time zone CONSTRAINT delivery_tries_tried_at_not_null NOT NULL,
+    duration_ms bigint CONSTRAINT delivery_tries_duration_ms_not_null NOT NULL,
+    status smallint,
+    error text,
+    request_headers json CONSTRAINT delivery_tries_request_headers_not_null NOT NULL,
+    response_headers json,
+    response_body text
+);
+
+CREATE TABLE public.delivery_tries_8 (
+    slot smallint CONSTRAINT delivery_tries_slot_not_null NOT NULL,
+    lane smallint CONSTRAINT delivery_tries_lane_not_null NOT NULL,
+    reseller_id uuid CONSTRAINT delivery_tries_reseller_id_not_null NOT NULL,
+    delivery_id uuid CONSTRAINT delivery_tries_delivery_id_not_null NOT NULL,
+    tried_at timestamp with time zone CONSTRAINT delivery_tries_tried_at_not_null NOT NULL,
+    duration_ms bigint CONSTRAINT delivery_tries_duration_ms_not_null NOT NULL,
+    status smallint,
+    error text,
+    request_headers json CONSTRAINT delivery_tries_request_headers_not_null NOT NULL,
+    response_headers json,
+    response_body text
+);
+
+CREATE TABLE public.delivery_tries_9 (
+    slot smallint CONSTRAINT delivery_tries_slot_not_null NOT NULL,
+    lane smallint CONSTRAINT delivery_tries_lane_not_null NOT NULL,
+    reseller_id uuid CONSTRAINT delivery_tries_reseller_id_not_null NOT NULL,
+    delivery_id uuid CONSTRAINT delivery_tries_delivery_id_not_null NOT NULL,
+    tried_at timestamp with time zone CONSTRAINT delivery_tries_tried_at_not_null NOT NULL,
+    duration_ms bigint CONSTRAINT delivery_tries_duration_ms_not_null NOT NULL,
+    status smallint,
+    error text,
+    request_headers json CONSTRAINT delivery_tries_request_headers_not_null NOT NULL,
+    response_headers json,
+    response_body text
+);
 
 CREATE TABLE public.disputes (
     lane smallint NOT NULL,
@@ -751,8 +955,39 @@ CREATE TABLE public.webhook_endpoints (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     disabled_at timestamp with time zone,
     failing_since timestamp with time zone,
+    description text DEFAULT ''::text NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    schedule_seconds double precision[],
+    rate_per_second double precision,
+    old_secret_sealed bytea,
+    old_secret_until timestamp with time zone,
+    disabled_reason text,
     CONSTRAINT webhook_endpoints_status_check CHECK ((status = ANY (ARRAY['active'::text, 'disabled'::text, 'deleted'::text])))
 );
+
+ALTER TABLE ONLY public.delivery_tries ATTACH PARTITION public.delivery_tries_0 FOR VALUES IN ('0');
+
+ALTER TABLE ONLY public.delivery_tries ATTACH PARTITION public.delivery_tries_1 FOR VALUES IN ('1');
+
+ALTER TABLE ONLY public.delivery_tries ATTACH PARTITION public.delivery_tries_10 FOR VALUES IN ('10');
+
+ALTER TABLE ONLY public.delivery_tries ATTACH PARTITION public.delivery_tries_11 FOR VALUES IN ('11');
+
+ALTER TABLE ONLY public.delivery_tries ATTACH PARTITION public.delivery_tries_2 FOR VALUES IN ('2');
+
+ALTER TABLE ONLY public.delivery_tries ATTACH PARTITION public.delivery_tries_3 FOR VALUES IN ('3');
+
+ALTER TABLE ONLY public.delivery_tries ATTACH PARTITION public.delivery_tries_4 FOR VALUES IN ('4');
+
+ALTER TABLE ONLY public.delivery_tries ATTACH PARTITION public.delivery_tries_5 FOR VALUES IN ('5');
+
+ALTER TABLE ONLY public.delivery_tries ATTACH PARTITION public.delivery_tries_6 FOR VALUES IN ('6');
+
+ALTER TABLE ONLY public.delivery_tries ATTACH PARTITION public.delivery_tries_7 FOR VALUES IN ('7');
+
+ALTER TABLE ONLY public.delivery_tries ATTACH PARTITION public.delivery_tries_8 FOR VALUES IN ('8');
+
+ALTER TABLE ONLY public.delivery_tries ATTACH PARTITION public.delivery_tries_9 FOR VALUES IN ('9');
 
 ALTER TABLE ONLY public.alembic_version
     ADD CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num);
@@ -768,6 +1003,9 @@ ALTER TABLE ONLY public.attempts
 
 ALTER TABLE ONLY public.audit_log
     ADD CONSTRAINT audit_log_pkey PRIMARY KEY (audit_id);
+
+ALTER TABLE ONLY public.balance_alerts
+    ADD CONSTRAINT balance_alerts_pkey PRIMARY KEY (lane, reseller_id);
 
 ALTER TABLE ONLY public.brand_prefixes
     ADD CONSTRAINT brand_prefixes_pkey PRIMARY KEY (prefix);
@@ -797,7 +1035,10 @@ ALTER TABLE ONLY public.dealers
     ADD CONSTRAINT dealers_pkey PRIMARY KEY (dealer_id);
 
 ALTER TABLE ONLY public.deliveries
-    ADD CONSTRAINT deliveries_pkey PRIMARY KEY (lane, delivery_id);
+    ADD CONSTRAINT deliveries_pkey PRIMARY KEY (lane, reseller_id, delivery_id);
+
+ALTER TABLE public.deliveries
+    ADD CONSTRAINT deliveries_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'delivered'::text, 'failed'::text, 'replayed'::text]))) NOT VALID;
 
 ALTER TABLE ONLY public.disputes
     ADD CONSTRAINT disputes_pkey PRIMARY KEY (lane, order_id, attempt_no);
@@ -883,6 +1124,9 @@ ALTER TABLE ONLY public.table_versions
 ALTER TABLE ONLY public.wallets
     ADD CONSTRAINT wallets_pkey PRIMARY KEY (lane, reseller_id);
 
+ALTER TABLE public.webhook_endpoints
+    ADD CONSTRAINT webhook_endpoints_old_secret_check CHECK (((old_secret_sealed IS NULL) = (old_secret_until IS NULL))) NOT VALID;
+
 ALTER TABLE ONLY public.webhook_endpoints
     ADD CONSTRAINT webhook_endpoints_pkey PRIMARY KEY (lane, endpoint_id);
 
@@ -898,7 +1142,39 @@ CREATE INDEX callbacks_waiting ON public.callbacks USING btree (last_received_at
 
 CREATE INDEX deliveries_due ON public.deliveries USING btree (due_at) WHERE (due_at IS NOT NULL);
 
+CREATE INDEX deliveries_of_an_endpoint ON public.deliveries USING btree (endpoint_id, due_at) WHERE (due_at IS NOT NULL);
+
+CREATE INDEX deliveries_parked ON public.deliveries USING btree (endpoint_id, event_seq) WHERE ((state = 'pending'::text) AND (due_at IS NULL));
+
+CREATE INDEX deliveries_undelivered ON public.deliveries USING btree (lane, reseller_id, delivery_id) WHERE (state = ANY (ARRAY['pending'::text, 'failed'::text]));
+
 CREATE INDEX deliveries_unfinished ON public.deliveries USING btree (order_id, endpoint_id, event_seq) WHERE (state = 'pending'::text);
+
+CREATE INDEX delivery_tries_of_a_delivery ON ONLY public.delivery_tries USING btree (lane, delivery_id);
+
+CREATE INDEX delivery_tries_0_lane_delivery_id_idx ON public.delivery_tries_0 USING btree (lane, delivery_id);
+
+CREATE INDEX delivery_tries_10_lane_delivery_id_idx ON public.delivery_tries_10 USING btree (lane, delivery_id);
+
+CREATE INDEX delivery_tries_11_lane_delivery_id_idx ON public.delivery_tries_11 USING btree (lane, delivery_id);
+
+CREATE INDEX delivery_tries_1_lane_delivery_id_idx ON public.delivery_tries_1 USING btree (lane, delivery_id);
+
+CREATE INDEX delivery_tries_2_lane_delivery_id_idx ON public.delivery_tries_2 USING btree (lane, delivery_id);
+
+CREATE INDEX delivery_tries_3_lane_delivery_id_idx ON public.delivery_tries_3 USING btree (lane, delivery_id);
+
+CREATE INDEX delivery_tries_4_lane_delivery_id_idx ON public.delivery_tries_4 USING btree (lane, delivery_id);
+
+CREATE INDEX delivery_tries_5_lane_delivery_id_idx ON public.delivery_tries_5 USING btree (lane, delivery_id);
+
+CREATE INDEX delivery_tries_6_lane_delivery_id_idx ON public.delivery_tries_6 USING btree (lane, delivery_id);
+
+CREATE INDEX delivery_tries_7_lane_delivery_id_idx ON public.delivery_tries_7 USING btree (lane, delivery_id);
+
+CREATE INDEX delivery_tries_8_lane_delivery_id_idx ON public.delivery_tries_8 USING btree (lane, delivery_id);
+
+CREATE INDEX delivery_tries_9_lane_delivery_id_idx ON public.delivery_tries_9 USING btree (lane, delivery_id);
 
 CREATE INDEX events_by_id ON public.events USING btree (lane, event_id);
 
@@ -920,7 +1196,33 @@ CREATE UNIQUE INDEX routes_an_offer_at_a_time ON public.routes USING btree (sku,
 
 CREATE INDEX scheduled_tables_due ON public.scheduled_tables USING btree (due_at) WHERE (state = 'waiting'::text);
 
+CREATE INDEX webhook_endpoints_failing ON public.webhook_endpoints USING btree (failing_since) WHERE (failing_since IS NOT NULL);
+
 CREATE INDEX webhook_endpoints_of_a_reseller ON public.webhook_endpoints USING btree (reseller_id);
+
+ALTER INDEX public.delivery_tries_of_a_delivery ATTACH PARTITION public.delivery_tries_0_lane_delivery_id_idx;
+
+ALTER INDEX public.delivery_tries_of_a_delivery ATTACH PARTITION public.delivery_tries_10_lane_delivery_id_idx;
+
+ALTER INDEX public.delivery_tries_of_a_delivery ATTACH PARTITION public.delivery_tries_11_lane_delivery_id_idx;
+
+ALTER INDEX public.delivery_tries_of_a_delivery ATTACH PARTITION public.delivery_tries_1_lane_delivery_id_idx;
+
+ALTER INDEX public.delivery_tries_of_a_delivery ATTACH PARTITION public.delivery_tries_2_lane_delivery_id_idx;
+
+ALTER INDEX public.delivery_tries_of_a_delivery ATTACH PARTITION public.delivery_tries_3_lane_delivery_id_idx;
+
+ALTER INDEX public.delivery_tries_of_a_delivery ATTACH PARTITION public.delivery_tries_4_lane_delivery_id_idx;
+
+ALTER INDEX public.delivery_tries_of_a_delivery ATTACH PARTITION public.delivery_tries_5_lane_delivery_id_idx;
+
+ALTER INDEX public.delivery_tries_of_a_delivery ATTACH PARTITION public.delivery_tries_6_lane_delivery_id_idx;
+
+ALTER INDEX public.delivery_tries_of_a_delivery ATTACH PARTITION public.delivery_tries_7_lane_delivery_id_idx;
+
+ALTER INDEX public.delivery_tries_of_a_delivery ATTACH PARTITION public.delivery_tries_8_lane_delivery_id_idx;
+
+ALTER INDEX public.delivery_tries_of_a_delivery ATTACH PARTITION public.delivery_tries_9_lane_delivery_id_idx;
 
 CREATE TRIGGER identity_changed AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON public.api_keys FOR EACH STATEMENT EXECUTE FUNCTION public.raise_identity_revision();
 
@@ -947,6 +1249,8 @@ GRANT SELECT,INSERT,UPDATE ON TABLE public.attempts TO jalur_service;
 
 GRANT SELECT,INSERT ON TABLE public.audit_log TO jalur_service;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.balance_alerts TO jalur_service;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.brand_prefixes TO jalur_service;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.callbacks TO jalur_service;
@@ -968,6 +1272,32 @@ GRANT SELECT,INSERT ON TABLE public.dealer_deposits TO jalur_service;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.dealers TO jalur_service;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.deliveries TO jalur_service;
+
+GRANT SELECT,INSERT ON TABLE public.delivery_tries TO jalur_service;
+
+GRANT SELECT,TRUNCATE ON TABLE public.delivery_tries_0 TO jalur_service;
+
+GRANT SELECT,TRUNCATE ON TABLE public.delivery_tries_1 TO jalur_service;
+
+GRANT SELECT,TRUNCATE ON TABLE public.delivery_tries_10 TO jalur_service;
+
+GRANT SELECT,TRUNCATE ON TABLE public.delivery_tries_11 TO jalur_service;
+
+GRANT SELECT,TRUNCATE ON TABLE public.delivery_tries_2 TO jalur_service;
+
+GRANT SELECT,TRUNCATE ON TABLE public.delivery_tries_3 TO jalur_service;
+
+GRANT SELECT,TRUNCATE ON TABLE public.delivery_tries_4 TO jalur_service;
+
+GRANT SELECT,TRUNCATE ON TABLE public.delivery_tries_5 TO jalur_service;
+
+GRANT SELECT,TRUNCATE ON TABLE public.delivery_tries_6 TO jalur_service;
+
+GRANT SELECT,TRUNCATE ON TABLE public.delivery_tries_7 TO jalur_service;
+
+GRANT SELECT,TRUNCATE ON TABLE public.delivery_tries_8 TO jalur_service;
+
+GRANT SELECT,TRUNCATE ON TABLE public.delivery_tries_9 TO jalur_service;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.disputes TO jalur_service;
 

@@ -10,22 +10,53 @@ from pydantic import BaseModel
 from schemas.orders import Order
 
 EventType = Literal[
-    "order.succeeded", "order.failed", "order.reversed", "order.corrected", "order.updated"
+    "order.succeeded",
+    "order.failed",
+    "order.reversed",
+    "order.corrected",
+    "order.updated",
+    "balance.low",
+    "endpoint.disabled",
+    "test.ping",
 ]
 
 _PREFIX = "evt_"
+
+
+class LowBalance(BaseModel):
+    """The data of `balance.low`, in rupiah: it fell below what was asked for."""
+
+    available: int
+    below: int
+    currency: str
+
+
+class DisabledEndpoint(BaseModel):
+    """The data of `endpoint.disabled`: `gone` (it answered 410) or `failing` for five days."""
+
+    endpoint_id: UUID
+    url: str
+    description: str
+    reason: Literal["gone", "failing"]
+    failing_since: datetime | None
+
+
+class Ping(BaseModel):
+    """The data of `test.ping`."""
+
+    endpoint_id: UUID
 
 
 class Webhook(BaseModel):
     """The body of a webhook, signed as the Standard Webhooks specification has it.
 
     Headers: `webhook-id`, the same on every try of the same event; `webhook-timestamp`;
-    `webhook-signature`.
+    `webhook-signature`, one for each secret while it rotates, separated by spaces.
     """
 
     type: EventType
     timestamp: datetime
-    data: Order
+    data: Order | LowBalance | DisabledEndpoint | Ping
 
 
 class Event(Webhook):

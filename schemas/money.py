@@ -1,12 +1,13 @@
 """A reseller's money on the wire, in whole rupiah."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 CURRENCY = "IDR"
+_MOST_RUPIAH = 10**15
 
 EntryKind = Literal[
     "deposit", "reserve", "capture", "release", "refund", "correction", "adjustment"
@@ -38,6 +39,14 @@ class LedgerEntry(BaseModel):
     """The order's."""
     reference: str | None
     created_at: datetime
+
+
+class BalanceAlert(BaseModel):
+    """Below how many rupiah `balance.low` is sent; null: never."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    below: Annotated[int, Field(ge=1, le=_MOST_RUPIAH)] | None
 
 
 class LedgerEntryList(BaseModel):

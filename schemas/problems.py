@@ -43,6 +43,11 @@ CATALOGUE = {
     "changed-meanwhile": "What stands there is not any more what you saw: read it again.",
     "range-too-large": "There are too many entries between these times: ask for a shorter time.",
     "too-many-endpoints": "No more webhook endpoints can be added.",
+    "rotation-under-way": "The old secret still signs beside the new one. Wait until it ends, or "
+    "rotate with `overlap_seconds` 0, which ends it at once.",
+    "endpoint-disabled": "The endpoint is disabled: enable it first.",
+    "endpoint-deleted": "The endpoint was deleted: nothing can be sent there again.",
+    "in-flight": "The delivery is being sent right now: look at it again in a moment.",
     "body-too-large": "The body is larger than allowed.",
     "unsupported-media-type": "The body is of another kind than this address takes.",
     "unknown-sku": "There is no such product for you.",

@@ -88,6 +88,8 @@ def engine_settings(settings: Settings) -> EngineSettings:
             settings.webhook_schedule_seconds,
             settings.webhook_timeout_seconds,
             endpoint_concurrency=settings.endpoint_concurrency,
+            disable_after=timedelta(seconds=settings.webhook_disable_after_seconds),
+            logged_a_second=settings.webhook_log_per_second,
         ),
         policy,
         BatchLimits(waiting=settings.accept_queue_limit, gap_seconds=0.005),
@@ -98,6 +100,7 @@ def engine_settings(settings: Settings) -> EngineSettings:
         balance_interval_seconds=settings.balance_interval_seconds,
         price_rise_tolerance=settings.price_rise_tolerance,
         price_rise_mute_seconds=settings.price_rise_mute_seconds,
+        webhook_log_days=settings.webhook_log_days,
     )
 
 

@@ -5,6 +5,11 @@ from fastapi import Request, Response
 from app.errors import PreconditionFailed, PreconditionRequired
 
 
+def etag_of(version: int) -> str:
+    """The ETag of a thing that counts its versions."""
+    return f'"{version}"'
+
+
 def is_known(request: Request, tag: str) -> bool:
     """Whether the caller has what the ETag stands for already, by `If-None-Match`."""
     return _names(request.headers.get("if-none-match"), tag)

@@ -55,7 +55,7 @@ def read_seq(kind: str, cursor: str | None) -> int | None:
     if value is None:
         return None
     if len(value) != _SEQ_BYTES:
-        raise _foreign()
+        raise foreign_cursor()
     return int.from_bytes(value, signed=True)
 
 
@@ -65,7 +65,7 @@ def read_id(kind: str, cursor: str | None) -> UUID | None:
     if value is None:
         return None
     if len(value) != _ID_BYTES:
-        raise _foreign()
+        raise foreign_cursor()
     return UUID(bytes=value)
 
 
@@ -79,9 +79,9 @@ def read_place(kind: str, cursor: str | None) -> tuple[datetime, UUID, int, str]
         word = value[_PLACE.size :].decode()
         moment = _EPOCH + timedelta(microseconds=micros)
     except (struct.error, ValueError, OverflowError):
-        raise _foreign() from None
+        raise foreign_cursor() from None
     if "\0" in word:
-        raise _foreign()
+        raise foreign_cursor()
     return moment, UUID(bytes=row_id), number, word
 
 
@@ -92,10 +92,10 @@ def read_text(kind: str, cursor: str | None) -> bytes | None:
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
-        raise _foreign() from None
+        raise foreign_cursor() from None
     head, _, value = raw.partition(b":")
     if head != kind.encode():
-        raise _foreign()
+        raise foreign_cursor()
     return value
 
 
@@ -104,5 +104,6 @@ def cut(rows: Sequence[_Row], limit: int) -> tuple[Sequence[_Row], bool]:
     return rows[:limit], len(rows) > limit
 
 
-def _foreign() -> BadRequest:
+def foreign_cursor() -> BadRequest:
+    """What a caller is told who brings another list's cursor."""
     return BadRequest("invalid-cursor", "This cursor was not given out by this list.")

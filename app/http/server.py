@@ -10,8 +10,10 @@ from starlette.types import ASGIApp
 
 from app.hops import HEADER
 from app.http import (
+    balance_alerts,
     balances,
     callbacks,
+    deliveries,
     events,
     health,
     ledger,
@@ -31,13 +33,15 @@ from app.http.api import Api, ApiLimits
 from app.http.edge import ORDERS_PATH, Edge
 from app.http.stream_door import STREAM_PATH
 from schemas.admin import OPERATORS_BODIES
+from schemas.deliveries import Replay
 from schemas.events import EventType, Webhook
+from schemas.money import BalanceAlert
 from schemas.orders import NewOrder, NewOrderBatch, Order
 from schemas.outlets import OutletState
 from schemas.problems import MEDIA_TYPE, ProblemDocument
 from schemas.quotes import NewQuote
 from schemas.reviews import DisputeEnd, ReviewDecision
-from schemas.webhook_endpoints import NewWebhookEndpoint
+from schemas.webhook_endpoints import NewWebhookEndpoint, Rotation, WebhookEndpointEdit
 
 __all__ = ["Api", "ApiLimits", "build_app"]
 
@@ -89,7 +93,9 @@ def _build_fastapi(api: Api, door: ASGIApp | None) -> FastAPI:
             balances,
             ledger,
             outlets,
+            balance_alerts,
             webhook_endpoints,
+            deliveries,
             callbacks,
             resellers,
             catalogue,
@@ -134,6 +140,10 @@ def _add_models(document: dict[str, Any]) -> None:
         NewQuote,
         NewWebhookEndpoint,
         OutletState,
+        WebhookEndpointEdit,
+        Rotation,
+        Replay,
+        BalanceAlert,
         ReviewDecision,
         DisputeEnd,
         ProblemDocument,

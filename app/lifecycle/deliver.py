@@ -6,7 +6,7 @@ claimed, sent and its try recorded; holding no connection while sending. Every t
 """
 
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,17 +16,21 @@ import structlog
 from uuid_utils.compat import uuid7
 
 from app.errors import DatabaseUnavailable, Overloaded
+from app.lifecycle.disable import disable
 from app.lifecycle.handover import Handover
+from app.lifecycle.lines import Lines
+from app.lifecycle.try_log import TryLog
 from app.metrics import Metrics
 from app.outbound.addresses import AddressRefused
 from app.outbound.client import FailureKind, TransportFailure
 from app.outbound.endpoints import EndpointClients
 from app.sealing import CannotOpen, Sealer
 from app.signatures import sign
-from app.storage import deliveries, endpoints
+from app.storage import deliveries
 from app.storage.batches import BatchLimits, LanedBatcher
 from app.storage.deliveries import DueDelivery, TryResult
-from app.storage.pool import DATABASE_ERRORS, Pool
+from app.storage.endpoints import Endpoint
+from app.storage.pool import DATABASE_ERRORS, Connection, Pool
 from app.traces import HEADER as TRACE_HEADER
 from app.traces import traceparent
 from dealers.contract import Answer
@@ -40,12 +44,14 @@ RETRY_LATER = frozenset({429, 503})
 _LONGEST_WAIT_SECONDS = 36_000
 _MOST_DIGITS = 6
 _MOST_SECRETS = 4096
-_WHILE_DISABLED = timedelta(days=1)
 _LEASE_MARGIN_SECONDS = 5.0
 _QUEUE_SECONDS = 10.0
 """How long a delivery that was handed over may wait for a place at its endpoint."""
-_QUEUED_A_PLACE = 15
-"""How many may wait there for each place."""
+_LONGEST_HOLD_SECONDS = 300.0
+"""For how long an endpoint that asks to wait is sent nothing else either."""
+_MOST_IN_TURN = 256
+"""Endpoints that one claim goes round among when much is due."""
+_FIRST_ID = UUID(int=0)
 _SOON = timedelta(seconds=1)
 _OUR_FAULT = timedelta(minutes=1)
 _LONGEST_ERROR = 200
@@ -68,17 +74,27 @@ class Persistence:
     timeout_seconds: float = 15.0
     endpoint_concurrency: int = 64
     most_in_flight: int = 1024
+    disable_after: timedelta = timedelta(hours=120)
+    """An endpoint whose tries have failed for so long is disabled by the next failure."""
+    logged_a_second: int = 50
+    """Tries that were heard, of which what came back is kept; of failures all that fit are."""
 
     @property
     def lease(self) -> timedelta:
         """How long a claimed try belongs to one process: longer than its wait and it can take."""
         return timedelta(seconds=_QUEUE_SECONDS + self.timeout_seconds + _LEASE_MARGIN_SECONDS)
 
-    def next_wait(self, tries: int, fraction: float) -> timedelta | None:
-        """The wait after `tries` failures; `fraction` in [0, 1) varies it. None: give up."""
-        if tries >= len(self.schedule_seconds):
+    def next_wait(
+        self, tries: int, fraction: float, own: Sequence[float] | None = None
+    ) -> timedelta | None:
+        """The wait after `tries` failures; `fraction` in [0, 1) varies it. None: give up.
+
+        `own` is the endpoint's schedule, if it has one.
+        """
+        schedule = own or self.schedule_seconds
+        if tries >= len(schedule):
             return None
-        return timedelta(seconds=self.schedule_seconds[tries] * (0.8 + 0.4 * fraction))
+        return timedelta(seconds=schedule[tries] * (0.8 + 0.4 * fraction))
 
 
 def secret_context(endpoint_id: UUID) -> bytes:
@@ -106,11 +122,12 @@ class Deliverer:
         self._persistence = persistence
         self._lane_groups = lane_groups
         self._random_fraction = random_fraction
-        self._trying: Counter[UUID] = Counter()
-        self._reserved: Counter[UUID] = Counter()
-        self._crowded: set[UUID] = set()
-        """Endpoints that deliveries wait for in the table: newer ones queue up behind them."""
-        self._queues: dict[UUID, deque[tuple[DueDelivery, float]]] = {}
+        self.lines = Lines(persistence.endpoint_concurrency, persistence.most_in_flight)
+        self.try_log = TryLog(pool, metrics, persistence.logged_a_second)
+        self._go_round = False
+        """Whether more was due than a claim looks at: then endpoints are gone round among."""
+        self._turn = _FIRST_ID
+        """The endpoint that the last claim of this kind ended with."""
         self._secrets: dict[bytes, str] = {}
         self.handover: Handover[DueDelivery] = Handover()
         self.results: LanedBatcher[TryResult, None] = LanedBatcher(
@@ -122,46 +139,42 @@ class Deliverer:
         """How long a claimed try belongs to this process."""
         return self._persistence.lease
 
-    def reserve(self, endpoint_id: UUID) -> UUID | None:
+    def reserve(self, endpoint: Endpoint) -> UUID | None:
         """A claim for a delivery that is being written, or None where there is no room here.
 
         What is reserved is either handed over or released.
         """
         if not self.handover.is_open:
             return None
-        held = self._trying[endpoint_id] + self._reserved[endpoint_id]
-        room = self._persistence.endpoint_concurrency * (1 + _QUEUED_A_PLACE) - held
-        if endpoint_id in self._crowded or room <= 0 or not self.handover.reserve():
-            self._crowded.add(endpoint_id)
+        line = self.lines.of(endpoint.endpoint_id)
+        if not self.lines.has_room(line, endpoint.rate_per_second) or not self.handover.reserve():
+            line.crowded = True
             return None
-        self._reserved[endpoint_id] += 1
+        self.lines.promise(line)
         return uuid7()
 
     def hand_over(self, delivery: DueDelivery) -> None:
         """Make a reserved delivery that is committed, as soon as its endpoint has a place."""
-        if self._has_place(delivery.endpoint_id):
-            self._begin(delivery)
-            return
-        begin_before = time.monotonic() + _QUEUE_SECONDS
-        queue = self._queues.setdefault(delivery.endpoint_id, deque())
-        queue.append((delivery, begin_before))
+        line = self.lines.of(delivery.endpoint_id)
+        if self.lines.has_place(line):
+            self.lines.begin_promised(line)
+            self.handover.hand_over(delivery)
+        elif line.trying:
+            line.queue.append((delivery, time.monotonic() + _QUEUE_SECONDS))
+        else:
+            # Held since it was reserved, and nobody there whose end would start it.
+            self.release(delivery.endpoint_id)
 
     def release(self, endpoint_id: UUID) -> None:
         """What was reserved is not made here: the lease, if it has one, brings it back."""
-        _lower(self._reserved, endpoint_id)
+        self.lines.of(endpoint_id).reserved -= 1
+        self.lines.forget(endpoint_id)
         self.handover.release()
-
-    def _has_place(self, endpoint_id: UUID) -> bool:
-        return self._trying[endpoint_id] < self._persistence.endpoint_concurrency
-
-    def _begin(self, delivery: DueDelivery) -> None:
-        _lower(self._reserved, delivery.endpoint_id)
-        self._trying[delivery.endpoint_id] += 1
-        self.handover.hand_over(delivery)
 
     async def claim(self, limit: int) -> list[DueDelivery]:
         """Up to `limit` due deliveries a lane group, each counted at its endpoint until `leave`."""
         claimed: list[DueDelivery] = []
+        self._metrics.endpoint_breakers(self.lines.open_breakers)
         for lanes in self._lane_groups:
             try:
                 taken = await self._claim_group(lanes, limit)
@@ -169,49 +182,61 @@ class Deliverer:
                 # What was claimed by another group is sent all the same.
                 log.warning("claim.failed", reason=f"{type(error).__name__}: {error}")
                 continue
-            self._note_crowds(taken, limit)
             for delivery in taken:
-                self._trying[delivery.endpoint_id] += 1
+                line = self.lines.of(delivery.endpoint_id)
+                self.lines.begin(line, delivery.rate_per_second)
             claimed += taken
         return claimed
 
-    def _note_crowds(self, taken: Sequence[DueDelivery], limit: int) -> None:
-        """Endpoints of which less was found than there were places for are crowded no more."""
-        if len(taken) >= limit:
-            return
-        places, found = self._places(), Counter(each.endpoint_id for each in taken)
-        most = self._persistence.endpoint_concurrency
-        self._crowded = {each for each in self._crowded if found[each] >= places.get(each, most)}
-
     async def _claim_group(self, lanes: Sequence[int], limit: int) -> list[DueDelivery]:
+        """What has been due longest; where more is due than a claim looks at, what is due of each
+        endpoint in turn, so that nobody's backlog is before another's one."""
+        persistence = self._persistence
+        places, elsewhere = self.lines.places(), self.lines.most()
         async with self._pool.acquire() as connection:
-            return await deliveries.claim_due(
-                connection,
-                uuid7(),
-                lanes,
-                limit,
-                self._persistence.lease,
-                self._places(),
-                self._persistence.endpoint_concurrency,
-            )
+            given = (uuid7(), lanes, limit, persistence.lease, places, elsewhere)
+            if not self._go_round:
+                found = await deliveries.claim_due(connection, *given)
+                self._go_round = found.looked_at >= limit * deliveries.LOOK
+                if not self._go_round:
+                    self._note_crowds(found.deliveries, places)
+                if found.deliveries or not self._go_round:
+                    return found.deliveries
+            endpoint_ids = await self._in_turn(connection, places)
+            found = await deliveries.claim_in_turn(connection, *given, endpoint_ids)
+            self._go_round = found.looked_at >= limit or self._turn != _FIRST_ID
+        return found.deliveries
+
+    async def _in_turn(self, connection: Connection, places: Mapping[UUID, int]) -> Sequence[UUID]:
+        """The endpoints that are next to be looked at, those left alone passed over."""
+        found = await deliveries.waiting_endpoints(connection, self._turn, _MOST_IN_TURN)
+        self._turn = found[-1] if len(found) >= _MOST_IN_TURN else _FIRST_ID
+        return [endpoint_id for endpoint_id in found if places.get(endpoint_id, 1) > 0]
+
+    def _note_crowds(self, taken: Sequence[DueDelivery], places: Mapping[UUID, int]) -> None:
+        """Endpoints of which less was found than there were places for are crowded no more."""
+        counts = Counter(each.endpoint_id for each in taken)
+        for endpoint_id, line in self.lines.crowded().items():
+            line.crowded = counts[endpoint_id] >= places.get(endpoint_id, 0)
 
     def leave(self, endpoint_id: UUID) -> None:
         """A try is over: its endpoint's place goes to the next one that was handed over."""
-        _lower(self._trying, endpoint_id)
-        queue = self._queues.get(endpoint_id)
+        line = self.lines.of(endpoint_id)
+        self.lines.end(line)
         now = time.monotonic()
-        while queue and self._has_place(endpoint_id):
-            delivery, begin_before = queue.popleft()
-            if now < begin_before:
-                self._begin(delivery)
+        while line.queue and (not line.trying or self.lines.has_place(line)):
+            delivery, begin_before = line.queue.popleft()
+            if now < begin_before and self.lines.has_place(line):
+                self.lines.begin_promised(line)
+                self.handover.hand_over(delivery)
             else:
                 self.release(endpoint_id)
-        if queue is not None and not queue:
-            del self._queues[endpoint_id]
+        self.lines.forget(endpoint_id)
 
     async def deliver(self, delivery: DueDelivery, now: datetime) -> TryResult:
         """Make one try. Whatever goes wrong is a result too."""
         result = await self._try(delivery, now)
+        self._learn(delivery, result, now)
         outcome = result.state if result.due_at is None else "retry"
         self._metrics.delivered(outcome)
         log.info(
@@ -232,14 +257,21 @@ class Deliverer:
         except (DatabaseUnavailable, Overloaded) as error:
             log.warning("delivery.unrecorded", reason=str(error))
 
-    def _places(self) -> dict[UUID, int]:
-        limit = self._persistence.endpoint_concurrency
-        held = self._trying + self._reserved
-        return {endpoint_id: limit - count for endpoint_id, count in held.items()}
+    def _learn(self, delivery: DueDelivery, result: TryResult, now: datetime) -> None:
+        """What the try says of its endpoint's line."""
+        if result.state == "delivered":
+            self.lines.heard(delivery.endpoint_id)
+        elif result.charged:
+            self.lines.failed(delivery.endpoint_id)
+        elif result.last_status in RETRY_LATER and result.due_at is not None:
+            wait_seconds = (result.due_at - now).total_seconds()
+            self.lines.hold(delivery.endpoint_id, min(wait_seconds, _LONGEST_HOLD_SECONDS))
 
     async def _record(self, results: list[TryResult]) -> list[None]:
         async with self._pool.acquire() as connection:
-            await deliveries.record(connection, results)
+            failing = await deliveries.record(connection, results, self._persistence.disable_after)
+        for lane, endpoint_id in failing:
+            await self._disable(lane, endpoint_id, "failing")
         return [None] * len(results)
 
     async def _try(self, delivery: DueDelivery, now: datetime) -> TryResult:
@@ -247,24 +279,31 @@ class Deliverer:
             return _result(delivery, "failed", error="the endpoint was deleted", charged=False)
         try:
             headers, body = self._signed(delivery, now)
+        except CannotOpen as closed:
+            # Our own key is missing: that is no try of the reseller's.
+            return _result(delivery, "pending", now + _OUR_FAULT, error=str(closed), charged=False)
+        started = time.monotonic()
+        answer = None
+        try:
             answer = await self._clients.post(
                 delivery.url, headers, body, timeout_seconds=self._persistence.timeout_seconds
             )
         except TransportFailure as failure:
             ours = failure.kind == FailureKind.BUSY
-            return self._failed(delivery, now, str(failure), charged=not ours)
+            result = self._failed(delivery, now, str(failure), charged=not ours)
         except AddressRefused as refused:
-            return self._failed(delivery, now, refused.reason)
-        except CannotOpen as closed:
-            # Our own key is missing: that is no try of the reseller's.
-            return _result(delivery, "pending", now + _OUR_FAULT, error=str(closed), charged=False)
-        return await self._read(delivery, answer, now)
+            result = self._failed(delivery, now, refused.reason)
+        else:
+            result = await self._read(delivery, answer, now)
+        self.try_log.note(result, now, time.monotonic() - started, headers, answer)
+        return result
 
     def _signed(self, delivery: DueDelivery, now: datetime) -> tuple[Mapping[str, str], bytes]:
         message_id = webhook_id(delivery.event_id)
         timestamp = int(now.timestamp())
         body = delivery.payload.encode()
-        signature = sign([self._secret(delivery)], message_id, timestamp, body)
+        secrets = [self._open(delivery, sealed) for sealed in delivery.secrets_sealed]
+        signature = sign(secrets, message_id, timestamp, body)
         headers = {
             "content-type": "application/json",
             "webhook-id": message_id,
@@ -276,15 +315,14 @@ class Deliverer:
             headers[TRACE_HEADER] = trace
         return headers, body
 
-    def _secret(self, delivery: DueDelivery) -> str:
-        """The endpoint's secret, opened once a process."""
-        secret = self._secrets.get(delivery.secret_sealed)
+    def _open(self, delivery: DueDelivery, sealed: bytes) -> str:
+        """A secret of the endpoint, opened once a process."""
+        secret = self._secrets.get(sealed)
         if secret is None:
-            context = secret_context(delivery.endpoint_id)
-            secret = self._sealer.open(delivery.secret_sealed, context)
+            secret = self._sealer.open(sealed, secret_context(delivery.endpoint_id))
             if len(self._secrets) >= _MOST_SECRETS:
                 self._secrets.clear()
-            self._secrets[delivery.secret_sealed] = secret
+            self._secrets[sealed] = secret
         return secret
 
     async def _read(self, delivery: DueDelivery, answer: Answer, now: datetime) -> TryResult:
@@ -292,8 +330,8 @@ class Deliverer:
         if status in HEARD:
             return _result(delivery, "delivered", status=status)
         if status == GONE:
-            await self._disable(delivery)
-            return _result(delivery, "pending", now + _WHILE_DISABLED, status, "gone")
+            await self._disable(delivery.lane, delivery.endpoint_id, "gone")
+            return _result(delivery, "pending", now, status, "gone")
         if status in RETRY_LATER:
             wait = _retry_after(answer)
             if wait is not None:
@@ -312,21 +350,25 @@ class Deliverer:
         charged: bool = True,
     ) -> TryResult:
         tries = delivery.tries + charged
-        wait = self._persistence.next_wait(tries, self._random_fraction()) if charged else _SOON
+        wait = _SOON
+        if charged:
+            fraction = self._random_fraction()
+            wait = self._persistence.next_wait(tries, fraction, delivery.schedule_seconds)
         state = "pending" if wait is not None else "failed"
         due_at = now + wait if wait is not None else None
         return _result(delivery, state, due_at, status, error[:_LONGEST_ERROR], charged=charged)
 
-    async def _disable(self, delivery: DueDelivery) -> None:
-        async with self._pool.acquire() as connection:
-            if await endpoints.disable(connection, delivery.lane, delivery.endpoint_id):
-                log.warning("endpoint.disabled", endpoint_id=delivery.endpoint_id, reason="gone")
-
-
-def _lower(counts: Counter[UUID], endpoint_id: UUID) -> None:
-    counts[endpoint_id] -= 1
-    if counts[endpoint_id] <= 0:
-        del counts[endpoint_id]
+    async def _disable(self, lane: int, endpoint_id: UUID, reason: str) -> None:
+        """Disable an endpoint. Where that cannot be done now, its next failure does it."""
+        try:
+            async with self._pool.acquire() as connection, connection.transaction():
+                disabled = await disable(connection, lane, endpoint_id, reason)
+        except DATABASE_ERRORS as error:
+            log.warning("endpoint.not_disabled", endpoint_id=str(endpoint_id), reason=str(error))
+            return
+        if disabled:
+            self._metrics.endpoint_disabled(reason)
+            log.warning("endpoint.disabled", endpoint_id=str(endpoint_id), reason=reason)
 
 
 def _result(
@@ -348,6 +390,7 @@ def _result(
         due_at,
         status,
         error,
+        delivery.reseller_id,
     )
 
 

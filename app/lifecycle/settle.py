@@ -752,13 +752,14 @@ class _Settlement:
         self, news: News, endpoint: Endpoint, trace: Trace | None, *, at_once: bool
     ) -> None:
         ready_here = at_once and endpoint.status == "active"
-        claim_id = self._deliverer.reserve(endpoint.endpoint_id) if ready_here else None
+        claim_id = self._deliverer.reserve(endpoint) if ready_here else None
         errand = Errand(news.lane, uuid7(), endpoint.endpoint_id, news.event_id, claim_id)
         self.new_deliveries.append(errand)
         if claim_id is not None:
             self.handed.append(
                 DueDelivery(
                     news.lane,
+                    news.reseller_id,
                     errand.delivery_id,
                     endpoint.endpoint_id,
                     claim_id,
@@ -766,7 +767,9 @@ class _Settlement:
                     news.event_id,
                     news.payload,
                     endpoint.url,
-                    endpoint.secret_sealed,
+                    endpoint.secrets_sealed,
+                    endpoint.schedule_seconds,
+                    endpoint.rate_per_second,
                     endpoint_deleted=False,
                     order_id=news.order_id,
                     trace=trace,

@@ -1,26 +1,32 @@
 """Deliveries: one event on its way to one endpoint.
 
-deliveries(lane, delivery_id, endpoint_id, event_id, event_seq, order_id, state, tries, due_at, …)
-    unique (lane, delivery_id); index (due_at) of what is unfinished
+deliveries(lane, reseller_id, delivery_id, endpoint_id, event_id, event_seq, order_id, state, …)
+    unique (lane, reseller_id, delivery_id); index (due_at) of what is unfinished
     index (order_id, endpoint_id, event_seq) of what is pending
+    index (endpoint_id, due_at) of what is unfinished; (endpoint_id, event_seq) of what is parked
 
 `claim_id` stands while a try is under way and `due_at` is then the end of its lease. Events of one
-order go to one endpoint one at a time, in order.
+order go to one endpoint one at a time, in order. A pending delivery without `due_at` is parked: its
+endpoint is disabled.
 """
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from app.storage.pool import Connection
 from app.traces import Trace
+
+LOOK = 4
+"""How many are looked at for each that is wanted."""
 
 
 class DueDelivery(NamedTuple):
     """A delivery claimed for one try, with all that the try needs."""
 
     lane: int
+    reseller_id: UUID
     delivery_id: UUID
     endpoint_id: UUID
     claim_id: UUID
@@ -28,7 +34,11 @@ class DueDelivery(NamedTuple):
     event_id: UUID
     payload: str
     url: str
-    secret_sealed: bytes
+    secrets_sealed: list[bytes]
+    """The endpoint's secret; while it rotates the old one behind it."""
+    schedule_seconds: list[float] | None
+    """The endpoint's own, if it has one."""
+    rate_per_second: float | None
     endpoint_deleted: bool
     order_id: UUID | None
     trace: Trace | None = None
@@ -36,7 +46,7 @@ class DueDelivery(NamedTuple):
 
 
 class TryResult(NamedTuple):
-    """How one try ended, as the type `delivery_try`.
+    """How one try ended, as the type `delivery_try_2`.
 
     `due_at` is the next try; None when nothing is left to do.
     """
@@ -50,6 +60,83 @@ class TryResult(NamedTuple):
     due_at: datetime | None
     last_status: int | None
     last_error: str | None
+    reseller_id: UUID
+
+
+class Claimed(NamedTuple):
+    """What a claim took, and how many due ones it looked at for that."""
+
+    deliveries: list[DueDelivery]
+    looked_at: int
+
+
+_OF_ENDPOINT = """
+    e.url, e.status, e.schedule_seconds, e.rate_per_second,
+    array_remove(array[e.secret_sealed, case when e.old_secret_until > now()
+                                        then e.old_secret_sealed end], null) as secrets
+"""
+_CLAIM = """
+    , parked as (
+        update deliveries d set due_at = null, claim_id = null
+        from (
+            select d.lane, d.reseller_id, d.delivery_id
+            from look l
+            join deliveries d on d.lane = l.lane and d.reseller_id = l.reseller_id
+                              and d.delivery_id = l.delivery_id
+            where l.status = 'disabled' and d.due_at <= now()
+            for update of d skip locked
+        ) p
+        where d.lane = p.lane and d.reseller_id = p.reseller_id and d.delivery_id = p.delivery_id
+    ), candidate as materialized (
+        select l.*,
+               row_number() over (partition by l.endpoint_id order by l.due_at, l.delivery_id)
+                   as place
+        from (
+            select l.*, row_number() over (
+                partition by l.endpoint_id, coalesce(l.order_id, l.delivery_id)
+                order by l.event_seq, l.delivery_id
+            ) as turn
+            from look l
+        ) l
+        where l.turn = 1 and l.endpoint_id <> all($7::uuid[]) and l.status <> 'disabled'
+          and (l.order_id is null or (
+              select true from deliveries other
+              where other.order_id = l.order_id and other.endpoint_id = l.endpoint_id
+                and other.lane = l.lane and other.state = 'pending'
+                and other.delivery_id <> l.delivery_id
+                and (other.claim_id is not null and other.due_at > now()
+                     or other.event_seq < l.event_seq
+                     and (other.replay_of is null or other.tries = 0))
+              limit 1
+          ) is null)
+    ), due as materialized (
+        select d.lane, d.reseller_id, d.delivery_id, c.url, c.secrets, c.schedule_seconds,
+               c.rate_per_second, c.status
+        from candidate c
+        join deliveries d on d.lane = c.lane and d.reseller_id = c.reseller_id
+                          and d.delivery_id = c.delivery_id
+        left join unnest($5::uuid[], $6::integer[]) p (endpoint_id, places)
+            on p.endpoint_id = c.endpoint_id
+        where c.place <= coalesce(p.places, least($8, ceil(c.rate_per_second)))
+          and d.due_at <= now() and d.state = 'pending'
+        order by c.place, c.due_at
+        limit $3
+        for update of d skip locked
+    ), taken as (
+        update deliveries d set claim_id = $1, due_at = now() + $4::interval
+        from due, events v
+        where d.lane = due.lane and d.reseller_id = due.reseller_id
+          and d.delivery_id = due.delivery_id
+          and v.lane = d.lane and v.reseller_id = d.reseller_id and v.event_seq = d.event_seq
+        returning d.lane, d.reseller_id, d.delivery_id, d.endpoint_id, d.claim_id, d.tries,
+                  d.event_id, v.payload, due.url, due.secrets, due.schedule_seconds,
+                  due.rate_per_second, due.status = 'deleted', d.order_id,
+                  (select o.trace from orders o
+                   where o.lane = d.lane and o.order_id = d.order_id)
+    )
+    select (select count(*) from look) as looked, taken.* from (select) always
+    left join taken on true
+"""
 
 
 async def claim_due(
@@ -60,92 +147,215 @@ async def claim_due(
     lease: timedelta,
     places: Mapping[UUID, int],
     places_elsewhere: int,
-) -> list[DueDelivery]:
-    """Claim due deliveries, the first of each order only.
+) -> Claimed:
+    """Claim due deliveries, the first of each order only, of what has been due longest.
 
     At most `places[endpoint]` are taken of an endpoint, `places_elsewhere` of one not named. Those
-    of a disabled endpoint wait; those of a deleted one are claimed to be given up. The lanes are no
-    key here (hence `+ 0`): what is due is few, all deliveries are many.
+    of a disabled endpoint are parked; those of a deleted one are claimed to be given up. The lanes
+    are no key here (hence `+ 0`): what is due is few, all deliveries are many.
     """
     rows = await connection.fetch(
         """
-        with candidate as materialized (
-            select d.lane, d.delivery_id, d.endpoint_id, d.due_at, d.url, d.secret_sealed,
-                   d.status,
-                   row_number() over (partition by d.endpoint_id order by d.due_at) as place
-            from (
-                select d.*, e.url, e.secret_sealed, e.status from deliveries d
-                join webhook_endpoints e on e.lane = d.lane and e.endpoint_id = d.endpoint_id
-                where d.due_at <= now() and d.lane + 0 = any($2::smallint[])
-                  and d.endpoint_id <> all($7::uuid[]) and e.status <> 'disabled'
-                order by d.due_at
-                limit $3 * 4
-            ) d
-            where d.order_id is null or d.event_seq = (
-                select min(first.event_seq) from deliveries first
-                where first.order_id = d.order_id and first.endpoint_id = d.endpoint_id
-                  and first.lane = d.lane and first.state = 'pending'
-            )
-        ), due as materialized (
-            select d.lane, d.delivery_id, c.url, c.secret_sealed, c.status
-            from candidate c
-            join deliveries d on d.lane = c.lane and d.delivery_id = c.delivery_id
-            left join unnest($5::uuid[], $6::integer[]) p (endpoint_id, places)
-                on p.endpoint_id = c.endpoint_id
-            where c.place <= coalesce(p.places, $8) and d.due_at <= now()
-            order by c.due_at
-            limit $3
-            for update of d skip locked
+        with look as materialized (
+            select d.lane, d.reseller_id, d.delivery_id, d.endpoint_id, d.order_id, d.event_seq,
+                   d.due_at,
+        """  # noqa: S608 - constants
+        + _OF_ENDPOINT
+        + """
+            from deliveries d
+            join webhook_endpoints e on e.lane = d.lane and e.endpoint_id = d.endpoint_id
+            where d.due_at <= now() and d.lane + 0 = any($2::smallint[])
+            order by d.due_at
+            limit $3 * $9::integer
         )
-        update deliveries d set claim_id = $1, due_at = now() + $4::interval
-        from due, events v
-        where d.lane = due.lane and d.delivery_id = due.delivery_id
-          and v.lane = d.lane and v.reseller_id = d.reseller_id and v.event_seq = d.event_seq
-        returning d.lane, d.delivery_id, d.endpoint_id, d.claim_id, d.tries, d.event_id,
-                  v.payload, due.url, due.secret_sealed, due.status = 'deleted',
-                  d.order_id,
-                  (select o.trace from orders o
-                   where o.lane = d.lane and o.order_id = d.order_id)
-        """,
+        """
+        + _CLAIM,
         claim_id,
         list(lanes),
         limit,
         lease,
-        [endpoint_id for endpoint_id, free in places.items() if free > 0],
-        [free for free in places.values() if free > 0],
-        [endpoint_id for endpoint_id, free in places.items() if free <= 0],
+        *_in_columns(places),
         places_elsewhere,
+        LOOK,
     )
-    return [DueDelivery(*row) for row in rows]
+    return _claimed(rows)
 
 
-async def record(connection: Connection, results: Sequence[TryResult]) -> None:
+async def claim_in_turn(
+    connection: Connection,
+    claim_id: UUID,
+    lanes: Sequence[int],
+    limit: int,
+    lease: timedelta,
+    places: Mapping[UUID, int],
+    places_elsewhere: int,
+    endpoint_ids: Sequence[UUID],
+) -> Claimed:
+    """As `claim_due`, but of these endpoints, each with an equal part of what is looked at."""
+    rows = await connection.fetch(
+        """
+        with look as materialized (
+            select d.lane, d.reseller_id, d.delivery_id, d.endpoint_id, d.order_id, d.event_seq,
+                   d.due_at,
+        """  # noqa: S608 - constants
+        + _OF_ENDPOINT
+        + """
+            from unnest($9::uuid[]) k (endpoint_id)
+            cross join lateral (
+                select * from deliveries
+                where endpoint_id = k.endpoint_id and due_at <= now()
+                  and lane + 0 = any($2::smallint[])
+                order by due_at
+                limit $10::integer
+            ) d
+            join webhook_endpoints e on e.lane = d.lane and e.endpoint_id = d.endpoint_id
+        )
+        """
+        + _CLAIM,
+        claim_id,
+        list(lanes),
+        limit,
+        lease,
+        *_in_columns(places),
+        places_elsewhere,
+        list(endpoint_ids),
+        max(LOOK, limit * LOOK // max(len(endpoint_ids), 1)),
+    )
+    return _claimed(rows)
+
+
+async def waiting_endpoints(connection: Connection, after: UUID, limit: int) -> list[UUID]:
+    """Endpoints behind `after` that something is still to be sent to, one look-up each."""
+    rows = await connection.fetch(
+        """
+        with recursive holder (endpoint_id, number) as (
+            select (select endpoint_id from deliveries
+                    where due_at is not null and endpoint_id > $1 order by endpoint_id limit 1), 1
+            union all
+            select (select d.endpoint_id from deliveries d
+                    where d.due_at is not null and d.endpoint_id > h.endpoint_id
+                    order by d.endpoint_id limit 1), h.number + 1
+            from holder h where h.endpoint_id is not null and h.number < $2
+        )
+        select endpoint_id from holder where endpoint_id is not null
+        """,
+        after,
+        limit,
+    )
+    return [row[0] for row in rows]
+
+
+def _in_columns(places: Mapping[UUID, int]) -> tuple[list[UUID], list[int], list[UUID]]:
+    """Endpoints with places and how many, and those without any."""
+    free = {endpoint_id: count for endpoint_id, count in places.items() if count > 0}
+    none = [endpoint_id for endpoint_id, count in places.items() if count <= 0]
+    return list(free), list(free.values()), none
+
+
+def _claimed(rows: Sequence[Any]) -> Claimed:
+    taken = [DueDelivery(*row[1:]) for row in rows if row[1] is not None]
+    return Claimed(taken, max((row[0] for row in rows), default=0))
+
+
+async def unpark(connection: Connection, lanes: Sequence[int], limit: int) -> int:
+    """Make parked deliveries due whose endpoints take them again, the oldest of each first.
+
+    No more than `limit` of an endpoint are due at once, which paces what collected; at most 64
+    endpoints at once. Returns how many were made due.
+    """
+    return await connection.fetchval(
+        """
+        with recursive holder (lane, endpoint_id, number) as (
+            (select lane, endpoint_id, 1 from deliveries
+             where state = 'pending' and due_at is null order by endpoint_id limit 1)
+            union all
+            (select n.lane, n.endpoint_id, h.number + 1
+             from holder h
+             cross join lateral (
+                 select d.lane, d.endpoint_id from deliveries d
+                 where d.state = 'pending' and d.due_at is null and d.endpoint_id > h.endpoint_id
+                 order by d.endpoint_id limit 1
+             ) n
+             where h.number < 1024)
+        ), ready as materialized (
+            select h.endpoint_id, (
+                select count(*) from (
+                    select from deliveries
+                    where endpoint_id = h.endpoint_id and due_at is not null limit $2
+                ) under_way
+            ) as under_way
+            from holder h
+            join webhook_endpoints e on e.lane = h.lane and e.endpoint_id = h.endpoint_id
+            where e.status <> 'disabled' and h.lane = any($1::smallint[])
+            limit 64
+        ), oldest as materialized (
+            select d.lane, d.reseller_id, d.delivery_id
+            from ready r
+            cross join lateral (
+                select * from deliveries
+                where endpoint_id = r.endpoint_id and state = 'pending' and due_at is null
+                order by event_seq limit $2 - r.under_way
+                for update skip locked
+            ) d
+        ), made_due as (
+            update deliveries d set due_at = now()
+            from oldest o
+            where d.lane = o.lane and d.reseller_id = o.reseller_id
+              and d.delivery_id = o.delivery_id
+            returning 1
+        )
+        select count(*) from made_due
+        """,
+        list(lanes),
+        limit,
+    )
+
+
+class Failing(NamedTuple):
+    """An endpoint whose tries have failed for too long."""
+
+    lane: int
+    endpoint_id: UUID
+
+
+async def record(
+    connection: Connection, results: Sequence[TryResult], longest: timedelta
+) -> list[Failing]:
     """Record tries that still hold their claim, and how long their endpoints have been failing.
 
     What was neither charged nor answered was not sent, and says nothing about its endpoint.
+    Returns those that failed again now and have for longer than `longest`.
     """
-    await connection.execute(
+    rows = await connection.fetch(
         """
         with tried as (
             update deliveries d
             set state = k.state, tries = d.tries + k.charged::int::smallint, claim_id = null,
                 due_at = k.due_at, last_status = k.last_status, last_error = k.last_error,
                 delivered_at = case k.state when 'delivered' then now() end
-            from unnest($1::delivery_try[]) k
-            where d.lane = k.lane and d.delivery_id = k.delivery_id and d.claim_id = k.claim_id
+            from unnest($1::delivery_try_2[]) k
+            where d.lane = k.lane and d.reseller_id = k.reseller_id
+              and d.delivery_id = k.delivery_id and d.claim_id = k.claim_id
             returning d.lane, d.endpoint_id, d.state, k.charged or k.last_status is not null as sent
-        ), seen as (
+        ), seen as materialized (
             select lane, endpoint_id, bool_or(state = 'delivered') as healthy
             from tried where sent group by lane, endpoint_id
+        ), marked as (
+            update webhook_endpoints e
+            set failing_since = case when seen.healthy then null else now() end
+            from seen
+            where e.lane = seen.lane and e.endpoint_id = seen.endpoint_id
+              and (e.failing_since is not null) = seen.healthy
         )
-        update webhook_endpoints e
-        set failing_since = case when seen.healthy then null else now() end
+        select e.lane, e.endpoint_id
         from seen
-        where e.lane = seen.lane and e.endpoint_id = seen.endpoint_id
-          and (e.failing_since is not null) = seen.healthy
+        join webhook_endpoints e on e.lane = seen.lane and e.endpoint_id = seen.endpoint_id
+        where not seen.healthy and e.status = 'active' and e.failing_since < now() - $2::interval
         """,
         results,
+        longest,
     )
+    return [Failing(*row) for row in rows]
 
 
 async def oldest_undelivered_seconds(connection: Connection) -> float:

@@ -78,6 +78,7 @@ class EngineSettings:
     balance_interval_seconds: float = 300.0
     price_rise_tolerance: int = 0
     price_rise_mute_seconds: float = 86_400.0
+    webhook_log_days: int = 7
 
 
 class Engine:
@@ -165,6 +166,7 @@ class Engine:
             self.accounts,
             metrics,
             random.random,
+            settings.webhook_log_days,
         )
         self.exchange = ShareExchange(
             pool,
@@ -221,6 +223,7 @@ class Engine:
                 flusher.close()
         if work:
             await self.census.leave()
+            await self.deliverer.try_log.flush()
         await self.exchange.take_leave()
         await self.accounts.take_leave()
 
@@ -234,7 +237,8 @@ class Engine:
         ]
         if not work:
             return always
-        return [*always, self.accounts.run(), self.marker.run(), self.census.run()]
+        working = [self.accounts.run(), self.marker.run(), self.census.run()]
+        return [*always, *working, self.deliverer.try_log.run()]
 
     async def close(self) -> None:
         """Close every connection."""

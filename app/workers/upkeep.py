@@ -18,11 +18,14 @@ from app.administration.schedules import REFUSED
 from app.errors import Conflict, JalurError
 from app.lifecycle.receive import Receiver
 from app.lifecycle.route import Router
+from app.lifecycle.watch_balances import watch_balances
 from app.metrics import Metrics
 from app.storage import (
     attempts,
     cluster_refusals,
     deliveries,
+    delivery_tries,
+    endpoints,
     installation,
     number_marks,
     outlets,
@@ -43,6 +46,9 @@ _PERIOD_SECONDS = 1.0
 _STATE_SECONDS = 10.0
 _REFUSALS_SECONDS = 5.0
 _WALLETS_SECONDS = 60.0
+_LOW_BALANCES_SECONDS = 3.0
+_UNPARKED_AN_ENDPOINT = 200
+"""Parked deliveries of one endpoint that are due at once after it was enabled."""
 _OLD_SECONDS = 3600.0
 _SHEET_PATIENCE = timedelta(minutes=10)
 """After this another process takes on a scheduled table that was claimed and is not done."""
@@ -67,7 +73,9 @@ class Upkeep:
         accounts: Accounts,
         metrics: Metrics,
         random_fraction: Callable[[], float],
+        tries_days: int,
     ) -> None:
+        """`tries_days`: for how many days what came back from webhooks is kept."""
         self._pool = pool
         self._router = router
         self._receiver = receiver
@@ -76,6 +84,7 @@ class Upkeep:
         self._accounts = accounts
         self._metrics = metrics
         self._random_fraction = random_fraction
+        self._tries_days = tries_days
         self._held = False
         self.backlog = 0
         """How many accepted orders waited for a dealer when last counted."""
@@ -90,6 +99,7 @@ class Upkeep:
         }
         if inbox:
             duties["inbox"] = self._sweep
+            duties["parked"] = self.unpark
         async with asyncio.TaskGroup() as group:
             group.create_task(self._every(_PERIOD_SECONDS, duties))
             # By itself: a large sheet takes the better part of a minute.
@@ -100,6 +110,9 @@ class Upkeep:
             group.create_task(self._seldom(_WALLETS_SECONDS, "wallets", self._add_up_wallets))
             if inbox:
                 group.create_task(self._seldom(_OLD_SECONDS, "old", self.drop_old))
+                group.create_task(
+                    self._seldom(_LOW_BALANCES_SECONDS, "balances", self.watch_balances)
+                )
 
     async def look_at_installation(self) -> None:
         """Hold purchases and checks when the database is another one than remembered."""
@@ -139,14 +152,25 @@ class Upkeep:
 
     async def drop_old(self) -> None:
         """Drop the purchases numbered on days that are over, a lane a transaction, refused clusters
-        that nothing goes by any more, and what is left of removed outlets."""
+        that nothing goes by any more, old tries of webhooks, what is left of removed outlets."""
         for lane in range(LANES):
             async with self._pool.acquire() as connection:
                 await number_marks.drop_old(connection, lane)
         window = self._router.trade.snapshot.policy.refusal_rules.window
+        now = datetime.now(UTC)
         async with self._pool.acquire() as connection:
-            await cluster_refusals.drop_before(connection, datetime.now(UTC) - window)
+            await cluster_refusals.drop_before(connection, now - window)
             await outlets.drop_removed(connection)
+            await delivery_tries.drop_old(connection, now, self._tries_days)
+
+    async def unpark(self) -> None:
+        """Make due what collected for endpoints that are enabled again, a little at a time."""
+        async with self._pool.acquire() as connection:
+            await deliveries.unpark(connection, range(LANES), _UNPARKED_AN_ENDPOINT)
+
+    async def watch_balances(self) -> None:
+        """Tell resellers whose money runs low."""
+        await watch_balances(self._pool, datetime.now(UTC))
 
     async def apply_scheduled(self) -> None:
         """Apply a routing table whose moment has come, if no other process is at it."""
@@ -229,6 +253,7 @@ class Upkeep:
             metrics.oldest_unresolved(await attempts.oldest_unresolved_seconds(connection))
             metrics.oldest_undelivered(await deliveries.oldest_undelivered_seconds(connection))
             metrics.due_deliveries(await deliveries.count_due(connection))
+            metrics.endpoints_failing(*await endpoints.failing(connection))
             metrics.doubts(*await reviews.counts(connection))
 
     async def _add_up_wallets(self) -> None:

@@ -79,6 +79,7 @@ class Shop:
 
     api: Api
     owner: "asyncpg.Connection[asyncpg.Record]"
+    deliverer: Deliverer
     customers: list[httpx.AsyncClient] = field(default_factory=list)
 
     async def customer(self, money: int = 1_000_000) -> Customer:
@@ -174,7 +175,11 @@ async def stock(owner: Connection, sealer: Sealer) -> None:
 
 @asynccontextmanager
 async def open_shop(
-    pool: Pool, dsn: str, limits: ApiLimits | None = None, backlog: int = 0
+    pool: Pool,
+    dsn: str,
+    limits: ApiLimits | None = None,
+    backlog: int = 0,
+    policy: AddressPolicy | None = None,
 ) -> AsyncIterator[Shop]:
     """Stock a shop and run its flushers while the test lasts."""
     owner = await asyncpg.connect(dsn)
@@ -185,7 +190,8 @@ async def open_shop(
     router = Router(sealer, time.monotonic, 45.0)
     await router.refresh(pool)
     acceptor = Acceptor(pool, GROUPS, hints, metrics)
-    clients = EndpointClients(AddressPolicy())
+    policy = policy or AddressPolicy()
+    clients = EndpointClients(policy)
     deliverer = Deliverer(
         pool, clients, sealer, metrics, Persistence(), GROUPS, random_fraction=lambda: 0.5
     )
@@ -199,23 +205,26 @@ async def open_shop(
         sealer,
         metrics,
         TableDesk(PoolSettings(dsn), [key], 45.0),
-        AddressPolicy(),
+        policy,
         limits or ApiLimits(),
         "operators-token",
         lambda: backlog,
         installation_id=await installation.public_id(owner),
     )
-    shop = Shop(api, owner)
+    shop = Shop(api, owner, deliverer)
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(acceptor.batches.run())
             group.create_task(settler.batches.run())
+            group.create_task(deliverer.results.run())
             try:
                 yield shop
             finally:
                 acceptor.batches.close()
                 settler.batches.close()
+                deliverer.results.close()
     finally:
         for client in shop.customers:
             await client.aclose()
+        await clients.close()
         await owner.close()

@@ -22,6 +22,7 @@ from app.storage import (
     callbacks,
     dealer_spend,
     deliveries,
+    delivery_views,
     endpoints,
     entries,
     events,
@@ -40,6 +41,7 @@ from app.storage.attempts import AttemptChange, NewAttempt
 from app.storage.callbacks import Waiting
 from app.storage.dealer_spend import Span
 from app.storage.deliveries import TryResult
+from app.storage.delivery_views import Wanted as WantedDeliveries
 from app.storage.events import Place
 from app.storage.ledger import Errand, News
 from app.storage.number_marks import NewMark, NumberKey
@@ -171,7 +173,8 @@ ORDER_CHANGES = [
     for lane, each in KEYS
 ]
 TRIES = [
-    TryResult(lane, each, each, CLAIM, "delivered", True, None, 200, None) for lane, each in KEYS
+    TryResult(lane, each, each, CLAIM, "delivered", True, None, 200, None, each)
+    for lane, each in KEYS
 ]
 ENDED = [EndedReview(lane, each, None, "done") for lane, each in KEYS]
 READY = [Ready(lane, each, 1, "d1", NOON) for lane, each in KEYS]
@@ -233,7 +236,14 @@ HOT: dict[str, Run] = {
     "deliveries are claimed": lambda c: deliveries.claim_due(
         c, CLAIM, LANES, 64, MINUTE, {CLAIM: 0}, 16
     ),
-    "tries are recorded": lambda c: deliveries.record(c, TRIES),
+    "deliveries are claimed in turn": lambda c: deliveries.claim_in_turn(
+        c, CLAIM, LANES, 10, MINUTE, {}, 64, [CLAIM]
+    ),
+    "endpoints that wait are listed": lambda c: deliveries.waiting_endpoints(c, CLAIM, 256),
+    "parked deliveries are made due": lambda c: deliveries.unpark(c, LANES, 10),
+    "deliveries are listed": lambda c: delivery_views.page(c, 1, CLAIM, WantedDeliveries(), 10),
+    "deliveries are repeated": lambda c: delivery_views.replay(c, 1, CLAIM, [CLAIM], [CLAIM]),
+    "tries are recorded": lambda c: deliveries.record(c, TRIES, MINUTE),
     "callbacks that wait are found": lambda c: callbacks.waiting(c, LANES, 1.0, 100),
     "callbacks are concluded": lambda c: callbacks.conclude(c, CALLBACK, "applied"),
     "a dealer's newest callbacks are listed": lambda c: callbacks.newest(c, "d", 20),
@@ -340,7 +350,7 @@ def _bounded(node: dict[str, Any]) -> bool:
     return not scan or any(keyed) or ordered
 
 
-ORDERED = {"attempts_due", "deliveries_due", "callbacks_waiting"}
+ORDERED = {"attempts_due", "deliveries_due", "deliveries_parked", "callbacks_waiting"}
 """Partial indexes that hold only what is to be done, read in order of time."""
 
 

@@ -12,7 +12,7 @@ PLACED = ("place", "number")
 ROWS = {
     "order_change": OrderChange._fields,
     "attempt_change": AttemptChange._fields,
-    "delivery_try": TryResult._fields,
+    "delivery_try_2": TryResult._fields,
     "wallet_movement": (*Movement._fields, *PLACED, "available_so_far", "reserved_so_far"),
     "event_news": (*News._fields, *PLACED),
     "delivery_errand": (*Errand._fields, "reseller_id", "order_id", *PLACED),
