@@ -407,6 +407,32 @@ CREATE TABLE public.disputes (
     resolution text
 );
 
+CREATE TABLE public.door_refusals (
+    lane smallint NOT NULL,
+    reseller_id uuid NOT NULL,
+    ref_id text NOT NULL,
+    fingerprint bytea NOT NULL,
+    code text NOT NULL,
+    refused_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE public.doors (
+    door_id uuid NOT NULL,
+    shape text NOT NULL,
+    name text NOT NULL,
+    lane smallint NOT NULL,
+    reseller_id uuid NOT NULL,
+    secrets_sealed bytea NOT NULL,
+    previous_sealed bytea,
+    previous_until timestamp with time zone,
+    networks cidr[] DEFAULT '{}'::cidr[] NOT NULL,
+    endpoint_id uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    removed_at timestamp with time zone,
+    CONSTRAINT doors_check CHECK ((num_nulls(previous_sealed, previous_until) = ANY (ARRAY[0, 2]))),
+    CONSTRAINT doors_shape_check CHECK ((shape = ANY (ARRAY['digiflazz'::text, 'otomax'::text, 'irs'::text])))
+);
+
 CREATE TABLE public.events (
     lane smallint NOT NULL,
     reseller_id uuid NOT NULL,
@@ -747,6 +773,7 @@ CREATE TABLE public.webhook_endpoints (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     disabled_at timestamp with time zone,
     failing_since timestamp with time zone,
+    shape text DEFAULT 'standard'::text NOT NULL,
     CONSTRAINT webhook_endpoints_status_check CHECK ((status = ANY (ARRAY['active'::text, 'disabled'::text, 'deleted'::text])))
 );
 
@@ -797,6 +824,15 @@ ALTER TABLE ONLY public.deliveries
 
 ALTER TABLE ONLY public.disputes
     ADD CONSTRAINT disputes_pkey PRIMARY KEY (lane, order_id, attempt_no);
+
+ALTER TABLE ONLY public.door_refusals
+    ADD CONSTRAINT door_refusals_pkey PRIMARY KEY (lane, reseller_id, ref_id);
+
+ALTER TABLE ONLY public.doors
+    ADD CONSTRAINT doors_pkey PRIMARY KEY (door_id);
+
+ALTER TABLE ONLY public.doors
+    ADD CONSTRAINT doors_shape_name_key UNIQUE (shape, name);
 
 ALTER TABLE ONLY public.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (lane, reseller_id, event_seq);
@@ -896,6 +932,8 @@ CREATE INDEX deliveries_due ON public.deliveries USING btree (due_at) WHERE (due
 
 CREATE INDEX deliveries_unfinished ON public.deliveries USING btree (order_id, endpoint_id, event_seq) WHERE (state = 'pending'::text);
 
+CREATE INDEX doors_of_a_reseller ON public.doors USING btree (reseller_id);
+
 CREATE INDEX events_of_an_order ON public.events USING btree (lane, order_id) WHERE (order_id IS NOT NULL);
 
 CREATE UNIQUE INDEX ledger_entries_once_a_leg ON public.ledger_entries USING btree (lane, order_id, leg) WHERE (order_id IS NOT NULL);
@@ -915,6 +953,8 @@ CREATE INDEX scheduled_tables_due ON public.scheduled_tables USING btree (due_at
 CREATE INDEX webhook_endpoints_of_a_reseller ON public.webhook_endpoints USING btree (reseller_id);
 
 CREATE TRIGGER identity_changed AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON public.api_keys FOR EACH STATEMENT EXECUTE FUNCTION public.raise_identity_revision();
+
+CREATE TRIGGER identity_changed AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON public.doors FOR EACH STATEMENT EXECUTE FUNCTION public.raise_identity_revision();
 
 CREATE TRIGGER identity_changed AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON public.operator_tokens FOR EACH STATEMENT EXECUTE FUNCTION public.raise_identity_revision();
 
@@ -962,6 +1002,10 @@ GRANT SELECT,INSERT,UPDATE ON TABLE public.dealers TO jalur_service;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.deliveries TO jalur_service;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.disputes TO jalur_service;
+
+GRANT SELECT,INSERT ON TABLE public.door_refusals TO jalur_service;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.doors TO jalur_service;
 
 GRANT SELECT,INSERT ON TABLE public.events TO jalur_service;
 

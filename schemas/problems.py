@@ -34,6 +34,7 @@ CATALOGUE = {
     "orders once more), or those who could serve sell the product for this number only so often a "
     "day, and have. `detail` says which. The reference stays free.",
     "not-cancellable": "The order was sent to a dealer already, or is finished.",
+    "too-many-doors": "No more doors can be given to this reseller.",
     "too-many-endpoints": "No more webhook endpoints can be added.",
     "body-too-large": "The body is larger than allowed.",
     "unsupported-media-type": "The body is of another kind than this address takes.",

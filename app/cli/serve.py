@@ -146,7 +146,7 @@ async def run(
             async with asyncio.TaskGroup() as group:
                 stopping = _stop_serving(server, api, running.stop, settings.drain_seconds)
                 group.create_task(stopping)
-                doors = (api.authenticator, api.operators)
+                doors = (api.authenticator, api.operators, api.doors)
                 refreshing = [group.create_task(door.run()) for door in doors]
                 await server.serve(sockets=list(listeners))
                 for each in refreshing:

@@ -22,6 +22,8 @@ from app.outbound.addresses import AddressRefused
 from app.outbound.client import FailureKind, TransportFailure
 from app.outbound.endpoints import EndpointClients
 from app.sealing import CannotOpen, Sealer
+from app.shapes.callbacks import STANDARD, shaped
+from app.shapes.telling import NoWords
 from app.signatures import sign
 from app.storage import deliveries, endpoints
 from app.storage.batches import BatchLimits, LanedBatcher
@@ -246,10 +248,7 @@ class Deliverer:
         if delivery.endpoint_deleted:
             return _result(delivery, "failed", error="the endpoint was deleted", charged=False)
         try:
-            headers, body = self._signed(delivery, now)
-            answer = await self._clients.post(
-                delivery.url, headers, body, timeout_seconds=self._persistence.timeout_seconds
-            )
+            answer = await self._send(delivery, now)
         except TransportFailure as failure:
             ours = failure.kind == FailureKind.BUSY
             return self._failed(delivery, now, str(failure), charged=not ours)
@@ -258,7 +257,35 @@ class Deliverer:
         except CannotOpen as closed:
             # Our own key is missing: that is no try of the reseller's.
             return _result(delivery, "pending", now + _OUR_FAULT, error=str(closed), charged=False)
+        except NoWords as none:
+            return _result(delivery, "failed", error=str(none), charged=False)
         return await self._read(delivery, answer, now)
+
+    async def _send(self, delivery: DueDelivery, now: datetime) -> Answer:
+        seconds = self._persistence.timeout_seconds
+        if delivery.shape == STANDARD:
+            headers, body = self._signed(delivery, now)
+            return await self._clients.post(delivery.url, headers, body, timeout_seconds=seconds)
+        told = shaped(
+            delivery.shape,
+            delivery.payload,
+            webhook_id(delivery.event_id),
+            self._secret(delivery),
+            await self._spendable(delivery),
+        )
+        if told.method == "GET":
+            return await self._clients.get(delivery.url, told.query, timeout_seconds=seconds)
+        return await self._clients.post(
+            delivery.url, told.headers, told.body, timeout_seconds=seconds
+        )
+
+    async def _spendable(self, delivery: DueDelivery) -> int | None:
+        """The reseller's balance, which clients of doors read out of every callback."""
+        try:
+            async with self._pool.acquire() as connection:
+                return await endpoints.spendable(connection, delivery.lane, delivery.endpoint_id)
+        except DATABASE_ERRORS:
+            return None  # they do without
 
     def _signed(self, delivery: DueDelivery, now: datetime) -> tuple[Mapping[str, str], bytes]:
         message_id = webhook_id(delivery.event_id)

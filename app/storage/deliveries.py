@@ -33,6 +33,7 @@ class DueDelivery(NamedTuple):
     order_id: UUID | None
     trace: Trace | None = None
     """The order's."""
+    shape: str = "standard"
 
 
 class TryResult(NamedTuple):
@@ -71,10 +72,10 @@ async def claim_due(
         """
         with candidate as materialized (
             select d.lane, d.delivery_id, d.endpoint_id, d.due_at, d.url, d.secret_sealed,
-                   d.status,
+                   d.status, d.shape,
                    row_number() over (partition by d.endpoint_id order by d.due_at) as place
             from (
-                select d.*, e.url, e.secret_sealed, e.status from deliveries d
+                select d.*, e.url, e.secret_sealed, e.status, e.shape from deliveries d
                 join webhook_endpoints e on e.lane = d.lane and e.endpoint_id = d.endpoint_id
                 where d.due_at <= now() and d.lane + 0 = any($2::smallint[])
                   and d.endpoint_id <> all($7::uuid[]) and e.status <> 'disabled'
@@ -87,7 +88,7 @@ async def claim_due(
                   and first.lane = d.lane and first.state = 'pending'
             )
         ), due as materialized (
-            select d.lane, d.delivery_id, c.url, c.secret_sealed, c.status
+            select d.lane, d.delivery_id, c.url, c.secret_sealed, c.status, c.shape
             from candidate c
             join deliveries d on d.lane = c.lane and d.delivery_id = c.delivery_id
             left join unnest($5::uuid[], $6::integer[]) p (endpoint_id, places)
@@ -105,7 +106,8 @@ async def claim_due(
                   v.payload, due.url, due.secret_sealed, due.status = 'deleted',
                   d.order_id,
                   (select o.trace from orders o
-                   where o.lane = d.lane and o.order_id = d.order_id)
+                   where o.lane = d.lane and o.order_id = d.order_id),
+                  due.shape
         """,
         claim_id,
         list(lanes),

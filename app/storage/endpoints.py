@@ -24,6 +24,8 @@ class Endpoint:
     status: str
     secret_sealed: bytes
     created_at: datetime
+    shape: str = "standard"
+    """The form in which it is told: as webhooks are, or as a door's protocol has it."""
 
     def wants(self, event_type: str) -> bool:
         """Whether the reseller asked to be told of this kind of event here."""
@@ -32,7 +34,7 @@ class Endpoint:
 
 _ENDPOINT = """
     select e.lane, e.endpoint_id, e.reseller_id, e.url, e.event_types, e.status, e.secret_sealed,
-           e.created_at
+           e.created_at, e.shape
     from webhook_endpoints e
 """
 
@@ -49,6 +51,19 @@ async def of_resellers(connection: Connection, keys: Sequence[tuple[int, UUID]])
         *transposed(keys, 2),
     )
     return [Endpoint(*row) for row in rows]
+
+
+async def spendable(connection: Connection, lane: int, endpoint_id: UUID) -> int | None:
+    """What the endpoint's reseller can order for now, in rupiah: its balance and its credit."""
+    return await connection.fetchval(
+        """
+        select w.available + w.credit_limit from webhook_endpoints e
+        join wallets w on w.lane = e.lane and w.reseller_id = e.reseller_id
+        where e.lane = $1 and e.endpoint_id = $2
+        """,
+        lane,
+        endpoint_id,
+    )
 
 
 async def disable(connection: Connection, lane: int, endpoint_id: UUID) -> bool:
@@ -76,6 +91,7 @@ class NewEndpoint:
     url: str
     event_types: list[str] | None
     secret_sealed: bytes
+    shape: str = "standard"
 
 
 async def create(connection: Connection, new: NewEndpoint) -> datetime:
@@ -83,8 +99,8 @@ async def create(connection: Connection, new: NewEndpoint) -> datetime:
     return await connection.fetchval(
         """
         insert into webhook_endpoints (lane, endpoint_id, reseller_id, url, event_types,
-                                       secret_sealed)
-        values ($1, $2, $3, $4, $5, $6)
+                                       secret_sealed, shape)
+        values ($1, $2, $3, $4, $5, $6, $7)
         returning created_at
         """,
         new.lane,
@@ -93,6 +109,24 @@ async def create(connection: Connection, new: NewEndpoint) -> datetime:
         new.url,
         new.event_types,
         new.secret_sealed,
+        new.shape,
+    )
+
+
+async def move(connection: Connection, lane: int, endpoint_id: UUID, url: str) -> bool:
+    """Tell an endpoint at another address, active again. Returns False where it was deleted."""
+    return (
+        await connection.execute(
+            """
+            update webhook_endpoints set url = $3, status = 'active', disabled_at = null,
+                                         failing_since = null
+            where lane = $1 and endpoint_id = $2 and status <> 'deleted'
+            """,
+            lane,
+            endpoint_id,
+            url,
+        )
+        == "UPDATE 1"
     )
 
 
