@@ -109,7 +109,7 @@ async def find(
         [shape for shape, _ in named],
         [name for _, name in named],
     )
-    return {(row[1], row[2]): OpenDoor(*row[:6], tuple(row[6]), *row[7:]) for row in rows}
+    return {(row[1], row[2]): _open_door(row) for row in rows}
 
 
 async def lock(connection: Connection, shape: str, name: str) -> Door | None:
@@ -168,4 +168,12 @@ async def remove(connection: Connection, door_id: UUID) -> None:
 
 
 def _door(row: Any) -> Door:  # noqa: ANN401 - a record
-    return Door(*row[:5], tuple(row[5]), *row[6:])
+    values = list(row)
+    values[5] = tuple(values[5])
+    return Door(*values)
+
+
+def _open_door(row: Any) -> OpenDoor:  # noqa: ANN401 - a record
+    values = list(row)
+    values[6] = tuple(values[6])
+    return OpenDoor(*values)

@@ -103,7 +103,7 @@ async def _state(api: Api, caller: KeyHolder, asked: Asked) -> str:
 
 def _refusal(query: _Query, problem: Problem) -> str:
     """A refusal at the door. Only what can stand in a sentence is repeated."""
-    asked = Asked(*(query.get(name, "") for name in ("refID", "product", "dest")))
+    asked = Asked(query.get("refID", ""), query.get("product", ""), query.get("dest", ""))
     reason = _REASONS.get(problem.code)
     if not can_be_said(asked):
         return f"GAGAL. {reason}." if reason else BUSY
