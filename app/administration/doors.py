@@ -145,7 +145,7 @@ async def set_networks(
         before = await _locked(connection, shape, name)
         await doors.set_networks(connection, before.door_id, wanted)
         after = await _locked(connection, shape, name)
-        await _record(connection, by, "door.networks-set", before, after, reason)
+        await _record(connection, by, "door.networks_set", before, after, reason)
     return after
 
 
@@ -171,7 +171,7 @@ async def set_callback(
             await doors.set_endpoint(connection, before.door_id, line.endpoint_id)
         after = await _locked(connection, shape, name)
         told = {**document(after), "callback_url": checked}
-        await _record(connection, by, "door.callback-set", before, after, reason, told)
+        await _record(connection, by, "door.callback_set", before, after, reason, told)
     return Opened(after, _shown(after, {}, line))
 
 
