@@ -33,6 +33,8 @@ class State(StrEnum):
     REFUNDED = "refunded"
 
 
+_NEIGHBOURS = 20
+
 _STATES: Mapping[str, State] = MappingProxyType(
     {
         "succeeded": State.SUCCEEDED,
@@ -62,15 +64,15 @@ class Told:
 
     @property
     def transaction(self) -> str:
-        """The order's number in digits, since some clients take nothing else: below 2^60.
+        """The order's number in digits, since some clients take nothing else: below 2^63.
 
-        The first 48 bits of a UUIDv7 are its time in milliseconds, 12 more tell its neighbours
-        apart; the version between them says nothing.
+        The first 48 bits of a UUIDv7 are its time in milliseconds; of what tells its neighbours
+        apart, the 20 bits are taken that a generator counts up.
         """
         if self.order_id is None:
             return ""
         number = self.order_id.int
-        return str((number >> 80 << 12) | (number >> 64 & 0xFFF))
+        return str((number >> 80 << _NEIGHBOURS) | (number >> 32 & (1 << _NEIGHBOURS) - 1))
 
 
 @dataclass(frozen=True, slots=True)
