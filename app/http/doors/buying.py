@@ -31,6 +31,7 @@ from app.storage.api_keys import KeyHolder
 from app.storage.door_refusals import Refusal
 from app.storage.order_views import OrderView
 from app.storage.orders import NewOrder
+from app.traces import Trace
 from routing.numbering import InvalidNumber, normalise
 from schemas.orders import NewOrder as Wanted
 from schemas.orders import Reference
@@ -69,6 +70,8 @@ class Asked:
     sku: str
     customer_number: str
     max_charge: int | None = None
+    allow_repeat: bool = False
+    """Whether the client says that it means this product for this number once more."""
     fault: str | None = None
     """Why it cannot be an order, where its protocol tells."""
 
@@ -94,18 +97,22 @@ class Asked:
                 sku=self.sku,
                 customer_number=self.customer_number,
                 max_charge=self.max_charge,
+                allow_repeat=self.allow_repeat,
             )
         except ValidationError as error:
             raise unreadable_body(error) from None
 
 
-async def buy(api: Api, caller: KeyHolder, asked: Asked) -> Told:
-    """Place an order, or tell of the one that its reference stands for. Never raises."""
+async def buy(api: Api, caller: KeyHolder, asked: Asked, trace: Trace | None) -> Told:
+    """Place an order, or tell of the one that its reference stands for. Never raises.
+
+    `trace`: what the request belongs to.
+    """
     if not is_reference(asked.ref_id):
         return asked.told(State.FAILED, "invalid-request")
     turn = _turns.setdefault((caller.reseller_id, asked.ref_id), asyncio.Lock())
     async with turn:
-        told = await _in_turn(api, caller, asked)
+        told = await _in_turn(api, caller, asked, trace)
     return await with_balance(api, caller, told)
 
 
@@ -143,9 +150,9 @@ def is_reference(text: str) -> bool:
     return True
 
 
-async def _in_turn(api: Api, caller: KeyHolder, asked: Asked) -> Told:
+async def _in_turn(api: Api, caller: KeyHolder, asked: Asked, trace: Trace | None) -> Told:
     try:
-        return await _placed(api, caller, asked)
+        return await _placed(api, caller, asked, trace)
     except EXPECTED as error:
         problem = problem_of(error)
     except Exception:
@@ -155,13 +162,13 @@ async def _in_turn(api: Api, caller: KeyHolder, asked: Asked) -> Told:
     return await _refused(api, caller, asked, problem)
 
 
-async def _placed(api: Api, caller: KeyHolder, asked: Asked) -> Told:
+async def _placed(api: Api, caller: KeyHolder, asked: Asked, trace: Trace | None) -> Told:
     """Place it. Raises Problem and what `place` raises."""
     shed(api)
     noted = await _noted(api, caller, asked)
     if noted is not None:
         return noted
-    placed = await place(api, caller, asked.wanted())
+    placed = await place(api, caller, asked.wanted(), trace=trace)
     return _told(placed, asked.sku, asked.customer_number)
 
 

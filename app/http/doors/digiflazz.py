@@ -57,7 +57,7 @@ async def transaction(request: Request, api: Parts) -> Response:
         caller = await _caller(api, request, fields, ref_id)
     except EXPECTED as error:
         return _refusal(fields, problem_of(error))
-    told = await buy(api, caller, _asked(fields))
+    told = await buy(api, caller, _asked(fields), request.state.trace)
     return json_answer({"data": digiflazz.document(told)})
 
 
@@ -127,7 +127,7 @@ def _asked(fields: _Fields) -> Asked:
         _text(fields, "buyer_sku_code"),
         _text(fields, "customer_no"),
         None if fault else int(limit or 0) or None,
-        fault,
+        fault=fault,
     )
 
 

@@ -1,10 +1,10 @@
 """The IRS-shaped door: one GET that buys, answered in a sentence of Indonesian text.
 
 `id`, `pin`, `user` and `pass` say who calls. The same `idtrx` sent again tells how its order
-stands; `counter`, which tells repeats of a product and number apart elsewhere, is not needed.
-`hargamax` is the highest price. Answers are always HTTP 200.
+stands; `counter` says that a product is meant for a number once more on the same day. `hargamax` is the highest price. Answers are always HTTP 200.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -33,6 +33,7 @@ _REASONS = {
 }
 """Problems at the door; every other one is told as pending."""
 
+_COUNTER = re.compile(r"[0-9]{1,2}")
 _LONGEST_LIMIT = 13
 
 
@@ -47,7 +48,7 @@ async def transaction(request: Request, api: Parts) -> Response:
         asked = _asked(query)
     except EXPECTED as error:
         return text_answer(_refusal(query, problem_of(error)))
-    return text_answer(irs.sentence(await buy(api, caller, asked)))
+    return text_answer(irs.sentence(await buy(api, caller, asked, request.state.trace)))
 
 
 def _proves(query: _Query, secrets: Secrets) -> bool:
@@ -65,11 +66,12 @@ def _asked(query: _Query) -> Asked:
 
 def _subject(query: _Query) -> Asked:
     """The reference, the product and the number; ST24 puts its counter before the number."""
-    number = query.get("tujuan", "")
-    counter, dot, rest = number.partition(".")
-    if dot and counter.isascii() and counter.isdigit():
-        number = rest
-    return Asked(query.get("idtrx", ""), query.get("kodeproduk", ""), number)
+    number, counter = query.get("tujuan", ""), query.get("counter", "")
+    before, dot, rest = number.partition(".")
+    if dot and _COUNTER.fullmatch(before):
+        number, counter = rest, before
+    again = _COUNTER.fullmatch(counter) is not None and int(counter) > 1
+    return Asked(query.get("idtrx", ""), query.get("kodeproduk", ""), number, allow_repeat=again)
 
 
 def _refusal(query: _Query, problem: Problem) -> str:

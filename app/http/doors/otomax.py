@@ -50,7 +50,7 @@ async def transaction(request: Request, api: Parts) -> Response:
             return text_answer(await _state(api, caller, asked))
     except EXPECTED as error:
         return text_answer(_refusal(query, problem_of(error)))
-    return text_answer(otomax.sentence(await buy(api, caller, asked)))
+    return text_answer(otomax.sentence(await buy(api, caller, asked, request.state.trace)))
 
 
 @routes.get("/trx/balance", response_model=None)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+from zlib import crc32
 
 import httpx
 
@@ -11,14 +12,26 @@ from app.http.server import build_app
 from app.outbound.addresses import AddressPolicy
 from dealers.contract import Account, Answer, Balance, Capabilities, Report, Request, TopUp
 from dealers.registry import Dialect, load
-from tests.http.shop import TELKOMSEL, Customer, Shop
+from tests.http.shop import Customer, Shop
 from tests.shops import OPERATOR
 
 SHAPES = ("digiflazz", "otomax", "irs")
 PATHS = {"digiflazz": "/doors/digiflazz/v1", "otomax": "/doors/otomax", "irs": "/doors/irs/trx"}
 OPTIONS = {"irs": {"same_idtrx_is_status_days": "90", "price_limit_parameter": "hargamax"}}
 DIALECTS = load()
-ORDER = TopUp("R1", "TSEL10", TELKOMSEL, 10_500)
+
+
+def number_of(ref_id: str) -> str:
+    """A number for each reference: one that is being topped up is not topped up once more."""
+    return f"08123456{crc32(ref_id.encode()) % 10_000:04}"
+
+
+def order_of(ref_id: str, **fields: Any) -> TopUp:
+    order = TopUp(ref_id, "TSEL10", number_of(ref_id), 10_500)
+    return replace(order, **fields)
+
+
+ORDER = order_of("R1")
 
 
 @dataclass(slots=True)
@@ -38,12 +51,12 @@ class Client:
         )
 
     async def buy(self, ref_id: str = "R1", **fields: Any) -> Report:
-        order = replace(ORDER, dealer_ref=ref_id, **fields)
+        order = order_of(ref_id, **fields)
         answer = await self.send(self.dialect.top_up(self.account, order))
         return self.dialect.read_top_up(self.account, order, answer)
 
     async def ask(self, ref_id: str = "R1", **fields: Any) -> Report:
-        order = replace(ORDER, dealer_ref=ref_id, **fields)
+        order = order_of(ref_id, **fields)
         answer = await self.send(self.dialect.status(self.account, order))
         return self.dialect.read_status(self.account, order, answer)
 
