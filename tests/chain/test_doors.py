@@ -48,6 +48,12 @@ OPTIONS = {
         "price_limit_parameter": "hargamax",
     },
 }
+TELLS_LATER = ("digiflazz", "otomax")
+"""Where what changes after the end can be settled. An unsigned report of IRS about a purchase that
+has ended cannot be asked about, since asking is a purchase: it goes to people. So there, the door
+does not call back, and its client asks."""
+
+ENDED_ONCE = ("00", "70", "71", "72", "73", "74", "75", "77", "78", "81", "86")
 SIMULATED = Supplier(DEALER, "digiflazz", "", DEALER_COST, CREDENTIALS, QUICK)
 
 
@@ -67,7 +73,8 @@ async def door_between(
     sealer = Sealer([upstream.secret_key])
     tools = DoorTools(sealer, AddressPolicy(allow_http=True, allow=LOOPBACK))
     pool = await open_pool(PoolSettings(upstream.dsn, max_size=2))
-    wanted = WantedDoor(shape, callback_url=downstream.callback_url(upstream.name))
+    told_at = downstream.callback_url(upstream.name) if shape in TELLS_LATER else None
+    wanted = WantedDoor(shape, callback_url=told_at)
     opened = await add(pool, OPERATOR, tools, str(link.reseller_id), wanted)
     await pool.close()
     address = upstream.base_url + PATHS[shape]
@@ -104,13 +111,17 @@ async def passage(
 
 async def test_every_behaviour_of_the_dealer_ends_alike_on_both_sides_of_a_door(passage: Passage):
     pair = passage.pair
-    await try_every_behaviour(pair, passage.simulator_url)
+    if passage.shape in TELLS_LATER:
+        await try_every_behaviour(pair, passage.simulator_url)
+    else:
+        await buy(pair, {f"digits-{digits}": f"0812345678{digits}" for digits in ENDED_ONCE})
+    await finish(pair, passage.simulator_url)
     await buy(pair, {f"plain-{number}": f"0812{number:06d}00" for number in range(5)})
     book = await finish(pair, passage.simulator_url)
 
     assert await faults_of(pair, book) == []
     assert await unexpected_ends(pair) == []
-    assert await taken_callbacks(pair.downstream) > 0
+    assert (await taken_callbacks(pair.downstream) > 0) == (passage.shape in TELLS_LATER)
     async with pair.upstream.connection() as connection:
         undelivered = await connection.fetchval(
             "select count(*) from deliveries where state <> 'delivered'"

@@ -1,7 +1,8 @@
 """The IRS-shaped door: one GET that buys, answered in a sentence of Indonesian text.
 
 `id`, `pin`, `user` and `pass` say who calls. The same `idtrx` sent again tells how its order
-stands; `counter` says that a product is meant for a number once more on the same day. `hargamax` is the highest price. Answers are always HTTP 200.
+stands; a `counter` above 1 says that a product is meant for a number once more. `hargamax` is the
+highest price. Answers are always HTTP 200.
 """
 
 import re

@@ -16,7 +16,7 @@ from app.storage import statements
 from app.storage.pool import Pool
 from dealers.contract import Fault, Outcome
 from schemas.problems import CATALOGUE
-from tests.http.doors.client import SHAPES, Client, client_of, open_door, tools
+from tests.http.doors.client import SHAPES, Client, client_of, number_of, open_door, tools
 from tests.http.shop import XL, Customer, Sent, Shop, open_shop
 from tests.shops import OPERATOR
 
@@ -165,6 +165,16 @@ async def test_a_purchase_whose_end_is_not_known_is_pending(shop: Shop, client: 
     assert (await client.buy()).outcome is PENDING
 
 
+async def test_a_number_that_is_being_topped_up_is_refused_unless_it_is_meant(
+    shop: Shop, client: Client
+) -> None:
+    await client.buy("R1")
+    again = {"customer_number": number_of("R1")}
+    assert (await client.buy("R2", **again)).outcome is REJECTED
+    meant = await client.buy("R3", counter=2, **again)
+    assert meant.outcome is (PENDING if client.dialect.name == "irs" else REJECTED)
+
+
 # ------------------------------------------------------------------ who may
 
 
@@ -236,7 +246,7 @@ async def test_references_are_the_resellers_own(shop: Shop, client: Client) -> N
 async def test_a_reference_of_the_api_is_told_at_the_door(
     shop: Shop, customer: Customer, client: Client
 ) -> None:
-    await customer.order("R1")
+    await customer.order("R1", customer_number=number_of("R1"))
     await (await sent(shop, customer)).hear(SUCCEEDED, serial_number="77")
     assert (await client.ask()).serial_number == "77"
     assert await shop.counts() == (1, 2, 0)

@@ -6,7 +6,7 @@ import pytest
 
 from app.storage import statements
 from dealers.contract import Outcome, Request
-from tests.http.doors.client import SHAPES, Client, open_door
+from tests.http.doors.client import SHAPES, Client, number_of, open_door
 from tests.http.shop import TELKOMSEL, XL, Customer, Shop
 
 REFS = [f"P{number}" for number in range(6)]
@@ -46,7 +46,7 @@ async def test_it_buys_at_most_once_a_reference(shop: Shop, customer: Customer, 
 async def ask(chance: random.Random, client: Client, ref_id: str) -> Outcome:
     fields = {
         "dealer_sku": chance.choices(SKUS, [6, 1, 1, 1, 1])[0],
-        "customer_number": chance.choices(NUMBERS, [6, 2, 1, 1, 1, 1, 1])[0],
+        "customer_number": chance.choice([number_of(ref_id)] * 12 + NUMBERS),
         "max_price_rupiah": chance.choices(LIMITS, [8, 1, 1, 1])[0],
     }
     match chance.randrange(6):
