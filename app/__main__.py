@@ -11,6 +11,7 @@ from app.cli.dealer_words import read_command
 from app.cli.dealers import dealers_app
 from app.cli.demo.command import demo
 from app.cli.descriptions import check_command
+from app.cli.doors import doors_app
 from app.cli.floats import (
     accept_command,
     balance_command,
@@ -59,6 +60,7 @@ cli.command("simulator")(simulator_command)
 cli.command("receiver")(receiver_command)
 cli.add_typer(resellers_app, name="resellers")
 cli.add_typer(keys_app, name="keys")
+cli.add_typer(doors_app, name="doors")
 cli.add_typer(products_app, name="products")
 cli.add_typer(prices_app, name="prices")
 cli.add_typer(regions_app, name="regions")

@@ -611,6 +611,32 @@ CREATE TABLE public.disputes (
     resolution text
 );
 
+CREATE TABLE public.door_refusals (
+    lane smallint NOT NULL,
+    reseller_id uuid NOT NULL,
+    ref_id text NOT NULL,
+    fingerprint bytea NOT NULL,
+    code text NOT NULL,
+    refused_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE public.doors (
+    door_id uuid NOT NULL,
+    shape text NOT NULL,
+    name text NOT NULL,
+    lane smallint NOT NULL,
+    reseller_id uuid NOT NULL,
+    secrets_sealed bytea NOT NULL,
+    previous_sealed bytea,
+    previous_until timestamp with time zone,
+    networks cidr[] DEFAULT '{}'::cidr[] NOT NULL,
+    endpoint_id uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    removed_at timestamp with time zone,
+    CONSTRAINT doors_check CHECK ((num_nulls(previous_sealed, previous_until) = ANY (ARRAY[0, 2]))),
+    CONSTRAINT doors_shape_check CHECK ((shape = ANY (ARRAY['digiflazz'::text, 'otomax'::text, 'irs'::text])))
+);
+
 CREATE TABLE public.events (
     lane smallint NOT NULL,
     reseller_id uuid NOT NULL,
@@ -962,6 +988,7 @@ CREATE TABLE public.webhook_endpoints (
     old_secret_sealed bytea,
     old_secret_until timestamp with time zone,
     disabled_reason text,
+    shape text DEFAULT 'standard'::text NOT NULL,
     CONSTRAINT webhook_endpoints_status_check CHECK ((status = ANY (ARRAY['active'::text, 'disabled'::text, 'deleted'::text])))
 );
 
@@ -1042,6 +1069,15 @@ ALTER TABLE public.deliveries
 
 ALTER TABLE ONLY public.disputes
     ADD CONSTRAINT disputes_pkey PRIMARY KEY (lane, order_id, attempt_no);
+
+ALTER TABLE ONLY public.door_refusals
+    ADD CONSTRAINT door_refusals_pkey PRIMARY KEY (lane, reseller_id, ref_id);
+
+ALTER TABLE ONLY public.doors
+    ADD CONSTRAINT doors_pkey PRIMARY KEY (door_id);
+
+ALTER TABLE ONLY public.doors
+    ADD CONSTRAINT doors_shape_name_key UNIQUE (shape, name);
 
 ALTER TABLE ONLY public.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (lane, reseller_id, event_seq);
@@ -1176,6 +1212,8 @@ CREATE INDEX delivery_tries_8_lane_delivery_id_idx ON public.delivery_tries_8 US
 
 CREATE INDEX delivery_tries_9_lane_delivery_id_idx ON public.delivery_tries_9 USING btree (lane, delivery_id);
 
+CREATE INDEX doors_of_a_reseller ON public.doors USING btree (reseller_id);
+
 CREATE INDEX events_by_id ON public.events USING btree (lane, event_id);
 
 CREATE INDEX events_of_an_order ON public.events USING btree (lane, order_id) WHERE (order_id IS NOT NULL);
@@ -1225,6 +1263,8 @@ ALTER INDEX public.delivery_tries_of_a_delivery ATTACH PARTITION public.delivery
 ALTER INDEX public.delivery_tries_of_a_delivery ATTACH PARTITION public.delivery_tries_9_lane_delivery_id_idx;
 
 CREATE TRIGGER identity_changed AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON public.api_keys FOR EACH STATEMENT EXECUTE FUNCTION public.raise_identity_revision();
+
+CREATE TRIGGER identity_changed AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON public.doors FOR EACH STATEMENT EXECUTE FUNCTION public.raise_identity_revision();
 
 CREATE TRIGGER identity_changed AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON public.operator_tokens FOR EACH STATEMENT EXECUTE FUNCTION public.raise_identity_revision();
 
@@ -1300,6 +1340,10 @@ GRANT SELECT,TRUNCATE ON TABLE public.delivery_tries_8 TO jalur_service;
 GRANT SELECT,TRUNCATE ON TABLE public.delivery_tries_9 TO jalur_service;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.disputes TO jalur_service;
+
+GRANT SELECT,INSERT ON TABLE public.door_refusals TO jalur_service;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.doors TO jalur_service;
 
 GRANT SELECT,INSERT ON TABLE public.events TO jalur_service;
 

@@ -42,6 +42,7 @@ CATALOGUE = {
     "`If-Match`.",
     "changed-meanwhile": "What stands there is not any more what you saw: read it again.",
     "range-too-large": "There are too many entries between these times: ask for a shorter time.",
+    "too-many-doors": "No more doors can be given to this reseller.",
     "too-many-endpoints": "No more webhook endpoints can be added.",
     "rotation-under-way": "The old secret still signs beside the new one. Wait until it ends, or "
     "rotate with `overlap_seconds` 0, which ends it at once.",

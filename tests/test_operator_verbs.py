@@ -232,3 +232,31 @@ PRODUCTS = """sku,name,brand,kind,denomination
 TRI5,Tri 5.000,tri,pulsa,5000
 TRI10,Tri 10.000,tri,pulsa,10000
 """
+
+
+def test_a_door_is_given_changed_and_closed_by_commands(terminal: Terminal):
+    terminal.type("resellers", "add", "Toko Jaya")
+    add = ("doors", "add", "Toko Jaya")
+    opened = terminal.ask(*add, "digiflazz", "--callback", "https://toko.example.co.id/hook")
+    name, credentials = opened["name"], opened["credentials"]
+    assert set(credentials) == {"username", "api_key", "webhook_secret"}
+    assert set(terminal.ask(*add, "otomax")["credentials"]) == {"memberID", "pin", "password"}
+    assert "user=" in terminal.type(*add, "irs", "--name", "TOKO1", "--from", "203.0.113.7")
+    assert "TOKO1" in terminal.refused(*add, "irs", "--name", "TOKO1")
+    assert "must be digiflazz, otomax, irs" in terminal.refused(*add, "xmlrpc")
+    assert "not public" in terminal.refused(*add, "irs", "--callback", "https://10.0.0.1/")
+    assert "must be an address" in terminal.refused(*add, "irs", "--from", "toko")
+    assert "from 203.0.113.7/32" in terminal.type("doors", "list", "Toko Jaya")
+    newer = terminal.ask("doors", "rotate", "digiflazz", name)
+    assert newer["credentials"]["api_key"] != credentials["api_key"]
+    assert newer["previous_until"] is not None
+    assert terminal.ask("doors", "networks", "irs", "TOKO1")["networks"] == []
+    moved = terminal.ask("doors", "callback", "digiflazz", name, "https://toko.example.co.id/new")
+    assert moved["endpoint_id"] == opened["endpoint_id"]
+    assert "reason" in terminal.refused("doors", "remove", "irs", "TOKO1")
+    assert "is closed" in terminal.type("doors", "remove", "irs", "TOKO1", "--reason", "left")
+    assert "was removed" in terminal.refused("doors", "rotate", "irs", "TOKO1")
+    log = json.dumps(terminal.log())
+    assert "door.rotated" in log
+    for secret in (*credentials.values(), *newer["credentials"].values()):
+        assert secret == name or secret not in log

@@ -150,7 +150,7 @@ async def run(
             async with asyncio.TaskGroup() as group:
                 stopping = _stop_serving(server, api, running.stop, settings.drain_seconds)
                 group.create_task(stopping)
-                beside = (api.authenticator, api.operators, api.feed)
+                beside = (api.authenticator, api.operators, api.doors, api.feed)
                 running_on = [group.create_task(each.run()) for each in beside]
                 await server.serve(sockets=list(listeners))
                 for each in running_on:

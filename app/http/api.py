@@ -10,6 +10,7 @@ from uuid import UUID
 from fastapi import Depends, Request
 
 from app.administration.desk import TableDesk
+from app.http.door_holders import DoorFinder, DoorHolder
 from app.http.event_feed import EventFeed, FeedLimits
 from app.http.identity import Authenticator
 from app.lifecycle.accept import Acceptor
@@ -73,6 +74,7 @@ class Api:
     feed: EventFeed = field(init=False)
     authenticator: Authenticator[KeyHolder] = field(init=False)
     operators: Authenticator[TokenHolder] = field(init=False)
+    doors: Authenticator[DoorHolder] = field(init=False)
 
     def __post_init__(self) -> None:
         """Give the caches of keys and tokens, and the feed of events, what they read from."""
@@ -81,10 +83,16 @@ class Api:
         tokens = Authenticator(self.pool, seconds, operator_tokens.parse, operator_tokens.find)
         object.__setattr__(self, "authenticator", keys)
         object.__setattr__(self, "operators", tokens)
+        find = DoorFinder(self.sealer).find
+        object.__setattr__(self, "doors", Authenticator(self.pool, seconds, _no_key, find))
         feed = EventFeed(
             self.pool, self.hints, self.metrics, self.limits.feed, seconds, self.draining
         )
         object.__setattr__(self, "feed", feed)
+
+
+def _no_key(token: str) -> None:
+    """Doors are opened by what their protocols sign with, never by a key of ours."""
 
 
 def api_of(request: Request) -> Api:

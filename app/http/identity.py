@@ -86,7 +86,7 @@ class Authenticator(Generic[H]):
     async def identify(self, authorization: str | None) -> H:
         """The holder of the key in an `Authorization` header. Raises Unauthorized."""
         presented = self._read(authorization or "")
-        holder = await self._find(presented.key_id)
+        holder = await self.find(presented.key_id)
         if holder is None or not holder.matches(presented):
             raise Unauthorized("invalid-key", "This key is unknown or revoked.")
         return holder
@@ -128,7 +128,8 @@ class Authenticator(Generic[H]):
             _forget_oldest(self._presented)
         return presented
 
-    async def _find(self, key_id: str) -> H | None:
+    async def find(self, key_id: str) -> H | None:
+        """The holder of a key, whoever asks: to be let in, it must still prove itself."""
         known, now = self._known.get(key_id), self._monotonic()
         if known is not None and self._may_be_trusted(known, now):
             if known.holder is not None:

@@ -30,6 +30,7 @@ from app.http import (
 from app.http.admin import catalogue, dealers, floats, operators, resellers, reviews
 from app.http.admin import routes as routing_table
 from app.http.api import Api, ApiLimits
+from app.http.doors import digiflazz, irs, otomax
 from app.http.edge import ORDERS_PATH, Edge
 from app.http.stream_door import STREAM_PATH
 from schemas.admin import OPERATORS_BODIES
@@ -104,6 +105,9 @@ def _build_fastapi(api: Api, door: ASGIApp | None) -> FastAPI:
             operators,
             routing_table,
             reviews,
+            digiflazz,
+            otomax,
+            irs,
         ):
             app.include_router(part.routes)
     for part in (health, problems):

@@ -25,8 +25,10 @@ from app.outbound.addresses import AddressRefused
 from app.outbound.client import FailureKind, TransportFailure
 from app.outbound.endpoints import EndpointClients
 from app.sealing import CannotOpen, Sealer
+from app.shapes.callbacks import STANDARD, shaped
+from app.shapes.telling import NoWords, Sending
 from app.signatures import sign
-from app.storage import deliveries
+from app.storage import deliveries, endpoints
 from app.storage.batches import BatchLimits, LanedBatcher
 from app.storage.deliveries import DueDelivery, TryResult
 from app.storage.endpoints import Endpoint
@@ -278,16 +280,16 @@ class Deliverer:
         if delivery.endpoint_deleted:
             return _result(delivery, "failed", error="the endpoint was deleted", charged=False)
         try:
-            headers, body = self._signed(delivery, now)
+            told = await self._told(delivery, now)
         except CannotOpen as closed:
             # Our own key is missing: that is no try of the reseller's.
             return _result(delivery, "pending", now + _OUR_FAULT, error=str(closed), charged=False)
+        except NoWords as none:
+            return _result(delivery, "failed", error=str(none), charged=False)
         started = time.monotonic()
         answer = None
         try:
-            answer = await self._clients.post(
-                delivery.url, headers, body, timeout_seconds=self._persistence.timeout_seconds
-            )
+            answer = await self._send(delivery, told)
         except TransportFailure as failure:
             ours = failure.kind == FailureKind.BUSY
             result = self._failed(delivery, now, str(failure), charged=not ours)
@@ -295,8 +297,37 @@ class Deliverer:
             result = self._failed(delivery, now, refused.reason)
         else:
             result = await self._read(delivery, answer, now)
-        self.try_log.note(result, now, time.monotonic() - started, headers, answer)
+        self.try_log.note(result, now, time.monotonic() - started, told.headers, answer)
         return result
+
+    async def _told(self, delivery: DueDelivery, now: datetime) -> Sending:
+        """What is sent, in the endpoint's shape. Raises CannotOpen, NoWords."""
+        if delivery.shape == STANDARD:
+            headers, body = self._signed(delivery, now)
+            return Sending("POST", headers=headers, body=body)
+        return shaped(
+            delivery.shape,
+            delivery.payload,
+            webhook_id(delivery.event_id),
+            self._open(delivery, delivery.secrets_sealed[0]),
+            await self._spendable(delivery),
+        )
+
+    async def _send(self, delivery: DueDelivery, told: Sending) -> Answer:
+        seconds = self._persistence.timeout_seconds
+        if told.method == "GET":
+            return await self._clients.get(delivery.url, told.query, timeout_seconds=seconds)
+        return await self._clients.post(
+            delivery.url, told.headers, told.body, timeout_seconds=seconds
+        )
+
+    async def _spendable(self, delivery: DueDelivery) -> int | None:
+        """The reseller's balance, which clients of doors read out of every callback."""
+        try:
+            async with self._pool.acquire() as connection:
+                return await endpoints.spendable(connection, delivery.lane, delivery.endpoint_id)
+        except DATABASE_ERRORS:
+            return None  # they do without
 
     def _signed(self, delivery: DueDelivery, now: datetime) -> tuple[Mapping[str, str], bytes]:
         message_id = webhook_id(delivery.event_id)

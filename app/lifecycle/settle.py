@@ -773,6 +773,7 @@ class _Settlement:
                     endpoint_deleted=False,
                     order_id=news.order_id,
                     trace=trace,
+                    shape=endpoint.shape,
                 )
             )
 

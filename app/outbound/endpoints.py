@@ -118,6 +118,20 @@ class EndpointClients:
         which half of it is the longest.
         """
         endpoint = self._parse(url)
+        request = Request("POST", endpoint.url, headers, body)
+        return await self._call(endpoint, request, timeout_seconds)
+
+    async def get(
+        self, url: str, query: str, *, timeout_seconds: float = TIMEOUT_SECONDS
+    ) -> Answer:
+        """GET once, with `query` behind the address's own. Otherwise as `post`."""
+        endpoint = self._parse(url)
+        joined = f"{endpoint.url}{'&' if '?' in endpoint.url else '?'}{query}"
+        return await self._call(endpoint, Request("GET", joined), timeout_seconds)
+
+    async def _call(
+        self, endpoint: EndpointUrl, request: Request, timeout_seconds: float
+    ) -> Answer:
         started = self._monotonic()
         host = self._host(endpoint.host)
         await host.take_place(timeout_seconds / 2)
@@ -125,7 +139,7 @@ class EndpointClients:
             client = await self._pinned_client(host, endpoint)
             remaining_seconds = max(0.0, timeout_seconds - (self._monotonic() - started))
             return await client.call(
-                Request("POST", endpoint.url, headers, body),
+                request,
                 timeout_seconds=remaining_seconds,
                 max_answer_bytes=MAX_ANSWER_BYTES,
             )

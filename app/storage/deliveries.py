@@ -43,6 +43,7 @@ class DueDelivery(NamedTuple):
     order_id: UUID | None
     trace: Trace | None = None
     """The order's."""
+    shape: str = "standard"
 
 
 class TryResult(NamedTuple):
@@ -71,7 +72,7 @@ class Claimed(NamedTuple):
 
 
 _OF_ENDPOINT = """
-    e.url, e.status, e.schedule_seconds, e.rate_per_second,
+    e.url, e.status, e.shape, e.schedule_seconds, e.rate_per_second,
     array_remove(array[e.secret_sealed, case when e.old_secret_until > now()
                                         then e.old_secret_sealed end], null) as secrets
 """
@@ -111,7 +112,7 @@ _CLAIM = """
           ) is null)
     ), due as materialized (
         select d.lane, d.reseller_id, d.delivery_id, c.url, c.secrets, c.schedule_seconds,
-               c.rate_per_second, c.status
+               c.rate_per_second, c.status, c.shape
         from candidate c
         join deliveries d on d.lane = c.lane and d.reseller_id = c.reseller_id
                           and d.delivery_id = c.delivery_id
@@ -132,7 +133,7 @@ _CLAIM = """
                   d.event_id, v.payload, due.url, due.secrets, due.schedule_seconds,
                   due.rate_per_second, due.status = 'deleted', d.order_id,
                   (select o.trace from orders o
-                   where o.lane = d.lane and o.order_id = d.order_id)
+                   where o.lane = d.lane and o.order_id = d.order_id), due.shape
     )
     select (select count(*) from look) as looked, taken.* from (select) always
     left join taken on true

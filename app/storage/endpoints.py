@@ -38,6 +38,8 @@ class Endpoint:
     disabled_reason: str | None
     disabled_at: datetime | None
     failing_since: datetime | None
+    shape: str = "standard"
+    """The form in which it is told: as webhooks are, or as a door's protocol has it."""
 
     def wants(self, event_type: str) -> bool:
         """Whether the reseller asked to be told of this kind of event here."""
@@ -50,7 +52,7 @@ _ENDPOINT = """
                                                then e.old_secret_sealed end], null),
            e.created_at, e.description, e.version, e.schedule_seconds, e.rate_per_second,
            case when e.old_secret_until > now() then e.old_secret_until end,
-           e.disabled_reason, e.disabled_at, e.failing_since
+           e.disabled_reason, e.disabled_at, e.failing_since, e.shape
     from webhook_endpoints e
 """
 
@@ -67,6 +69,19 @@ async def of_resellers(connection: Connection, keys: Sequence[tuple[int, UUID]])
         *transposed(keys, 2),
     )
     return [Endpoint(*row) for row in rows]
+
+
+async def spendable(connection: Connection, lane: int, endpoint_id: UUID) -> int | None:
+    """What the endpoint's reseller can order for now, in rupiah: its balance and its credit."""
+    return await connection.fetchval(
+        """
+        select w.available + w.credit_limit from webhook_endpoints e
+        join wallets w on w.lane = e.lane and w.reseller_id = e.reseller_id
+        where e.lane = $1 and e.endpoint_id = $2
+        """,
+        lane,
+        endpoint_id,
+    )
 
 
 async def find(
@@ -140,6 +155,7 @@ class NewEndpoint:
     description: str = ""
     schedule_seconds: Sequence[float] | None = None
     rate_per_second: float | None = None
+    shape: str = "standard"
 
 
 async def create(connection: Connection, new: NewEndpoint) -> datetime:
@@ -148,8 +164,8 @@ async def create(connection: Connection, new: NewEndpoint) -> datetime:
         """
         insert into webhook_endpoints (lane, endpoint_id, reseller_id, url, event_types,
                                        secret_sealed, description, schedule_seconds,
-                                       rate_per_second)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+                                       rate_per_second, shape)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
         returning created_at
         """,
         new.lane,
@@ -161,6 +177,7 @@ async def create(connection: Connection, new: NewEndpoint) -> datetime:
         new.description,
         new.schedule_seconds,
         new.rate_per_second,
+        new.shape,
     )
 
 
@@ -189,6 +206,24 @@ async def update(connection: Connection, after: Endpoint) -> None:
         after.schedule_seconds,
         after.rate_per_second,
         after.status,
+    )
+
+
+async def move(connection: Connection, lane: int, endpoint_id: UUID, url: str) -> bool:
+    """Tell an endpoint at another address, active again. Returns False where it was deleted."""
+    return (
+        await connection.execute(
+            """
+            update webhook_endpoints
+            set url = $3, status = 'active', disabled_at = null, disabled_reason = null,
+                failing_since = null, version = version + 1
+            where lane = $1 and endpoint_id = $2 and status <> 'deleted'
+            """,
+            lane,
+            endpoint_id,
+            url,
+        )
+        == "UPDATE 1"
     )
 
 

@@ -7,7 +7,6 @@ a test that Digiflazz makes before it looks the reference up. Hence one map of c
 Source: https://developer.digiflazz.com/api/buyer/ (topup, response-code, webhook).
 """
 
-import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from typing import Final, cast
 
 import orjson
 
+from dealers import signs
 from dealers.answers import Fields, fields_of, read_json, text_in
 from dealers.contract import (
     Account,
@@ -216,8 +216,7 @@ def read_price_list(account: Account, answer: Answer) -> list[DealerPrice]:
 
 
 def _sign(account: Account, subject: str) -> str:
-    plain = account.credentials["username"] + account.credentials["api_key"] + subject
-    return hashlib.md5(plain.encode(), usedforsecurity=False).hexdigest()
+    return signs.digiflazz(account.credentials["username"], account.credentials["api_key"], subject)
 
 
 def _post(account: Account, path: str, fields: Mapping[str, object]) -> Request:
@@ -283,9 +282,9 @@ def _verified(account: Account, callback: Callback) -> bool:
     secret = account.credentials.get("webhook_secret")
     if not secret:
         return False
-    digest = hmac.digest(secret.encode(), callback.body, "sha1").hex()
+    due = signs.hub_signature(secret, callback.body)
     given = callback.headers.get("x-hub-signature", "")
-    if not hmac.compare_digest(given.encode("utf-8", "replace"), f"sha1={digest}".encode()):
+    if not hmac.compare_digest(given.encode("utf-8", "replace"), due.encode()):
         raise CallbackRefused("X-Hub-Signature is missing or wrong")
     return True
 

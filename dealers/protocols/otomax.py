@@ -14,14 +14,12 @@ Callbacks are not signed, and 40 means failed as well as refunded: they only tri
 There is no price limit in the request.
 """
 
-import base64
-import hashlib
 import re
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qs
 
-from dealers import centers
+from dealers import centers, signs
 from dealers.contract import (
     Account,
     Answer,
@@ -180,9 +178,7 @@ def _purchase(account: Account, order: TopUp) -> dict[str, str]:
 
 
 def _sign(account: Account, *subject: str) -> str:
-    secrets = (account.credentials["pin"], account.credentials["password"])
-    digest = hashlib.sha1("|".join(("OtomaX", *subject, *secrets)).encode(), usedforsecurity=False)
-    return base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode()
+    return signs.otomax(account.credentials["pin"], account.credentials["password"], *subject)
 
 
 def _line(answer: Answer, order: TopUp) -> _Line | Report:

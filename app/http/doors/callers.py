@@ -1,0 +1,51 @@
+"""Who stands at a door: by the name of an account, its networks, and a proof of its secrets."""
+
+import hmac
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from starlette.requests import Request
+
+from app.errors import Forbidden, Unauthorized, Unavailable
+from app.http.api import Api
+from app.http.door_holders import Secrets, place_of
+from app.networks import is_within
+from app.storage.api_keys import KeyHolder
+
+_NAME = re.compile(r"[!-~]{1,64}")
+_RETRY_SECONDS = 60
+
+
+async def caller_at(
+    api: Api, request: Request, shape: str, name: str, proves: Callable[[Secrets], bool]
+) -> KeyHolder:
+    """Who calls. Raises Unauthorized, Forbidden for another network, Unavailable."""
+    holder = await api.doors.find(place_of(shape, name)) if _NAME.fullmatch(name) else None
+    if holder is None:
+        raise _unknown()
+    if holder.door.networks and not is_within(address_of(request), holder.door.networks):
+        raise Forbidden("forbidden", "This account is not open to your address.")
+    if holder.secrets is None:
+        raise Unavailable(
+            "unavailable",
+            "The account cannot be read now; ask again.",
+            retry_after_seconds=_RETRY_SECONDS,
+        )
+    if not any(proves(secrets) for secrets in holder.in_force(datetime.now(UTC))):
+        raise _unknown()
+    return holder.caller
+
+
+def same(given: str, due: str) -> bool:
+    """Whether two texts are the same, compared in constant time."""
+    return hmac.compare_digest(given.encode("utf-8", "replace"), due.encode())
+
+
+def address_of(request: Request) -> str:
+    """Where the connection comes from, or what a trusted proxy says of it."""
+    return request.client.host if request.client else ""
+
+
+def _unknown() -> Unauthorized:
+    return Unauthorized("invalid-key", "This account is unknown, removed, or signs otherwise.")
