@@ -67,9 +67,10 @@ class Balances(NamedTuple):
 
 _ENTRY = """
     select e.seq, e.kind, e.available_delta, e.reserved_delta, e.available_after,
-           e.reserved_after, e.order_id, o.ref_id, e.reference, e.created_at
+           e.reserved_after, e.order_id, (
+               select ref_id from orders where lane = e.lane and order_id = e.order_id
+           ), e.reference, e.created_at
     from ledger_entries e
-    left join orders o on o.lane = e.lane and o.order_id = e.order_id
 """
 
 
