@@ -89,7 +89,7 @@ class Authenticator(Generic[H]):
     async def identify(self, authorization: str | None, address: str) -> H:
         """The holder of the key in an `Authorization` header that came from an address.
 
-        Raises Unauthorized; TooManyRequests where too many came from there that were wrong, unless this
+        Raises Unauthorized; TooManyRequests where too many wrong ones came from there, unless this
         one is known already.
         """
         wait = self._failures.wait_seconds(address)

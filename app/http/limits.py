@@ -175,8 +175,10 @@ class Visits:
         return limits
 
     async def admit(self, scope: Scope, caller: KeyHolder, policy: Policy) -> None:
-        """Let a request in, counted once. Raises TooManyRequests: for its rate, or because the reseller
-        has too many under way. Its answer has the headers either way."""
+        """Let a request in, counted once; its answer has the headers either way.
+
+        Raises TooManyRequests: for its rate, or because the reseller has too many under way.
+        """
         limits = self.limits_of(caller)
         scope["state"]["visit"] = Visit(limits, policy, caller.reseller_id, self._under_way)
         if self._under_way[caller.reseller_id] > self._most:
