@@ -18,7 +18,8 @@
         ├── UnsupportedMedia    415
         ├── Unprocessable       422   `invalid-request`, `unknown-sku`, `invalid-number`, …
         ├── PreconditionRequired 428  `if-match-missing`
-        ├── TooManyRequests     429   `too-many-streams`
+        ├── TooManyRequests     429   `rate-limited`, `too-many-at-once`, `too-many-streams`
+        ├── HeadTooLarge        431
         └── Unavailable         503
 
 The HTTP status and the problem's title stand on the class; the stable `code` on the instance.
@@ -163,10 +164,17 @@ class PreconditionRequired(Problem):
 
 
 class TooManyRequests(Problem):
-    """The caller asks for more at once than it may."""
+    """The caller asks more, or more at once, than it may."""
 
     status = 429
     title = "Too many requests"
+
+
+class HeadTooLarge(Problem):
+    """The request has more headers than are read here."""
+
+    status = 431
+    title = "Request header fields too large"
 
 
 class Unavailable(Problem):

@@ -99,6 +99,7 @@ class Metrics:
         self._markets()
         self._share_exchange()
         self._http()
+        self._rates()
         self._dealers()
         self._dealer_accounts()
         self._deliveries()
@@ -367,6 +368,20 @@ class Metrics:
         """Redis answers, or does not; None where there is none."""
         self._redis_up.show([] if answers is None else [((), answers)])
 
+    # ---- rates
+
+    def rate_limited(self, policy: str) -> None:
+        """A request was refused with 429; `policy` names the kind of limit."""
+        self._rate_limited[policy,].inc()
+
+    def rates_central(self, *, shared: bool) -> None:
+        """The rates are those of all processes together, or this process keeps its part alone."""
+        self._rates_central.set(shared)
+
+    def api_processes(self, count: int) -> None:
+        """How many processes answer the API."""
+        self._api_processes.set(count)
+
     # ---- the process
 
     def loop_lagged(self, seconds: float) -> None:
@@ -480,6 +495,18 @@ class Metrics:
         self._correction = self._gauge(
             "share_correction_difference_ratio",
             "What the last regular correction changed, in the market that it changed most.",
+        )
+
+    def _rates(self) -> None:
+        self._rate_limited = _Children(
+            self._counter("rate_limited_requests", "Requests refused with 429.", "policy"),
+            [(policy,) for policy in ("orders", "reads", "in-flight")],
+        )
+        self._rates_central = self._gauge(
+            "rates_central", "1 while the rates are kept in Redis, for all processes together."
+        )
+        self._api_processes = self._gauge(
+            "api_processes", "Processes that answer the API, this one included."
         )
 
     def _http(self) -> None:

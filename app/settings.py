@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import ConfigurationError
+from app.rates import Rate, read_rates
 from app.schedules import read_schedule
 from app.sealing import InvalidKey, Sealer
 
@@ -43,6 +44,10 @@ def _steps(value: object) -> object:
     return read_schedule(value) if isinstance(value, str) else value
 
 
+def _rates(value: object) -> object:
+    return read_rates(value) if isinstance(value, str) else value
+
+
 def _keys(value: object) -> object:
     if not isinstance(value, str):
         return value
@@ -64,6 +69,7 @@ Delays = Annotated[
     BeforeValidator(_texts),
     Field(min_length=1),
 ]
+Rates = Annotated[tuple[Rate, ...], NoDecode, BeforeValidator(_rates)]
 Keys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_keys)]
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -118,6 +124,15 @@ class Settings(BaseSettings):
     max_body_bytes: Annotated[int, Field(ge=1024)] = 65_536
     accept_queue_limit: Count = 8192
     """Orders that may wait for their commit; beyond it, new ones are answered 503."""
+    orders_rate: Rates = (Rate(20_000, 2),)
+    """Orders that a reseller may send, as `100/1s`: so many at once, refilled evenly within that
+    time. Several hold together: `100/1s,50000/1d`. Operators set a reseller's own."""
+    reads_rate: Rates = (Rate(20_000, 2),)
+    """Other requests under /v1 that a reseller may send."""
+    auth_failures_rate: Annotated[Rates, Field(max_length=1)] = (Rate(100, 10),)
+    """Wrong keys from one address, a process; beyond it, only keys known already are looked at."""
+    reseller_in_flight: Count = 4096
+    """Requests of one reseller under way at once, a process; beyond it: 429."""
     backlog_limit: Count = 100_000
     """Accepted orders that may wait for a dealer; beyond it, new ones are answered 503."""
     stream_limit: Count = 2000

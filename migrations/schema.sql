@@ -217,7 +217,16 @@ CREATE TABLE public.api_keys (
     secret_sha256 bytea NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     revoked_at timestamp with time zone,
-    CONSTRAINT api_keys_mode_check CHECK ((mode = ANY (ARRAY['live'::text, 'test'::text])))
+    orders_rate text,
+    reads_rate text,
+    CONSTRAINT api_keys_mode_check CHECK ((mode = ANY (ARRAY['live'::text, 'test'::text]))),
+    CONSTRAINT api_keys_orders_rate_check CHECK ((orders_rate ~ '^[0-9a-z/,]{3,64}$'::text)),
+    CONSTRAINT api_keys_reads_rate_check CHECK ((reads_rate ~ '^[0-9a-z/,]{3,64}$'::text))
+);
+
+CREATE TABLE public.api_processes (
+    process_id uuid NOT NULL,
+    beat_at timestamp with time zone NOT NULL
 );
 
 CREATE TABLE public.attempts (
@@ -877,7 +886,11 @@ CREATE TABLE public.resellers (
     tier text DEFAULT 'standard'::text NOT NULL,
     status text DEFAULT 'active'::text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    orders_rate text,
+    reads_rate text,
     CONSTRAINT resellers_lane_check CHECK (((lane >= 0) AND (lane <= 63))),
+    CONSTRAINT resellers_orders_rate_check CHECK ((orders_rate ~ '^[0-9a-z/,]{3,64}$'::text)),
+    CONSTRAINT resellers_reads_rate_check CHECK ((reads_rate ~ '^[0-9a-z/,]{3,64}$'::text)),
     CONSTRAINT resellers_status_check CHECK ((status = ANY (ARRAY['active'::text, 'suspended'::text])))
 );
 
@@ -1021,6 +1034,9 @@ ALTER TABLE ONLY public.alembic_version
 
 ALTER TABLE ONLY public.api_keys
     ADD CONSTRAINT api_keys_pkey PRIMARY KEY (key_id);
+
+ALTER TABLE ONLY public.api_processes
+    ADD CONSTRAINT api_processes_pkey PRIMARY KEY (process_id);
 
 ALTER TABLE ONLY public.attempts
     ADD CONSTRAINT attempts_once_a_reference UNIQUE (dealer_ref, dealer_id, lane);
@@ -1284,6 +1300,8 @@ GRANT USAGE ON SCHEMA public TO jalur_service;
 GRANT SELECT ON TABLE public.alembic_version TO jalur_service;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.api_keys TO jalur_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.api_processes TO jalur_service;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.attempts TO jalur_service;
 

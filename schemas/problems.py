@@ -56,7 +56,7 @@ CATALOGUE = {
     "brand-mismatch": "The customer number belongs to another brand than the product.",
     "unknown-region": "There is no such region.",
     "idempotency-mismatch": "The reference stands for another order: send that order again "
-    "unchanged, or take a new reference.",
+    "unchanged, or take a new reference. Or the header `Idempotency-Key` is not the `ref_id`.",
     "invalid-table": "The routing table has faults; `errors` names the first of them by line and "
     "column. The table in force stays.",
     "table-changed": "The routing table is not any more the one that the change was made for: "
@@ -77,6 +77,11 @@ CATALOGUE = {
     "word-does-not-fit": "This cannot be said of the attempt as it stands.",
     "dispute-closed": "The dispute was closed with another resolution.",
     "invalid-url": "Webhooks cannot be sent to this address.",
+    "rate-limited": "You ask more than your rate allows; `errors` names which and what it allows, "
+    "`Retry-After` when to go on. Nothing was done and the reference stays free.",
+    "too-many-at-once": "Too many of your requests are under way: wait for answers first. Nothing "
+    "was done and the reference stays free.",
+    "head-too-large": "The request has too many headers, or too long ones.",
     "overloaded": "Too much is waiting. The same request with the same reference is safe, later.",
     "unavailable": "The service cannot tell now whether it was done. The same request with the "
     "same reference is safe, and tells.",

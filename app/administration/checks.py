@@ -4,10 +4,13 @@ import re
 from datetime import datetime
 
 from app.errors import FieldError, Unprocessable
+from app.rates import InvalidRate, read_rates, written
 
 LONGEST_NAME = 200
 LONGEST_REASON = 1000
 MOST_RUPIAH = 10**15 - 1
+USUAL = "usual"
+"""What people write for rates where there shall be none of one's own."""
 
 _TIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 _SKU = re.compile(r"[!-~]{1,32}")
@@ -66,6 +69,16 @@ class Checks:
             return int(text)
         self.wrong(field, f"must be digits only, without separators, not {text[:32]!r}")
         return 0
+
+    def rates(self, field: str, text: str) -> str | None:
+        """Rates such as `100/1s`, as they are kept; None for `usual`, which takes them away."""
+        if text == USUAL:
+            return None
+        try:
+            return written(read_rates(text))
+        except InvalidRate as fault:
+            self.wrong(field, f"must be {USUAL} or {fault}")
+            return None
 
     def aware(self, field: str, moment: datetime) -> None:
         """A moment that says in which time zone."""

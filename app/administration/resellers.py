@@ -73,6 +73,34 @@ async def change(pool: Pool, by: Operator, reseller: str, edit: Edit, reason: st
         return await _write(connection, by, "reseller.changed", before, after, reason)
 
 
+async def limit(
+    pool: Pool,
+    by: Operator,
+    reseller: str,
+    orders: str | None,
+    reads: str | None,
+    reason: str = "",
+) -> Changed:
+    """Set a reseller's own rates, over all its keys, in force within about a second.
+
+    As `100/1s` or `100/1s,50000/1d`; `usual`: those of the settings; None leaves them.
+    """
+    by.require(Scope.RESELLERS)
+    checks = Checks()
+    checks.reason(reason)
+    new_orders = None if orders is None else checks.rates("orders", orders)
+    new_reads = None if reads is None else checks.rates("reads", reads)
+    checks.done()
+    async with acting(pool) as connection:
+        before = await locked(connection, reseller)
+        after = replace(
+            before,
+            orders_rate=before.orders_rate if orders is None else new_orders,
+            reads_rate=before.reads_rate if reads is None else new_reads,
+        )
+        return await _write(connection, by, "reseller.limited", before, after, reason)
+
+
 async def suspend(pool: Pool, by: Operator, reseller: str, reason: str) -> Changed:
     """Refuse the reseller's keys, within a second. Its accepted orders are seen through."""
     return await _set_status(pool, by, reseller, "suspended", reason)
@@ -121,6 +149,8 @@ def document(account: Account) -> Document:
         "tier": account.tier,
         "status": account.status,
         "credit_limit": account.credit_limit,
+        "orders_rate": account.orders_rate,
+        "reads_rate": account.reads_rate,
     }
 
 

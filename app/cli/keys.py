@@ -6,7 +6,7 @@ import typer
 
 from app.administration import documents, keys
 from app.administration.resellers import find
-from app.cli.resellers import Which
+from app.cli.resellers import Orders, Reads, Which, rates_of
 from app.cli.terminal import Json, Reason, act, look, tell, tell_secret
 from app.storage import api_keys
 from app.storage.api_keys import KeyRecord
@@ -45,9 +45,26 @@ def list_command(reseller: Which, as_json: Json = False) -> None:
     tell({"keys": [Key.of(key) for key in found]}, lines, as_json=as_json)
 
 
+KeyId = Annotated[str, typer.Argument(help="The part behind its mode; `keys list` has it.")]
+
+
+@keys_app.command("limit")
+def limit_command(
+    key_id: KeyId,
+    orders: Orders = None,
+    reads: Reads = None,
+    reason: Reason = "",
+    as_json: Json = False,
+) -> None:
+    """Set how much may be asked with a key, beside its reseller's rates, which hold as well."""
+    done = act(lambda pool, by: keys.limit(pool, by, key_id, orders, reads, reason))
+    lines = [_line(done.key)] if done.changed else ["Nothing changed.", _line(done.key)]
+    tell({**Key.of(done.key), "changed": done.changed}, lines, as_json=as_json)
+
+
 @keys_app.command("revoke")
 def revoke_command(
-    key_id: Annotated[str, typer.Argument(help="The part behind its mode; `keys list` has it.")],
+    key_id: KeyId,
     reason: Reason = "",
     as_json: Json = False,
 ) -> None:
@@ -59,4 +76,4 @@ def revoke_command(
 
 def _line(key: KeyRecord) -> str:
     state = f"revoked {key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else "alive"
-    return f"{key.key_id}  {key.mode}, {state}, since {key.created_at:%Y-%m-%d}"
+    return f"{key.key_id}  {key.mode}, {state}, since {key.created_at:%Y-%m-%d}{rates_of(key)}"

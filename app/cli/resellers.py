@@ -8,6 +8,7 @@ import typer
 from app.administration import resellers
 from app.administration.resellers import Changed, Edit
 from app.cli.terminal import Json, Reason, act, look, tell
+from app.storage.api_keys import KeyRecord
 from app.storage.resellers import Account, accounts
 from schemas.admin.resellers import Reseller
 
@@ -71,6 +72,25 @@ def set_command(
     _tell(act(lambda pool, by: resellers.change(pool, by, reseller, edit, reason)), as_json=as_json)
 
 
+Orders = Annotated[
+    str | None, typer.Option(help="Orders, as 100/1s or 100/1s,50000/1d; usual: none of its own.")
+]
+Reads = Annotated[str | None, typer.Option(help="Everything else, in the same form.")]
+
+
+@resellers_app.command("limit")
+def limit_command(
+    reseller: Which,
+    orders: Orders = None,
+    reads: Reads = None,
+    reason: Reason = "",
+    as_json: Json = False,
+) -> None:
+    """Set how much a reseller may ask over all its keys: so many at once, refilled evenly."""
+    done = act(lambda pool, by: resellers.limit(pool, by, reseller, orders, reads, reason))
+    _tell(done, as_json=as_json)
+
+
 @resellers_app.command("suspend")
 def suspend_command(reseller: Which, reason: Reason = "", as_json: Json = False) -> None:
     """Refuse a reseller's keys; its accepted orders are seen through."""
@@ -90,4 +110,11 @@ def _tell(done: Changed, *, as_json: bool) -> None:
 
 
 def _line(account: Account) -> str:
-    return f"{account.reseller_id}  {account.name}: {account.status}, tier {account.tier}"
+    line = f"{account.reseller_id}  {account.name}: {account.status}, tier {account.tier}"
+    return line + rates_of(account)
+
+
+def rates_of(limited: Account | KeyRecord) -> str:
+    """The own rates of a reseller or a key, for the end of its line."""
+    own = (("orders", limited.orders_rate), ("reads", limited.reads_rate))
+    return "".join(f", {name} {rate}" for name, rate in own if rate is not None)

@@ -22,6 +22,7 @@ from app.cli.processes import own_command, run_processes
 from app.errors import ConfigurationError
 from app.http.api import Api, ApiLimits
 from app.http.event_feed import FeedLimits
+from app.http.limits import DefaultRates
 from app.http.server import build_app
 from app.http.wire import GatheringProtocol
 from app.lifecycle.deliver import Persistence
@@ -150,12 +151,13 @@ async def run(
             async with asyncio.TaskGroup() as group:
                 stopping = _stop_serving(server, api, running.stop, settings.drain_seconds)
                 group.create_task(stopping)
-                beside = (api.authenticator, api.operators, api.doors, api.feed)
+                beside = (api.authenticator, api.operators, api.doors, api.feed, api.meter)
                 running_on = [group.create_task(each.run()) for each in beside]
                 await server.serve(sockets=list(listeners))
                 for each in running_on:
                     each.cancel()
                 running.stop.set()
+            await api.meter.leave()
 
         _calm_collector()
         log.info(
@@ -186,8 +188,12 @@ def _api(settings: Settings, engine: Engine, metrics: Metrics) -> Api:
             backlog_orders=settings.backlog_limit,
             retry_for=timedelta(seconds=settings.retry_for_seconds),
             feed=FeedLimits(streams=settings.stream_limit),
+            rates=DefaultRates(settings.orders_rate, settings.reads_rate),
+            auth_failures=settings.auth_failures_rate[0],
+            in_flight=settings.reseller_in_flight,
         ),
         hints=engine.hints,
+        redis_url=engine.settings.redis_url,
         installation_id=engine.installation_id,
         admin_token=settings.admin_token.get_secret_value() if settings.admin_token else None,
         backlog=lambda: engine.upkeep.backlog,

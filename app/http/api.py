@@ -1,24 +1,29 @@
 """What the API is made of: the parts it calls and the limits it keeps, put together at the door."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, Request
+from starlette.types import Scope
 
 from app.administration.desk import TableDesk
 from app.http.door_holders import DoorFinder, DoorHolder
 from app.http.event_feed import EventFeed, FeedLimits
+from app.http.failures import Failures
 from app.http.identity import Authenticator
+from app.http.limits import CallerLimits, DefaultRates, Policy, Visits
+from app.http.meter import Meter
 from app.lifecycle.accept import Acceptor
 from app.lifecycle.receive import Receiver
 from app.lifecycle.route import Router
 from app.lifecycle.settle import Settler
 from app.metrics import Metrics
 from app.outbound.addresses import AddressPolicy
+from app.rates import Rate
 from app.sealing import Sealer
 from app.storage import api_keys, operator_tokens
 from app.storage.api_keys import KeyHolder
@@ -48,6 +53,11 @@ class ApiLimits:
     """How many streams of events may be open."""
     outlets: int = 10_000
     """Outlets a reseller, those that were deleted within a day included."""
+    rates: DefaultRates = field(default_factory=DefaultRates)
+    auth_failures: Rate = Rate(100, 10)  # noqa: RUF009 (frozen)
+    """Wrong keys from one address, a process."""
+    in_flight: int = 4096
+    """Requests of one reseller under way at once, a process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,8 @@ class Api:
     desk: TableDesk
     address_policy: AddressPolicy = field(default_factory=AddressPolicy)
     limits: ApiLimits = field(default_factory=ApiLimits)
+    redis_url: str | None = field(default=None, repr=False, kw_only=True)
+    """Where the rates of all processes together are kept; None: by this process alone."""
     installation_id: UUID = field(kw_only=True)
     """What this installation calls itself in the hops of orders."""
     admin_token: str | None = field(default=None, repr=False)
@@ -75,20 +87,33 @@ class Api:
     authenticator: Authenticator[KeyHolder] = field(init=False)
     operators: Authenticator[TokenHolder] = field(init=False)
     doors: Authenticator[DoorHolder] = field(init=False)
+    meter: Meter = field(init=False)
+    visits: Visits = field(init=False)
 
     def __post_init__(self) -> None:
-        """Give the caches of keys and tokens, and the feed of events, what they read from."""
-        seconds = self.limits.connection_seconds
-        keys = Authenticator(self.pool, seconds, api_keys.parse, api_keys.find)
-        tokens = Authenticator(self.pool, seconds, operator_tokens.parse, operator_tokens.find)
+        """Make what looks after callers and tells them of events."""
+        limits, seconds = self.limits, self.limits.connection_seconds
+        failures = Failures(limits.auth_failures)
+        keys = Authenticator(self.pool, seconds, api_keys.parse, api_keys.find, failures)
+        tokens = Authenticator(
+            self.pool, seconds, operator_tokens.parse, operator_tokens.find, failures
+        )
+        feed = EventFeed(self.pool, self.hints, self.metrics, limits.feed, seconds, self.draining)
+        meter = Meter(self.pool, self.redis_url, self.metrics)
+        visits = Visits(meter, self.metrics, limits.rates, limits.in_flight)
         object.__setattr__(self, "authenticator", keys)
         object.__setattr__(self, "operators", tokens)
         find = DoorFinder(self.sealer).find
-        object.__setattr__(self, "doors", Authenticator(self.pool, seconds, _no_key, find))
-        feed = EventFeed(
-            self.pool, self.hints, self.metrics, self.limits.feed, seconds, self.draining
+        object.__setattr__(
+            self, "doors", Authenticator(self.pool, seconds, _no_key, find, failures)
         )
         object.__setattr__(self, "feed", feed)
+        object.__setattr__(self, "meter", meter)
+        object.__setattr__(self, "visits", visits)
+
+    def limits_of(self, caller: KeyHolder) -> CallerLimits:
+        """The caller's rates: `await api.limits_of(caller).take("orders", n)`."""
+        return self.visits.limits_of(caller)
 
 
 def _no_key(token: str) -> None:
@@ -100,11 +125,30 @@ def api_of(request: Request) -> Api:
     return request.app.state.api
 
 
-async def caller_of(request: Request) -> KeyHolder:
-    """Who calls. Raises Unauthorized."""
-    authenticator = api_of(request).authenticator
-    return await authenticator.identify(request.headers.get("authorization"))
+def caller_for(policy: Policy) -> Any:  # noqa: ANN401 (FastAPI's own type)
+    """Who calls, counted once as a request of this kind, as a dependency.
+
+    Raises Unauthorized, TooManyRequests.
+    """
+
+    async def admit(request: Request) -> KeyHolder:
+        api = api_of(request)
+        authorization = request.headers.get("authorization")
+        caller = await api.authenticator.identify(authorization, address_of(request.scope))
+        await api.visits.admit(request.scope, caller, policy)
+        return caller
+
+    dependency: Callable[[Request], Awaitable[KeyHolder]] = admit
+    return Depends(dependency)
+
+
+def address_of(scope: Scope) -> str:
+    """Where a request comes from, behind the proxies that are trusted."""
+    client = scope.get("client")
+    return client[0] if client else ""
 
 
 Parts = Annotated[Api, Depends(api_of)]
-Caller = Annotated[KeyHolder, Depends(caller_of)]
+Caller = Annotated[KeyHolder, caller_for("reads")]
+OrderingCaller = Annotated[KeyHolder, caller_for("orders")]
+"""For what places orders: a batch takes all but its first by `Api.limits_of`."""

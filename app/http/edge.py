@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import logs
+from app.errors import HeadTooLarge
 from app.http import deprecation
 from app.http.problems import internal_error, problem_answer
 from app.metrics import Metrics
@@ -23,6 +24,11 @@ log = structlog.get_logger()
 ORDERS_PATH = "/v1/orders"
 
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+_NO_CACHE = (b"cache-control", b"no-store")
+_PRIVATE_CACHE = (b"cache-control", b"private, no-cache")
+_PRIVATE = ("/v1/", "/admin/")
+_MOST_HEADERS = 100
 _GONE_AWAY = 499
 _UNANSWERED = 500
 
@@ -56,11 +62,15 @@ class Edge:
         started = time.perf_counter()
         trace = trace_of(scope["headers"])
         trace_id = id_of(trace)
-        scope.setdefault("state", {}).update(trace=trace, trace_id=trace_id)
+        state = scope.setdefault("state", {})
+        state.update(trace=trace, trace_id=trace_id)
         logs.bind(trace_id=trace_id)
-        exchange = _Exchange(send, scope["state"], self._draining)
+        exchange = _Exchange(send, scope, self._draining)
         try:
-            if scope["path"] == ORDERS_PATH and scope["method"] == "POST":
+            if len(scope["headers"]) > _MOST_HEADERS:
+                answer = problem_answer(_too_many_headers(), trace_id)
+                await answer(scope, receive, exchange.send)
+            elif scope["path"] == ORDERS_PATH and scope["method"] == "POST":
                 scope["route"] = _ORDERS
                 await self._order_door(scope, receive, exchange.send)
             else:
@@ -76,30 +86,49 @@ class Edge:
             seconds = time.perf_counter() - started
             status = exchange.status or _UNANSWERED
             self._metrics.http_request(_method(scope), _route(scope), status, seconds)
+            if "visit" in state:
+                state["visit"].end()
 
 
 class _Exchange:
-    """The way back to the caller: notes the status, adds the trace, says what is deprecated, ends
-    the connection when the process stops."""
+    """The way back to the caller: notes the status, adds the trace, the caller's rates, what is
+    deprecated and what browsers and caches must know, ends the connection when the process stops.
+    """
 
-    __slots__ = ("_draining", "_send", "_state", "status")
+    __slots__ = ("_draining", "_scope", "_send", "status")
 
-    def __init__(self, send: Send, state: dict[str, Any], draining: asyncio.Event) -> None:
+    def __init__(self, send: Send, scope: Scope, draining: asyncio.Event) -> None:
         self._send = send
-        self._state = state
+        self._scope = scope
         self._draining = draining
         self.status = 0
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"].append((b"x-request-id", self._state["trace_id"].encode()))
-            if deprecation.STATE in self._state:
-                noted = self._state[deprecation.STATE]
-                message["headers"].extend(deprecation.headers_of(noted))
+            headers, state = message["headers"], self._scope["state"]
+            headers.append((b"x-request-id", state["trace_id"].encode()))
+            headers.append(_NO_SNIFFING)
+            if self._scope["path"].startswith(_PRIVATE):
+                _keep_private(headers)
+            if "visit" in state:
+                headers.extend(state["visit"].headers())
+            if deprecation.STATE in state:
+                headers.extend(deprecation.headers_of(state[deprecation.STATE]))
             if self._draining.is_set():
-                message["headers"].append((b"connection", b"close"))
+                headers.append((b"connection", b"close"))
         await self._send(message)
+
+
+def _too_many_headers() -> HeadTooLarge:
+    return HeadTooLarge("head-too-large", f"A request may have {_MOST_HEADERS} headers here.")
+
+
+def _keep_private(headers: list[tuple[bytes, bytes]]) -> None:
+    """Keep an answer out of caches; with an ETag, the caller's own may hold it and ask again."""
+    names = {name for name, _ in headers}
+    if b"cache-control" not in names:
+        headers.append(_PRIVATE_CACHE if b"etag" in names else _NO_CACHE)
 
 
 def _method(scope: dict[str, Any] | Scope) -> str:

@@ -16,7 +16,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 
-from app.errors import Unauthorized
+from app.errors import FieldError, TooManyRequests, Unauthorized
+from app.http.failures import Failures
 from app.storage import tokens
 from app.storage.pool import DATABASE_ERRORS, Connection, Pool
 from app.storage.tokens import PresentedKey
@@ -65,6 +66,7 @@ class Authenticator(Generic[H]):
         connection_seconds: float,
         parse: Callable[[str], PresentedKey | None],
         find: Callable[[Connection, Sequence[str]], Awaitable[Mapping[str, H]]],
+        failures: Failures,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`parse` reads a token, `find` reads the holders of keys by their ids."""
@@ -72,6 +74,7 @@ class Authenticator(Generic[H]):
         self._connection_seconds = connection_seconds
         self._parse = parse
         self._find_holders = find
+        self._failures = failures
         self._monotonic = monotonic
         self._known: OrderedDict[str, _Known[H]] = OrderedDict()
         self._revision = 0
@@ -83,13 +86,40 @@ class Authenticator(Generic[H]):
         self._presented: OrderedDict[bytes, PresentedKey] = OrderedDict()
         """Sound keys by the hash of the header they came in: the key itself is not kept."""
 
-    async def identify(self, authorization: str | None) -> H:
-        """The holder of the key in an `Authorization` header. Raises Unauthorized."""
-        presented = self._read(authorization or "")
+    async def identify(self, authorization: str | None, address: str) -> H:
+        """The holder of the key in an `Authorization` header that came from an address.
+
+        Raises Unauthorized; TooManyRequests where too many wrong ones came from there, unless this
+        one is known already.
+        """
+        wait = self._failures.wait_seconds(address)
+        if wait and not self._recognises(authorization or ""):
+            raise TooManyRequests(
+                "rate-limited",
+                "Too many wrong keys came from your address. Go on after `Retry-After`.",
+                errors=[FieldError("auth", "too many wrong keys")],
+                retry_after_seconds=wait,
+            )
+        try:
+            return await self._identify(authorization or "")
+        except Unauthorized:
+            self._failures.count(address)
+            raise
+
+    async def _identify(self, authorization: str) -> H:
+        presented = self._read(authorization)
         holder = await self.find(presented.key_id)
         if holder is None or not holder.matches(presented):
             raise Unauthorized("invalid-key", "This key is unknown or revoked.")
         return holder
+
+    def _recognises(self, authorization: str) -> bool:
+        """Whether this key was good when it was last looked up."""
+        presented = self._presented.get(_digest(authorization))
+        known = None if presented is None else self._known.get(presented.key_id)
+        if presented is None or known is None or known.holder is None:
+            return False
+        return known.holder.matches(presented)
 
     async def run(self) -> None:
         """Keep the keys in use fresh until cancelled."""
@@ -121,7 +151,7 @@ class Authenticator(Generic[H]):
             self._remember(key_id, _Known(found.get(key_id), now + _REMEMBERED_SECONDS, revision))
 
     def _read(self, authorization: str) -> PresentedKey:
-        digest = hashlib.sha256(authorization.encode()).digest()
+        digest = _digest(authorization)
         presented = self._presented.get(digest)
         if presented is None:
             presented = self._presented[digest] = self._parsed(authorization)
@@ -176,6 +206,10 @@ class Authenticator(Generic[H]):
         self._known[key_id] = known
         self._known.move_to_end(key_id)
         _forget_oldest(self._known)
+
+
+def _digest(authorization: str) -> bytes:
+    return hashlib.sha256(authorization.encode()).digest()
 
 
 def _forget_oldest(cache: OrderedDict[Any, Any]) -> None:

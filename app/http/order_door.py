@@ -1,5 +1,6 @@
 """The door of `POST /v1/orders`: from bytes to an order, and from the order to bytes."""
 
+import re
 from collections.abc import Mapping
 
 from starlette.responses import Response
@@ -9,15 +10,20 @@ from app.errors import FieldError, Unprocessable
 from app.hops import HEADER, Hops, InvalidHops, read_hops
 from app.http import bodies, problems
 from app.http.answers import json_answer
-from app.http.api import Api
+from app.http.api import Api, address_of
 from app.http.order_answers import new_document, order_answer
 from app.http.place import place, shed
 from app.storage.order_views import OrderView
 from app.storage.orders import NewOrder
 from schemas.orders import NewOrder as Wanted
 
+IDEMPOTENCY_KEY = "Idempotency-Key"
+"""May come beside the `ref_id`, which does what it is for."""
+
 _HOPS = HEADER.lower().encode()
-_NAMES = frozenset({b"authorization", b"content-type", b"content-length", _HOPS})
+_KEY = IDEMPOTENCY_KEY.lower().encode()
+_NAMES = frozenset({b"authorization", b"content-type", b"content-length", _HOPS, _KEY})
+_ESCAPED = re.compile(r'\\(["\\])')
 
 
 class OrderDoor:
@@ -41,13 +47,18 @@ class OrderDoor:
 
     async def _place(self, scope: Scope, receive: Receive) -> Response:
         api, headers = self._api, _headers(scope)
-        caller = await api.authenticator.identify(_text(headers, b"authorization"))
+        caller = await api.authenticator.identify(
+            _text(headers, b"authorization"), address_of(scope)
+        )
+        await api.visits.admit(scope, caller, "orders")
         shed(api)
         bodies.require_json(_text(headers, b"content-type") or "")
         declared = _text(headers, b"content-length") or "0"
         body = await bodies.receive_body(receive, declared, api.limits.body_bytes)
         hops = hops_of(scope) if _HOPS in headers else None
         wanted, trace = bodies.parse(Wanted, body), scope["state"]["trace"]
+        if _KEY in headers:
+            _require_reference(_text(headers, _KEY) or "", wanted.ref_id)
         return _answer(await place(api, caller, wanted, hops, trace))
 
 
@@ -59,6 +70,21 @@ def _headers(scope: Scope) -> Mapping[bytes, bytes]:
 def _text(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
     value = headers.get(name)
     return None if value is None else value.decode("latin-1")
+
+
+def _require_reference(key: str, ref_id: str) -> None:
+    """Raise Unprocessable unless the key, bare or as a quoted string, is the reference: two names
+    for one order could stand for two orders."""
+    if key == ref_id:
+        return
+    quoted = len(key) > 1 and key[0] == key[-1] == '"'
+    if not quoted or _ESCAPED.sub(r"\1", key[1:-1]) != ref_id:
+        sentence = "It must be the order's `ref_id`, or be left out."
+        raise Unprocessable(
+            "idempotency-mismatch",
+            f"The header {IDEMPOTENCY_KEY} names another order than the body. {sentence}",
+            errors=[FieldError(IDEMPOTENCY_KEY, sentence)],
+        )
 
 
 def hops_of(scope: Scope) -> Hops | None:

@@ -185,6 +185,12 @@ def _add_order(document: dict[str, Any]) -> None:
                 "description": "Your trace (W3C Trace Context): kept with the order and sent with "
                 "its webhooks.",
             },
+            {
+                "name": order_door.IDEMPOTENCY_KEY,
+                "in": "header",
+                "schema": {"type": "string"},
+                "description": "Not needed; where it comes, it is the `ref_id`, bare or quoted.",
+            },
         ],
         "requestBody": {"required": True, **_body_of("NewOrder")},
         "responses": {

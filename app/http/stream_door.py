@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.errors import FieldError, Unprocessable
 from app.http import problems
-from app.http.api import Api
+from app.http.api import Api, address_of
 from app.http.event_feed import CURSOR_KIND, End, Listener
 from app.http.pages import MOST_CURSOR_CHARACTERS, read_seq, seq_cursor
 from app.storage.pool import DATABASE_ERRORS
@@ -59,8 +59,10 @@ class StreamDoor:
 
     async def _listener(self, scope: Scope) -> Listener:
         headers = _headers(scope)
-        welcome = partial(self._api.authenticator.identify, headers.get(b"authorization"))
+        authorization = headers.get(b"authorization")
+        welcome = partial(self._api.authenticator.identify, authorization, address_of(scope))
         caller = await welcome()
+        await self._api.visits.admit(scope, caller, "reads")
         query = _query(scope)
         after = _after(headers.get(b"last-event-id"), query.get("cursor"))
         types = _types(query.get("type"))

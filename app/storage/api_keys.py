@@ -1,6 +1,6 @@
 """API keys: `jalur_<live|test>_<key id>_<secret><checksum>`, kept only as a hash.
 
-api_keys(key_id, lane, reseller_id, mode, secret_sha256, revoked_at)
+api_keys(key_id, lane, reseller_id, mode, secret_sha256, revoked_at, orders_rate, reads_rate)
     unique (key_id)
 """
 
@@ -11,11 +11,22 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+from app.rates import Rate, read_rates
 from app.storage import tokens
 from app.storage.pool import Connection
 from app.storage.tokens import GeneratedKey, PresentedKey
 
 MODES = ("live", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRates:
+    """The rates that operators set for a reseller and for one of its keys; none: the usual ones."""
+
+    orders: Sequence[Rate] = ()
+    reads: Sequence[Rate] = ()
+    key_orders: Sequence[Rate] = ()
+    key_reads: Sequence[Rate] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +39,7 @@ class KeyHolder:
     reseller_id: UUID
     tier: str
     secret_sha256: bytes = field(repr=False)
+    rates: OwnRates = OwnRates()
 
     def matches(self, presented: PresentedKey) -> bool:
         """Whether this is the key presented, compared in constant time."""
@@ -45,6 +57,8 @@ class KeyRecord:
     mode: str
     created_at: datetime
     revoked_at: datetime | None
+    orders_rate: str | None
+    reads_rate: str | None
 
 
 def generate(
@@ -80,7 +94,8 @@ async def find(connection: Connection, key_ids: Sequence[str]) -> dict[str, KeyH
     """The holders, by key, of keys that are not revoked, of resellers that are not suspended."""
     rows = await connection.fetch(
         """
-        select k.key_id, k.mode, k.lane, k.reseller_id, r.tier, k.secret_sha256
+        select k.key_id, k.mode, k.lane, k.reseller_id, r.tier, k.secret_sha256,
+               r.orders_rate, r.reads_rate, k.orders_rate, k.reads_rate
         from unnest($1::text[]) wanted (key_id)
         join api_keys k on k.key_id = wanted.key_id
         join resellers r on r.lane = k.lane and r.reseller_id = k.reseller_id
@@ -88,14 +103,32 @@ async def find(connection: Connection, key_ids: Sequence[str]) -> dict[str, KeyH
         """,
         list(key_ids),
     )
-    return {row[0]: KeyHolder(*row) for row in rows}
+    return {row[0]: _holder(*row) for row in rows}
+
+
+def _holder(
+    key_id: str,
+    mode: str,
+    lane: int,
+    reseller_id: UUID,
+    tier: str,
+    secret_sha256: bytes,
+    *rates: str | None,
+) -> KeyHolder:
+    own = OwnRates(*map(_rates, rates))
+    return KeyHolder(key_id, mode, lane, reseller_id, tier, secret_sha256, own)
+
+
+def _rates(text: str | None) -> tuple[Rate, ...]:
+    return () if text is None else read_rates(text)
 
 
 async def lock(connection: Connection, key_id: str) -> KeyRecord | None:
     """Lock a key, alive or revoked, and read it."""
     row = await connection.fetchrow(
         """
-        select key_id, lane, reseller_id, mode, created_at, revoked_at from api_keys
+        select key_id, lane, reseller_id, mode, created_at, revoked_at, orders_rate, reads_rate
+        from api_keys
         where key_id = $1 for update
         """,
         key_id,
@@ -107,7 +140,8 @@ async def list_of(connection: Connection, lane: int, reseller_id: UUID) -> list[
     """All keys that a reseller ever had, the oldest first."""
     rows = await connection.fetch(
         """
-        select key_id, lane, reseller_id, mode, created_at, revoked_at from api_keys
+        select key_id, lane, reseller_id, mode, created_at, revoked_at, orders_rate, reads_rate
+        from api_keys
         where lane = $1 and reseller_id = $2 order by created_at, key_id
         """,
         lane,
@@ -122,3 +156,13 @@ async def revoke(connection: Connection, key_id: str) -> bool:
         "update api_keys set revoked_at = now() where key_id = $1 and revoked_at is null", key_id
     )
     return done == "UPDATE 1"
+
+
+async def set_rates(connection: Connection, key: KeyRecord) -> None:
+    """Write a key's own rates."""
+    await connection.execute(
+        "update api_keys set orders_rate = $2, reads_rate = $3 where key_id = $1",
+        key.key_id,
+        key.orders_rate,
+        key.reads_rate,
+    )

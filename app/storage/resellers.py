@@ -1,6 +1,7 @@
 """Resellers: who may order, at which prices; each has one wallet from the first moment on.
 
-resellers(lane, reseller_id, name, tier, status); wallets(lane, reseller_id, credit_limit, …)
+resellers(lane, reseller_id, name, tier, status, orders_rate, reads_rate)
+wallets(lane, reseller_id, credit_limit, …)
     unique (lane, reseller_id)
 """
 
@@ -38,6 +39,9 @@ class Account:
     available: int
     reserved: int
     credit_limit: int
+    orders_rate: str | None
+    """Its own, as `app.rates` writes it; None: that of the settings."""
+    reads_rate: str | None
 
 
 async def create(connection: Connection, new: NewReseller) -> int:
@@ -71,7 +75,7 @@ async def accounts(
     rows = await connection.fetch(
         """
         select r.lane, r.reseller_id, r.name, r.tier, r.status, r.created_at,
-               w.available, w.reserved, w.credit_limit
+               w.available, w.reserved, w.credit_limit, r.orders_rate, r.reads_rate
         from resellers r
         join wallets w on w.lane = r.lane and w.reseller_id = r.reseller_id
         where ($1::uuid is null or r.reseller_id = $1)
@@ -89,14 +93,14 @@ async def accounts(
 
 
 async def update(connection: Connection, account: Account) -> None:
-    """Write a reseller's name, tier, status and credit limit."""
+    """Write a reseller's name, tier, status, credit limit and rates."""
     await connection.execute(
         """
         with limited as (
             update wallets set credit_limit = $6
             where lane = $1 and reseller_id = $2 and credit_limit <> $6
         )
-        update resellers set name = $3, tier = $4, status = $5
+        update resellers set name = $3, tier = $4, status = $5, orders_rate = $7, reads_rate = $8
         where lane = $1 and reseller_id = $2
         """,
         account.lane,
@@ -105,6 +109,8 @@ async def update(connection: Connection, account: Account) -> None:
         account.tier,
         account.status,
         account.credit_limit,
+        account.orders_rate,
+        account.reads_rate,
     )
 
 

@@ -10,6 +10,7 @@ from schemas.admin.resellers import (
     NewKey,
     NewReseller,
     OutletLines,
+    RatesEdit,
     ResellerEdit,
 )
 from schemas.admin.routes import NewPolicy, PricesPull, Question, Rollback
@@ -38,6 +39,7 @@ OPERATORS_BODIES = (
     ResellerEdit,
     Resume,
     Question,
+    RatesEdit,
     Rollback,
 )
 """Everything that is sent, for the documentation."""

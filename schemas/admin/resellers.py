@@ -8,6 +8,7 @@ from pydantic import Field
 
 from schemas.admin.shapes import Given, Line, Page, Reason, Rupiah, Shown
 
+RateText = Annotated[str, Field(max_length=64)]
 CreditLimit = Annotated[int, Field(ge=0, lt=10**15)]
 
 
@@ -30,6 +31,17 @@ class ResellerEdit(Given):
     reason: Reason = ""
 
 
+class RatesEdit(Given):
+    """How much may be asked, as `100/1s` or `100/1s,50000/1d`: so many at once, refilled evenly
+    within that time. `usual` takes own rates away; what is not given stays."""
+
+    orders: RateText | None = None
+    """Orders; each of a batch counts."""
+    reads: RateText | None = None
+    """Everything else under /v1."""
+    reason: Reason = ""
+
+
 class Reseller(Shown):
     """A reseller with its money in whole rupiah."""
 
@@ -40,6 +52,9 @@ class Reseller(Shown):
     available: int
     reserved: int
     credit_limit: int
+    orders_rate: str | None
+    """Its own; null: the usual one."""
+    reads_rate: str | None
     created_at: datetime
 
 
@@ -63,6 +78,9 @@ class Key(Shown):
     mode: Literal["live", "test"]
     created_at: datetime
     revoked_at: datetime | None
+    orders_rate: str | None
+    """Its own, beside its reseller's."""
+    reads_rate: str | None
 
 
 class KeyList(Page):

@@ -28,6 +28,8 @@ async def test_an_added_reseller_stands_with_its_wallet_and_one_line(pool: Pool)
         "tier": "gold",
         "status": "active",
         "credit_limit": 50_000,
+        "orders_rate": None,
+        "reads_rate": None,
     }
 
 

@@ -33,7 +33,7 @@ async def identify_operator(request: Request) -> Operator:
     token = api.admin_token
     if token is not None and hmac.compare_digest(given, b"Bearer " + token.encode()):
         return Operator("admin-token", _origin(request))
-    holder = await api.operators.identify(authorization)
+    holder = await api.operators.identify(authorization, _origin(request))
     known = frozenset(scope for scope in Scope if scope in holder.scopes)
     return Operator(f"{holder.name} ({holder.token_id})", _origin(request), known)
 

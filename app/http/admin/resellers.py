@@ -28,6 +28,7 @@ from schemas.admin.resellers import (
     NewReseller,
     OutletLines,
     OutletList,
+    RatesEdit,
     Reseller,
     ResellerEdit,
     ResellerList,
@@ -130,6 +131,21 @@ async def activate_reseller(
     return json_answer(Reseller.of(done.account))
 
 
+@routes.patch(
+    "/resellers/{reseller}/rates",
+    response_model=None,
+    responses={200: {"model": Reseller}},
+    openapi_extra=takes(RatesEdit),
+)
+async def limit_reseller(
+    reseller: str, request: Request, api: Parts, by: ResellersOperator
+) -> Response:
+    """Set the reseller's own rates, over all its keys, in force within about a second."""
+    edit = await read_json(request, RatesEdit, api.limits.body_bytes)
+    done = await resellers.limit(api.pool, by, reseller, edit.orders, edit.reads, edit.reason)
+    return json_answer(Reseller.of(done.account))
+
+
 # ------------------------------------------------------------------ keys
 
 
@@ -155,6 +171,19 @@ async def list_keys(reseller: str, api: Parts, by: AnyOperator) -> Response:
         account = await resellers.find(connection, reseller)
         found = await api_keys.list_of(connection, account.lane, account.reseller_id)
     return list_answer([Key.of(each) for each in found], None, has_more=False)
+
+
+@routes.patch(
+    "/keys/{key_id}/rates",
+    response_model=None,
+    responses={200: {"model": Key}},
+    openapi_extra=takes(RatesEdit),
+)
+async def limit_key(key_id: str, request: Request, api: Parts, by: ResellersOperator) -> Response:
+    """Set the key's own rates beside its reseller's, in force within about a second."""
+    edit = await read_json(request, RatesEdit, api.limits.body_bytes)
+    done = await keys.limit(api.pool, by, key_id, edit.orders, edit.reads, edit.reason)
+    return json_answer(Key.of(done.key))
 
 
 @routes.post(
