@@ -955,6 +955,13 @@ CREATE TABLE public.statement_forms (
     form json NOT NULL
 );
 
+CREATE TABLE public.table_version_pieces (
+    version bigint NOT NULL,
+    piece integer NOT NULL,
+    content bytea NOT NULL
+);
+ALTER TABLE ONLY public.table_version_pieces ALTER COLUMN content SET STORAGE EXTERNAL;
+
 CREATE TABLE public.table_versions (
     version bigint NOT NULL,
     revision bigint NOT NULL,
@@ -967,7 +974,7 @@ CREATE TABLE public.table_versions (
     added integer NOT NULL,
     changed integer NOT NULL,
     removed integer NOT NULL,
-    content bytea NOT NULL
+    content bytea
 );
 
 CREATE TABLE public.wallets (
@@ -1169,6 +1176,9 @@ ALTER TABLE ONLY public.scheduled_tables
 
 ALTER TABLE ONLY public.statement_forms
     ADD CONSTRAINT statement_forms_pkey PRIMARY KEY (dealer_id);
+
+ALTER TABLE ONLY public.table_version_pieces
+    ADD CONSTRAINT table_version_pieces_pkey PRIMARY KEY (version, piece);
 
 ALTER TABLE ONLY public.table_versions
     ADD CONSTRAINT table_versions_pkey PRIMARY KEY (version);
@@ -1414,6 +1424,8 @@ GRANT SELECT,INSERT,UPDATE ON TABLE public.routing_policy TO jalur_service;
 GRANT SELECT,INSERT,UPDATE ON TABLE public.scheduled_tables TO jalur_service;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.statement_forms TO jalur_service;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.table_version_pieces TO jalur_service;
 
 GRANT SELECT,INSERT,DELETE ON TABLE public.table_versions TO jalur_service;
 

@@ -124,7 +124,8 @@ _VERBS: Mapping[str, _Verb] = {
 
 async def _run(job: _Job) -> dict[str, Any]:
     means, desk = job.means, desk_of(job.errand["verb"])
-    pool = await open_pool(PoolSettings(means["dsn"], means["role"], max_size=_CONNECTIONS))
+    settings = PoolSettings(means["dsn"], means["role"], max_size=_CONNECTIONS, steps_back=True)
+    pool = await open_pool(settings)
     try:
         async with pool.acquire() as at_the_desk:
             # Held until this process ends, however it ends.

@@ -277,6 +277,7 @@ async def _write(
             planned.counts.removed,
             after.content,
         ),
+        Pace(_WRITING_REST_SHARE),
     )
     applied = Applied(planned, revision, version, before.checksum, after.checksum)
     await _record(connection, by, applied, wanted, act)
@@ -301,7 +302,7 @@ async def _keep_what_stood(
             0,
             before.content,
         )
-        await table_versions.keep(connection, found)
+        await table_versions.keep(connection, found, Pace(_WRITING_REST_SHARE))
 
 
 async def _copy(connection: Connection) -> _Copy:

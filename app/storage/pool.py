@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
+from app.children import let_step_back
 from app.errors import DatabaseUnavailable
 
 Connection: TypeAlias = (
@@ -71,6 +72,17 @@ class PoolSettings:
     """Opened before anything else starts."""
     max_size: int = 16
     statement_cache_size: int = 256
+    steps_back: bool = False
+    """Whether orders go first at the server too, where it is on this machine and lets us."""
+
+
+async def _step_back(connection: Connection) -> None:
+    """Lower the priority of the server's process behind a connection: it computes for us."""
+    process_id: int = await connection.fetchval("select pg_backend_pid()")
+    port: int | None = await connection.fetchval("select inet_client_port()")
+    if port is not None:
+        # The server names a process after its client: `postgres: role database host(port) state`.
+        let_step_back(process_id, f"({port}) ")
 
 
 async def _keep_as_it_is(connection: object) -> None:
@@ -89,6 +101,7 @@ async def open_pool(settings: PoolSettings) -> Pool:
             max_size=settings.max_size,
             statement_cache_size=settings.statement_cache_size,
             reset=_keep_as_it_is,
+            init=_step_back if settings.steps_back else None,
             max_cached_statement_lifetime=_STATEMENT_SECONDS,
             max_inactive_connection_lifetime=300,
             command_timeout=35,

@@ -494,7 +494,7 @@ async def test_going_back_undoes_no_table_that_was_applied_meanwhile(owner: Owne
             f"""
             insert into table_versions
             select version + 1, revision + 1, now(), 'applied', operator, '', checksum, routes,
-                   added, changed, removed, content
+                   added, changed, removed
             from table_versions order by version desc limit 1;
             {PUBLISH}
             """
