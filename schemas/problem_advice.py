@@ -190,6 +190,53 @@ ADVICE = {
     "invalid-url": Advice(
         (422,), "Give a public address that begins with `https://`.", _MEND, _NONE
     ),
+    "insufficient-scope": Advice(
+        (403,), "Use a key with the scope that `detail` names, or make one.", _MEND, _FREE
+    ),
+    "address-not-allowed": Advice(
+        (403,), "Send from an address that the key is for, or widen its list.", _MEND, _FREE
+    ),
+    "expired-key": Advice((401,), "Use the key's successor, or make another.", _MEND, _FREE),
+    "key-goes-further": Advice(
+        (403,), "Ask for nothing that the calling key does not have itself.", _MEND, _NONE
+    ),
+    "key-over": Advice((409,), "Use a key that is alive.", _NEVER, _NONE),
+    "key-replaced": Advice((409,), "Rotate the key that took its place.", _NEVER, _NONE),
+    "key-rotating": Advice((409,), "Wait until the old key's time is over.", _SAFE, _NONE),
+    "last-key": Advice((409,), "Make another key first.", _MEND, _NONE),
+    "too-many-keys": Advice((409,), "Delete a key that is not used any more.", _SAFE, _NONE),
+    "test-side": Advice((409,), "Do this on the live side.", _NEVER, _NONE),
+    "test-side-only": Advice((403,), "Use a test key.", _MEND, _NONE),
+    "too-much-play-money": Advice((409,), "Spend some first, or add less.", _MEND, _NONE),
+    "rate-limited": Advice(
+        (429,), "Wait as long as `Retry-After` says, then send the same again.", _LATER, _FREE
+    ),
+    "too-many-at-once": Advice(
+        (429,), "Wait for answers before sending more; then send the same again.", _LATER, _FREE
+    ),
+    "head-too-large": Advice((431,), "Send fewer and shorter headers.", _MEND, _FREE),
+    "too-many-streams": Advice(
+        (429,), "Close a stream, or read `/v1/events` by cursor.", _SAFE, _NONE
+    ),
+    "too-many-outlets": Advice((409,), "Delete an outlet that is not used any more.", _SAFE, _NONE),
+    "outlet-blocked": Advice((409,), "Unblock the outlet, or order without it.", _MEND, _FREE),
+    "if-match-missing": Advice(
+        (428,), "Read the thing, then send its `ETag` as `If-Match`.", _MEND, _NONE
+    ),
+    "precondition-required": Advice(
+        (428,), "Read the thing, then send its `ETag` as `If-Match`.", _MEND, _NONE
+    ),
+    "changed-meanwhile": Advice(
+        (412,), "Read the thing anew and make the change on that.", _MEND, _NONE
+    ),
+    "range-too-large": Advice((422,), "Ask for a shorter time.", _MEND, _NONE),
+    "rotation-under-way": Advice(
+        (409,), "Wait until the rotation ends, or end it with `overlap_seconds` 0.", _SAFE, _NONE
+    ),
+    "endpoint-disabled": Advice((409,), "Enable the endpoint, then do it again.", _MEND, _NONE),
+    "endpoint-deleted": Advice((409,), "Read the event at `/v1/events` instead.", _NEVER, _NONE),
+    "in-flight": Advice((409,), "Look again in a moment.", _SAFE, _NONE),
+    "too-many-doors": Advice((409,), "Remove a door that is not used any more.", _SAFE, _NONE),
     "overloaded": Advice(
         (503,), "Wait as long as `Retry-After` says, then send the same again.", _LATER, _FREE
     ),

@@ -52,8 +52,8 @@ _TAGS = {
     "money": "Your balance and every movement of it.",
     "outlets": "Your points of sale and where they stand.",
     "webhooks": "Where you want to be told of what, and what was sent there.",
-    "deliveries": "What was sent to your webhook endpoints, and sending it again.",
     "keys": "Your API keys.",
+    "test side": "What only test keys do: orders and money that are not real.",
     "doors": "The same service in the forms that other systems of the trade speak.",
     "problems": "What the `type` of a refusal stands for.",
     "admin": "For operators.",
@@ -71,6 +71,13 @@ _EVENTS = {
     "endpoint.disabled": "An endpoint of yours is not sent anything any more; its events wait.",
     "test.ping": "The test that you asked for; nothing happened.",
 }
+
+_EVENTS_DATA = {
+    "balance.low": "LowBalance",
+    "endpoint.disabled": "DisabledEndpoint",
+    "test.ping": "Ping",
+}
+"""What an event carries that is not about an order."""
 
 _WEBHOOK_HEADERS = {
     "webhook-id": (
@@ -164,8 +171,24 @@ def _add_models(document: Document) -> None:
     schemas = document["components"].setdefault("schemas", {})
     for name, schema in generated["$defs"].items():
         schemas.setdefault(name, schema)
+    _shorten_references(document, schemas)
     for model in models:
-        _add_texts(schemas.get(model.__name__, {}), model)
+        long_name = f"{model.__module__}.{model.__name__}".replace(".", "__")
+        _add_texts(schemas.get(long_name) or schemas.get(model.__name__, {}), model)
+
+
+def _shorten_references(node: Any, schemas: Mapping[str, Any]) -> None:  # noqa: ANN401 (any JSON)
+    """Bodies name their models with the module, which stays only where two have the same name."""
+    if isinstance(node, dict):
+        items = cast("dict[str, Any]", node)
+        name = str(items.get("$ref", "")).removeprefix(_REFERENCE)
+        if name and name not in schemas:
+            items["$ref"] = _REFERENCE + name.rpartition("__")[2]
+        for each in items.values():
+            _shorten_references(each, schemas)
+    elif isinstance(node, list):
+        for each in cast("list[Any]", node):
+            _shorten_references(each, schemas)
 
 
 def _models() -> Iterator[type[BaseModel]]:
@@ -271,8 +294,10 @@ def _webhooks(schemas: Mapping[str, Any]) -> Iterator[tuple[str, Document]]:
     ]
     body = {"$ref": f"{_REFERENCE}Webhook"}
     for event in get_args(EventType):
-        example = _example("Webhook", schemas, type=event)
-        schema = {"allOf": [body, {"properties": {"type": {"const": event}}}]}
+        data = _EVENTS_DATA.get(event, "Order")
+        example = _example("Webhook", schemas, type=event, data=_example(data, schemas))
+        told = {"type": {"const": event}, "data": {"$ref": _REFERENCE + data}}
+        schema = {"allOf": [body, {"properties": told}]}
         operation = {
             "tags": ["webhooks"],
             "operationId": f"webhook_{event.replace('.', '_')}",

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from schemas.problem_advice import ADVICE
+from schemas.problems import CATALOGUE
 
 _ORDER = (
     "insufficient-balance",
@@ -20,6 +21,7 @@ _ORDER = (
     "unknown-region",
     "idempotency-mismatch",
     "order-loop",
+    "outlet-blocked",
 )
 _SHEET = (
     "invalid-request",
@@ -29,14 +31,36 @@ _SHEET = (
     "table-changed",
 )
 _CHANGED_SHEET = (*_SHEET, "large-rise", "would-be-empty")
+_CHANGED = ("changed-meanwhile", "if-match-missing", "precondition-required")
 _RESELLER = ("unknown-reseller", "ambiguous-name")
+
+_OPERATORS_TOKEN = ("invalid-key", "missing-scope")
+_RESELLERS_KEY = (
+    *("invalid-key", "expired-key", "insufficient-scope", "address-not-allowed"),
+    *("rate-limited", "too-many-at-once"),
+)
 
 OWN: Mapping[str, Sequence[str]] = {
     "place_order": _ORDER,
     "cancel_order": ("not-cancellable",),
+    "quote": ("unknown-sku", "invalid-number", "brand-mismatch", "unknown-region"),
     "list_products": ("unknown-region",),
+    "read_product": ("unknown-region",),
+    "list_entries": ("range-too-large",),
+    "put_outlet": ("too-many-outlets", "unknown-region", *_CHANGED),
+    "delete_outlet": _CHANGED,
     "read_balance": ("not-found",),
     "create_endpoint": ("too-many-endpoints", "invalid-url"),
+    "change_endpoint": ("invalid-url", *_CHANGED),
+    "rotate_secret": ("rotation-under-way",),
+    "test_endpoint": ("endpoint-disabled",),
+    "replay_delivery": ("endpoint-deleted", "in-flight"),
+    "create_own_key": ("key-goes-further", "too-many-keys"),
+    "rotate_own_key": (
+        *("key-goes-further", "key-over", "key-replaced", "key-rotating", "too-many-keys"),
+    ),
+    "delete_own_key": ("key-goes-further", "last-key"),
+    "deposit_play_money": ("test-side-only", "too-much-play-money", "reference-taken"),
     "receive_callback": ("callback-refused",),
     "receive_callback_with_token": ("callback-refused",),
     "metrics": ("forbidden",),
@@ -75,7 +99,7 @@ def codes_of(path: str, operation: Mapping[str, Any]) -> list[str]:
     inputs = {place for place, _ in places}
     codes: list[str] = []
     if operation.get("security") != []:
-        codes += ["invalid-key", "missing-scope"] if path.startswith("/admin/") else ["invalid-key"]
+        codes += _OPERATORS_TOKEN if path.startswith("/admin/") else _RESELLERS_KEY
     if "requestBody" in operation:
         codes += ["invalid-json", "body-too-large", "unsupported-media-type", "invalid-request"]
     if "query" in inputs or "header" in inputs:
@@ -87,7 +111,8 @@ def codes_of(path: str, operation: Mapping[str, Any]) -> list[str]:
     if "{reseller}" in path:
         codes += _RESELLER
     codes += OWN.get(operation["operationId"], ())
-    return list(dict.fromkeys([*codes, "overloaded", "unavailable", "internal-error"]))
+    codes += ("overloaded", "unavailable", "internal-error")
+    return [code for code in dict.fromkeys(codes) if code in CATALOGUE]
 
 
 def by_status(codes: Sequence[str]) -> dict[int, list[str]]:
