@@ -13,16 +13,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from tests.demo import running_demo
+
 SECONDS = 120
 EXCLUDED = {
     "/v1/events/stream": "it ends only when its reader goes: a call of it would never be over",
+    "/v1/keys/{key_id}": "it would revoke the very key that the others are called with",
+    "/v1/keys/{key_id}/rotate": "as revoking: the key ends with its successor's overlap",
 }
 """Paths that are not called, with the reason."""
 
@@ -38,7 +41,6 @@ _VALUES = {
 _OFTEN = 0.7
 _SHARES = {"/openapi.json": 0.4, "/admin/openapi.json": 0.6}
 """The part of the time for each description; the operators' last, for it pauses dealers."""
-_STARTING_SECONDS = 60
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,18 +55,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if summary["met"] else 1
 
 
-def fuzz(seconds: int, examples: int, seed: int) -> dict[str, Any]:
-    """Start a service, call everything that it describes, and add up what came of it."""
+def fuzz(seconds: int | None, examples: int, seed: int) -> dict[str, Any]:
+    """Start a service, call everything that it describes, and add up what came of it.
+
+    `seconds`: until when to go on trying; None: once through, without the edge values of each
+    field, which take most of the time.
+    """
     folder = Path(tempfile.mkdtemp(prefix="jalur-fuzz-", dir="/tmp"))
     folder.chmod(0o755)
     started = time.monotonic()
     try:
-        with _service(folder) as handout:
+        with running_demo(folder) as handout:
             tokens = dict(zip(_SHARES, (handout["api_key"], handout["admin_token"]), strict=True))
             reports = [
-                _run(handout["base_url"] + path, tokens[path], share * seconds, folder, given)
+                _run(handout["base_url"] + path, tokens[path], folder, settings)
                 for path, share in _SHARES.items()
-                for given in [(examples, seed)]
+                for settings in [[*_extent(seconds, share), *_generated(examples, seed)]]
             ]
             alive = httpx.get(f"{handout['base_url']}/readyz", trust_env=False).status_code == 200
     finally:
@@ -72,43 +78,25 @@ def fuzz(seconds: int, examples: int, seed: int) -> dict[str, Any]:
     return _summary(reports, alive=alive, seed=seed, seconds=round(time.monotonic() - started, 1))
 
 
-@contextmanager
-def _service(folder: Path) -> Iterator[Mapping[str, str]]:
-    """The demo without orders of its own; what it hands out."""
-    command = [*(sys.executable, "-m", "app", "demo", "--no-orders", "--port", "0", "--data-dir")]
-    with subprocess.Popen([*command, str(folder)], stdout=subprocess.DEVNULL) as service:
-        try:
-            yield _handout(folder)
-        finally:
-            service.terminate()
+def _extent(seconds: int | None, share: float) -> list[str]:
+    if seconds is None:
+        return ["--phases", "examples,fuzzing,stateful"]
+    return ["--max-time", str(max(1, round(share * seconds)))]
 
 
-def _handout(folder: Path) -> Mapping[str, str]:
-    deadline = time.monotonic() + _STARTING_SECONDS
-    while time.monotonic() < deadline:
-        time.sleep(0.2)
-        try:
-            handout = json.loads((folder / "demo.json").read_text())
-            httpx.get(f"{handout['base_url']}/readyz", trust_env=False).raise_for_status()
-        except (OSError, ValueError, httpx.HTTPError):
-            continue
-        return handout
-    raise TimeoutError("the service did not start")
+def _generated(examples: int, seed: int) -> list[str]:
+    return ["--max-examples", str(examples), "--seed", str(seed)]
 
 
-def _run(
-    url: str, token: str, seconds: float, folder: Path, given: tuple[int, int]
-) -> Mapping[str, Any]:
+def _run(url: str, token: str, folder: Path, settings: Sequence[str]) -> Mapping[str, Any]:
     """One description; Schemathesis's own report of it."""
     report = folder / "report.json"
     report.unlink(missing_ok=True)
-    examples, seed = given
     done = subprocess.run(
         [
             *(str(Path(sys.executable).with_name("schemathesis")), "--config-file"),
             *(str(_settings(folder)), "run", url, "--header", f"Authorization: Bearer {token}"),
-            *("--max-time", str(max(1, round(seconds))), "--max-examples", str(examples)),
-            *("--seed", str(seed), "--exclude-checks", _NOT_SOUGHT, "--continue-on-failure"),
+            *(*settings, "--exclude-checks", _NOT_SOUGHT, "--continue-on-failure"),
             *(part for path in EXCLUDED for part in ("--exclude-path", path)),
             *("--report", "json", "--report-json-path", str(report), "--no-color"),
             *("--suppress-health-check", "all", "--request-timeout", "30"),
