@@ -26,6 +26,7 @@ from app.hops import HEADER
 from app.http.edge import ORDERS_PATH
 from app.http.examples import example_of
 from app.http.refusals import by_status, codes_of
+from app.http.stream_door import STREAM_PATH, StreamDoor
 from schemas.events import EventType
 from schemas.problems import CATALOGUE, MEDIA_TYPE, problem_document
 
@@ -128,6 +129,7 @@ def _document(app: FastAPI, text: str, *, for_operators: bool) -> Document:
     if ORDERS_PATH in document["paths"]:
         schemas = document["components"]["schemas"]
         document["paths"][ORDERS_PATH]["post"] = _place_order(schemas)
+        document["paths"][STREAM_PATH] = {"get": _stream_events()}
     document["paths"] = {
         path: operations
         for path, operations in document["paths"].items()
@@ -265,6 +267,29 @@ def _place_order(schemas: Mapping[str, Any]) -> Document:
                 "description": "The reference came again; this is its order.",
                 **_body_of("Order"),
             },
+        },
+    }
+
+
+def _stream_events() -> Document:
+    text = {"type": "string"}
+    types = {"type": "array", "items": {**text, "enum": list(get_args(EventType))}}
+    last = "The `id` of the last event heard: the stream goes on behind it."
+    return {
+        "tags": ["events"],
+        "summary": "Stream Events",
+        "description": StreamDoor.__doc__,
+        "operationId": "stream_events",
+        "parameters": [
+            {"name": "Last-Event-ID", "in": "header", "schema": text, "description": last},
+            {"name": "cursor", "in": "query", "schema": text, "description": "The same, by query."},
+            {"name": "type", "in": "query", "schema": types, "description": "Only these."},
+        ],
+        "responses": {
+            "200": {
+                "description": "The events, for as long as both sides like.",
+                "content": {"text/event-stream": {"schema": text}},
+            }
         },
     }
 
