@@ -115,8 +115,8 @@ ADVICE = {
     ),
     "number-busy": Advice(
         (409,),
-        "Wait as `Retry-After` says and send the same order again; a limit of so many a day "
-        "ends at midnight in Jakarta.",
+        "If the second order is meant, send it with `allow_repeat` true; else wait as "
+        "`Retry-After` says. A limit of so many a day ends at midnight in Jakarta.",
         _LATER,
         _FREE,
     ),

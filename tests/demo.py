@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-_STARTING_SECONDS = 90
+_STARTING_SECONDS = 180
 
 
 @contextmanager

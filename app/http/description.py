@@ -255,7 +255,14 @@ def _place_order(schemas: Mapping[str, Any]) -> Document:
                 "in": "header",
                 "schema": {"type": "string"},
                 "description": "The installations that the order came through, from another one.",
-            }
+            },
+            {
+                "name": "traceparent",
+                "in": "header",
+                "schema": {"type": "string"},
+                "description": "Your trace (W3C Trace Context): kept with the order and sent with "
+                "its webhooks.",
+            },
         ],
         "requestBody": {"required": True, **_body_of("NewOrder")},
         "responses": {

@@ -64,7 +64,7 @@ class Shop:
 
 
 def wait(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         try:
             if done():
@@ -96,7 +96,7 @@ def php_shop(port: int) -> tuple[Sequence[str], Sequence[str] | None]:
     return [php, "-S", f"127.0.0.1:{port}", program], [php, program]
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("make", [python_shop, php_shop])
 def test_a_shop_sells_hears_and_catches_up(
     demo: Mapping[str, str],
