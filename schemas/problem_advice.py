@@ -223,9 +223,6 @@ ADVICE = {
     "if-match-missing": Advice(
         (428,), "Read the thing, then send its `ETag` as `If-Match`.", _MEND, _NONE
     ),
-    "precondition-required": Advice(
-        (428,), "Read the thing, then send its `ETag` as `If-Match`.", _MEND, _NONE
-    ),
     "changed-meanwhile": Advice(
         (412,), "Read the thing anew and make the change on that.", _MEND, _NONE
     ),

@@ -31,7 +31,7 @@ _SHEET = (
     "table-changed",
 )
 _CHANGED_SHEET = (*_SHEET, "large-rise", "would-be-empty")
-_CHANGED = ("changed-meanwhile", "if-match-missing", "precondition-required")
+_CHANGED = ("changed-meanwhile", "if-match-missing")
 _RESELLER = ("unknown-reseller", "ambiguous-name")
 
 _OPERATORS_TOKEN = ("invalid-key", "missing-scope")
@@ -47,11 +47,14 @@ OWN: Mapping[str, Sequence[str]] = {
     "list_products": ("unknown-region",),
     "read_product": ("unknown-region",),
     "list_entries": ("range-too-large",),
+    "list_orders": ("invalid-number",),
+    "stream_events": ("too-many-streams", "not-ready"),
     "put_outlet": ("too-many-outlets", "unknown-region", *_CHANGED),
     "delete_outlet": _CHANGED,
     "read_balance": ("not-found",),
     "create_endpoint": ("too-many-endpoints", "invalid-url"),
     "change_endpoint": ("invalid-url", *_CHANGED),
+    "delete_endpoint": _CHANGED,
     "rotate_secret": ("rotation-under-way",),
     "test_endpoint": ("endpoint-disabled",),
     "replay_delivery": ("endpoint-deleted", "in-flight"),
