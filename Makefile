@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTHON ?=
 ARGS ?=
 
-.PHONY: help setup run check test prometheus rehearse lock schema throughput routing-bench table-load chain streams endpoints matrix python
+.PHONY: help setup run check test prometheus rehearse lock schema problems fuzz-api throughput routing-bench table-load chain streams endpoints matrix python
 
 help: ## list these commands
 	sed -n 's/^\([a-z-]*\):.*## /  make \1 \t/p' Makefile | expand -t 22
@@ -66,6 +66,13 @@ lock: setup ## write both lock files from pyproject.toml, keeping versions that 
 
 schema: setup ## write migrations/schema.sql, the tables as all migrations leave them
 	$(BIN)/python -m migrations.dump
+
+problems: setup ## write docs/problems.md from the table that the service answers from
+	$(BIN)/python -c "from app.http.problem_pages import catalogue_markdown; \
+		print(catalogue_markdown(), end='')" > docs/problems.md
+
+fuzz-api: setup ## everything that the API describes, called every way; ARGS="--seconds 600"
+	exec $(BIN)/python -m tests.fuzz_api $(ARGS)
 
 matrix: setup ## every protocol under every behaviour, a minute; writes docs/dealer-matrix.md
 	exec $(BIN)/python -m tests.matrix $(ARGS)

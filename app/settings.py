@@ -121,6 +121,8 @@ class Settings(BaseSettings):
     """Where a worker, which has no API, answers `/metrics`, `/livez` and `/readyz`."""
     trusted_proxies: Networks = ()
     """Reverse proxies whose `X-Forwarded-For` is believed."""
+    api_docs: bool = True
+    """Whether `/openapi.json`, `/docs` and `/redoc` are served."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 65_536
     accept_queue_limit: Count = 8192
     """Orders that may wait for their commit; beyond it, new ones are answered 503."""

@@ -76,6 +76,10 @@ CATALOGUE = {
     "answered, in some seconds.",
     "word-does-not-fit": "This cannot be said of the attempt as it stands.",
     "dispute-closed": "The dispute was closed with another resolution.",
+    "no-balance": "The dealer's balance was never pulled, so that there is nothing to accept.",
+    "reference-used": "The reference stands for another deposit at this dealer.",
+    "invalid-statement": "The dealer's statement has faults; `errors` names them by line.",
+    "no-statement-form": "It was never said how this dealer's statements are written.",
     "invalid-url": "Webhooks cannot be sent to this address.",
     "rate-limited": "You ask more than your rate allows; `errors` names which and what it allows, "
     "`Retry-After` when to go on. Nothing was done and the reference stays free.",
@@ -90,6 +94,26 @@ CATALOGUE = {
     "same request with the same reference is safe.",
 }
 """Every code and what it means, served at `/problems/{code}`."""
+
+
+class ProblemExplained(BaseModel):
+    """What a problem's code stands for, and what to do about it."""
+
+    code: str
+    meaning: str
+    statuses: list[int]
+    """The HTTP statuses that it comes with."""
+    do: str
+    retry: str
+    """What the same request again, unchanged, comes to."""
+    ref_id: str
+    """What became of an order's `ref_id`."""
+
+
+class ProblemCatalogue(BaseModel):
+    """Every code that there is."""
+
+    data: list[ProblemExplained]
 
 
 class FieldProblem(BaseModel):

@@ -41,6 +41,7 @@ _LONGEST_VALUE = 32_000
 """A described dealer's whole description stands in one option."""
 _TOKEN_BYTES = 18
 _TIMES = ("timeout_seconds", "connect_timeout_seconds")
+_SHORTEST_SECONDS = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,8 +274,8 @@ def _check(row: DealerRow, credentials: Mapping[str, str], options: Mapping[str,
     if not 1 <= row.concurrency <= _MOST_CONCURRENCY:
         checks.wrong("concurrency", f"must be 1 to {_MOST_CONCURRENCY}")
     for name in _TIMES:
-        if not 0 < getattr(row, name) <= timedelta(hours=1).total_seconds():
-            checks.wrong(name, "must be more than 0 and at most 3600")
+        if not _SHORTEST_SECONDS <= getattr(row, name) <= timedelta(hours=1).total_seconds():
+            checks.wrong(name, "must be 0.001 to 3600")
     rate, (least, most) = row.requests_per_second, _RATES
     if rate is not None and not least <= rate <= most:
         checks.wrong("requests_per_second", f"must be {least} to {most:g}, or 0 for no own rate")

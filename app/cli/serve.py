@@ -142,7 +142,7 @@ async def run(
     running.engine = engine
     try:
         api = _api(settings, engine, metrics)
-        app = build_app(api, for_resellers=role.http)
+        app = build_app(api, for_resellers=role.http, documented=settings.api_docs)
         server = _server(settings, app, running.ready) if listeners else None
 
         async def serve() -> None:

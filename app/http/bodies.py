@@ -18,7 +18,8 @@ _MOST_DIGITS = 12
 
 def takes(model: type[BaseModel]) -> dict[str, Any]:
     """How a route that reads its body by hand says in the documentation what it takes."""
-    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    name = f"{model.__module__}.{model.__name__}".replace(".", "__")
+    schema = {"$ref": f"#/components/schemas/{name}"}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import orjson
 import structlog
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -24,9 +24,8 @@ from app.errors import (
     Unavailable,
     Unprocessable,
 )
-from app.http.answers import json_answer
 from app.storage.pool import DISCONNECTED, LOCKED, RETRIABLE
-from schemas.problems import CATALOGUE, MEDIA_TYPE, problem_document
+from schemas.problems import MEDIA_TYPE, problem_document
 
 log = structlog.get_logger()
 
@@ -36,17 +35,6 @@ BODY: Final = "body"
 """The field that is named where the whole body is wrong."""
 _RETRY_SECONDS = 2
 _METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
-
-routes = APIRouter(tags=["problems"])
-
-
-@routes.get("/problems/{code}", response_model=None, responses={200: {"model": dict[str, str]}})
-async def read_problem(code: str) -> Response:
-    """What a problem's `type` stands for."""
-    meaning = CATALOGUE.get(code)
-    if meaning is None:
-        raise NotFound("not-found", "There is no such problem.")
-    return json_answer({"code": code, "meaning": meaning})
 
 
 def problem_answer(problem: Problem, trace_id: str) -> Response:

@@ -9,7 +9,7 @@ from schemas.admin.shapes import Given, Line, Page, Reason, Shown
 
 Values = Annotated[dict[str, str], Field(max_length=50)]
 Address = Annotated[str, Field(min_length=1, max_length=2048)]
-Seconds = Annotated[float, Field(gt=0, le=3600)]
+Seconds = Annotated[float, Field(ge=0.001, le=3600)]
 Concurrency = Annotated[int, Field(ge=1, le=10_000)]
 Networks = Annotated[list[Line], Field(max_length=50)]
 """Addresses and networks, such as `203.0.113.7` and `203.0.113.0/28`."""

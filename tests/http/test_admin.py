@@ -132,7 +132,7 @@ async def test_each_act_needs_its_scope_and_no_other_one_will_do(shop: Shop, sco
 
 
 async def test_every_act_of_the_api_is_among_those_tried(shop: Shop) -> None:
-    paths = (await shop.client().get("/openapi.json")).json()["paths"]
+    paths = (await shop.client().get("/admin/openapi.json")).json()["paths"]
     mine = (
         *("resellers", "keys", "products", "prices", "dealers", "operators", "hold", "routes"),
         *("floats", "price-rises"),

@@ -1,7 +1,6 @@
 """What surrounds the API: problems, traces, health, metrics, callbacks, its own description."""
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -243,23 +242,6 @@ async def called_back(shop: Shop, peer: str, forwarded: str | None) -> httpx.Res
 async def test_a_callback_too_large_is_refused(shop: Shop) -> None:
     answer = await shop.client().post("/v1/callbacks/alfa", content=b"x" * 65_537)
     assert_problem(answer, 413, "body-too-large")
-
-
-async def test_the_description_names_every_model_and_every_refusal(shop: Shop) -> None:
-    document = (await shop.client().get("/openapi.json")).json()
-    place = document["paths"]["/v1/orders"]["post"]
-    assert place["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith(
-        "/NewOrder"
-    )
-    assert document["components"]["schemas"]["NewOrder"]["additionalProperties"] is False
-    references = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
-    assert references <= set(document["components"]["schemas"])
-    for path, operations in document["paths"].items():
-        for operation in operations.values():
-            assert "application/problem+json" in operation["responses"]["default"]["content"]
-            assert (operation.get("security") == []) == (
-                not path.startswith(("/v1/", "/admin/v1/")) or path.startswith("/v1/callbacks")
-            )
 
 
 def test_every_problem_has_a_title_and_a_status() -> None:
