@@ -7,13 +7,13 @@ from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import AwareDatetime
 from uuid_utils.compat import uuid7
 
 from app.errors import Conflict, FieldError, NotFound, Unprocessable
 from app.http.answers import json_answer, list_answer
 from app.http.api import Caller, Parts
 from app.http.bodies import read_json, takes
+from app.http.moments import Moment
 from app.http.pages import Cursor, Limit, foreign_cursor, id_cursor, read_id, read_text, text_cursor
 from app.storage import delivery_tries, delivery_views, endpoints
 from app.storage.api_keys import KeyHolder
@@ -48,8 +48,8 @@ async def list_deliveries(
     state: DeliveryFilter | None = None,
     event_type: EventType | None = None,
     order_id: UUID | None = None,
-    since: Annotated[AwareDatetime | None, Query(alias="from")] = None,
-    until: Annotated[AwareDatetime | None, Query(alias="to")] = None,
+    since: Annotated[Moment | None, Query(alias="from")] = None,
+    until: Annotated[Moment | None, Query(alias="to")] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> Response:

@@ -23,9 +23,9 @@ from pydantic.json_schema import models_json_schema
 import schemas as wire
 from app.errors import Problem
 from app.hops import HEADER
-from app.http.order_door import IDEMPOTENCY_KEY
 from app.http.edge import ORDERS_PATH
 from app.http.examples import example_of
+from app.http.order_door import IDEMPOTENCY_KEY
 from app.http.refusals import by_status, codes_of
 from app.http.stream_door import STREAM_PATH, StreamDoor
 from schemas.events import EventType

@@ -119,7 +119,7 @@ _CLAIM = """
         left join unnest($5::uuid[], $6::integer[]) p (endpoint_id, places)
             on p.endpoint_id = c.endpoint_id
         where c.place <= coalesce(p.places, least($8, ceil(c.rate_per_second)))
-          and d.due_at <= now() and d.state = 'pending'
+          and d.due_at <= now()
         order by c.place, c.due_at
         limit $3
         for update of d skip locked

@@ -141,6 +141,63 @@ def test_loopback_is_refused_however_it_is_written(host: str):
 
 
 @pytest.mark.parametrize(
+    "host",
+    [
+        "169.254.169.254",
+        "2852039166",
+        "0xa9fea9fe",
+        "0xA9.0xFE.0xA9.0xFE",
+        "0251.0376.0251.0376",
+        "0251.254.0xa9.254",
+        "169.254.43518",
+        "169.16689662",
+        "\uff11\uff16\uff19.\uff12\uff15\uff14.\uff11\uff16\uff19.\uff12\uff15\uff14",
+        "169.254.169.254.",
+        "[::ffff:169.254.169.254]",
+        "[::ffff:a9fe:a9fe]",
+        "[::169.254.169.254]",
+        "[64:ff9b::169.254.169.254]",
+        "[64:ff9b::a9fe:a9fe]",
+        "[2002:a9fe:a9fe::1]",
+        "[2001:0:808:808::5601:5601]",
+    ],
+)
+def test_the_clouds_metadata_service_is_refused_however_it_is_written(host: str):
+    with pytest.raises(AddressRefused, match=r"not public: .*(link-local)"):
+        parse_endpoint_url(f"https://{host}/latest/meta-data/", STRICT)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://10.1/",
+        "https://0xac100001/",
+        "https://192.168.257/",
+        "https://100.64.0.1:8443/",
+        "https://[fc00::1]/",
+        "https://[fe80::1]/",
+        "https://[ff02::1]/",
+        "https://[fe80::1%eth0]/",
+        "https://[fe80::1%25lo]/",
+        "https://8.8.8.8@127.0.0.1/",
+        "https://8.8.8.8%40127.0.0.1/",
+        "https://8.8.8.8\\@127.0.0.1/",
+        "https://127.0.0.1#@8.8.8.8/",
+        "https://127.0.0.1%2f.example/",
+        "https://0/",
+        "https://4294967296/",
+        "https://127.0.0.0x100/",
+        "https://[::]/",
+        "https://[::1]:443/",
+        "https://[::ffff:0:127.0.0.1]/",
+    ],
+)
+def test_no_trick_with_the_authority_is_let_through(url: str):
+    with pytest.raises(AddressRefused):
+        parse_endpoint_url(url, STRICT)
+
+
+@pytest.mark.parametrize(
     ("url", "reason"),
     [
         ("http://hooks.example/", "must begin with https://"),
