@@ -14,7 +14,7 @@ import structlog
 
 from app.sealing import CannotOpen, Sealer
 from app.storage import doors
-from app.storage.api_keys import KeyHolder
+from app.storage.api_keys import KeyHolder, own_rates
 from app.storage.doors import OpenDoor
 from app.storage.pool import Connection
 from app.storage.tokens import PresentedKey
@@ -30,6 +30,8 @@ class DoorHolder:
     """An open door. `secrets` is None where our own key to them is missing."""
 
     door: OpenDoor
+    caller: KeyHolder
+    """Who orders, as a key of the reseller's would say it, with the reseller's rates."""
     secrets: Secrets | None = field(repr=False)
     previous: Secrets | None = field(repr=False)
 
@@ -42,19 +44,6 @@ class DoorHolder:
         until = self.door.previous_until
         old = self.previous if until is not None and now < until else None
         return [each for each in (self.secrets, old) if each is not None]
-
-    @property
-    def caller(self) -> KeyHolder:
-        """Who orders, as a key of the reseller's would say it."""
-        door = self.door
-        return KeyHolder(
-            key_id=str(door.door_id),
-            mode="live",
-            lane=door.lane,
-            reseller_id=door.reseller_id,
-            tier=door.tier,
-            secret_sha256=b"",
-        )
 
 
 def place_of(shape: str, name: str) -> str:
@@ -77,6 +66,7 @@ class DoorFinder:
     def _opened(self, door: OpenDoor) -> DoorHolder:
         return DoorHolder(
             door,
+            _caller(door),
             self._open(door, door.secrets_sealed),
             self._open(door, door.previous_sealed) if door.previous_sealed else None,
         )
@@ -88,3 +78,15 @@ class DoorFinder:
             log.error("door.sealed", door_id=door.door_id, reason=str(closed))  # noqa: TRY400
             return None
         return MappingProxyType(orjson.loads(opened))
+
+
+def _caller(door: OpenDoor) -> KeyHolder:
+    return KeyHolder(
+        key_id=str(door.door_id),
+        mode="live",
+        lane=door.lane,
+        reseller_id=door.reseller_id,
+        tier=door.tier,
+        secret_sha256=b"",
+        rates=own_rates(door.orders_rate, door.reads_rate),
+    )

@@ -66,6 +66,7 @@ FAILURES: Mapping[str, str] = MappingProxyType(
         "unknown-region": "59",
         "no-route": "62",
         "order-loop": "62",
+        "outlet-blocked": "53",
         "number-busy": "63",
         "price-above-limit": "69",
         # The order was accepted and failed.

@@ -29,6 +29,7 @@ FAILURES: Mapping[str, str] = MappingProxyType(
         "unknown-region": "Tujuan di Luar Wilayah/Cluster",
         "no-route": "Seller sedang mengalami gangguan",
         "order-loop": "Seller sedang mengalami gangguan",
+        "outlet-blocked": "Produk Seller Sedang Tidak Tersedia",
         "number-busy": "Tidak support transaksi multi",
         "price-above-limit": "Harga seller lebih besar dari ketentuan harga Buyer",
         # The order was accepted and failed.

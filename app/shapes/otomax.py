@@ -29,6 +29,7 @@ FAILURES: Mapping[str, str] = MappingProxyType(
         "unknown-region": "Tujuan Di Luar Wilayah",
         "no-route": "Produk Gangguan",
         "order-loop": "Produk Gangguan",
+        "outlet-blocked": "Produk Gangguan",
         "number-busy": "Limit Harian",
         "price-above-limit": "Harga Tidak Sesuai",
         # The order was accepted and failed.

@@ -115,8 +115,13 @@ def _holder(
     secret_sha256: bytes,
     *rates: str | None,
 ) -> KeyHolder:
-    own = OwnRates(*map(_rates, rates))
+    own = own_rates(*rates)
     return KeyHolder(key_id, mode, lane, reseller_id, tier, secret_sha256, own)
+
+
+def own_rates(*texts: str | None) -> OwnRates:
+    """Rates as they are stored, in the order of `OwnRates`."""
+    return OwnRates(*map(_rates, texts))
 
 
 def _rates(text: str | None) -> tuple[Rate, ...]:

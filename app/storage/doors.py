@@ -44,6 +44,9 @@ class OpenDoor:
     secrets_sealed: bytes = field(repr=False)
     previous_sealed: bytes | None = field(repr=False)
     previous_until: datetime | None
+    orders_rate: str | None
+    """What operators set for the reseller; None: the usual rates."""
+    reads_rate: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,8 @@ async def find(
     rows = await connection.fetch(
         """
         select d.door_id, d.shape, d.name, d.lane, d.reseller_id, r.tier, d.networks,
-               d.secrets_sealed, d.previous_sealed, d.previous_until
+               d.secrets_sealed, d.previous_sealed, d.previous_until,
+               r.orders_rate, r.reads_rate
         from unnest($1::text[], $2::text[]) wanted (shape, name)
         join doors d on d.shape = wanted.shape and d.name = wanted.name
         join resellers r on r.lane = d.lane and r.reseller_id = d.reseller_id

@@ -48,6 +48,7 @@ CERTAIN: Final = frozenset(
         "price-above-limit",
         "no-route",
         "number-busy",
+        "outlet-blocked",
         "order-loop",
         "insufficient-balance",
     }

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from starlette.requests import Request
 
 from app.errors import Forbidden, Unauthorized, Unavailable
-from app.http.api import Api
+from app.http.api import Api, address_of
 from app.http.door_holders import Secrets, place_of
+from app.http.limits import Policy
 from app.networks import is_within
 from app.storage.api_keys import KeyHolder
 
@@ -18,13 +19,21 @@ _RETRY_SECONDS = 60
 
 
 async def caller_at(
-    api: Api, request: Request, shape: str, name: str, proves: Callable[[Secrets], bool]
+    api: Api,
+    request: Request,
+    shape: str,
+    name: str,
+    proves: Callable[[Secrets], bool],
+    policy: Policy,
 ) -> KeyHolder:
-    """Who calls. Raises Unauthorized, Forbidden for another network, Unavailable."""
+    """Who calls, counted once as a request of this kind.
+
+    Raises Unauthorized, Forbidden for another network, TooManyRequests, Unavailable.
+    """
     holder = await api.doors.find(place_of(shape, name)) if _NAME.fullmatch(name) else None
     if holder is None:
         raise _unknown()
-    if holder.door.networks and not is_within(address_of(request), holder.door.networks):
+    if holder.door.networks and not is_within(address_of(request.scope), holder.door.networks):
         raise Forbidden("forbidden", "This account is not open to your address.")
     if holder.secrets is None:
         raise Unavailable(
@@ -34,17 +43,13 @@ async def caller_at(
         )
     if not any(proves(secrets) for secrets in holder.in_force(datetime.now(UTC))):
         raise _unknown()
+    await api.visits.admit(request.scope, holder.caller, policy)
     return holder.caller
 
 
 def same(given: str, due: str) -> bool:
     """Whether two texts are the same, compared in constant time."""
     return hmac.compare_digest(given.encode("utf-8", "replace"), due.encode())
-
-
-def address_of(request: Request) -> str:
-    """Where the connection comes from, or what a trusted proxy says of it."""
-    return request.client.host if request.client else ""
 
 
 def _unknown() -> Unauthorized:

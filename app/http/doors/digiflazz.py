@@ -19,6 +19,7 @@ from app.http.api import Api, Parts
 from app.http.bodies import read_body
 from app.http.doors.buying import Asked, buy, spendable
 from app.http.doors.callers import caller_at, same
+from app.http.limits import Policy
 from app.http.problems import EXPECTED, problem_of
 from app.shapes import digiflazz
 from app.storage.api_keys import KeyHolder
@@ -54,7 +55,7 @@ async def transaction(request: Request, api: Parts) -> Response:
     try:
         fields = await _fields(request, api)
         ref_id = _text(fields, "ref_id")
-        caller = await _caller(api, request, fields, ref_id)
+        caller = await _caller(api, request, fields, ref_id, "orders")
     except EXPECTED as error:
         return _refusal(fields, problem_of(error))
     told = await buy(api, caller, _asked(fields), request.state.trace)
@@ -67,7 +68,7 @@ async def balance(request: Request, api: Parts) -> Response:
     fields: _Fields = {}
     try:
         fields = await _fields(request, api)
-        caller = await _caller(api, request, fields, "depo")
+        caller = await _caller(api, request, fields, "depo", "reads")
         return json_answer({"data": {"deposit": await spendable(api, caller)}})
     except EXPECTED as error:
         return _refusal(fields, problem_of(error))
@@ -79,7 +80,7 @@ async def price_list(request: Request, api: Parts) -> Response:
     fields: _Fields = {}
     try:
         fields = await _fields(request, api)
-        caller = await _caller(api, request, fields, "pricelist")
+        caller = await _caller(api, request, fields, "pricelist", "reads")
     except EXPECTED as error:
         return _refusal(fields, problem_of(error))
     rows = [] if fields.get("cmd") == "pasca" else await _offers(api, caller, fields)
@@ -101,7 +102,9 @@ async def _fields(request: Request, api: Api) -> _Fields:
     return cast(_Fields, fields)
 
 
-async def _caller(api: Api, request: Request, fields: _Fields, subject: str) -> KeyHolder:
+async def _caller(
+    api: Api, request: Request, fields: _Fields, subject: str, policy: Policy
+) -> KeyHolder:
     username, sign = _text(fields, "username"), _text(fields, "sign").lower()
     return await caller_at(
         api,
@@ -109,6 +112,7 @@ async def _caller(api: Api, request: Request, fields: _Fields, subject: str) -> 
         SHAPE,
         username,
         lambda secrets: same(sign, sign_of(username, secrets["api_key"], subject)),
+        policy,
     )
 
 

@@ -45,7 +45,9 @@ async def transaction(request: Request, api: Parts) -> Response:
     try:
         query = query_of(request)
         name = query.get("id", "")
-        caller = await caller_at(api, request, SHAPE, name, lambda secrets: _proves(query, secrets))
+        caller = await caller_at(
+            api, request, SHAPE, name, lambda secrets: _proves(query, secrets), "orders"
+        )
         asked = _asked(query)
     except EXPECTED as error:
         return text_answer(_refusal(query, problem_of(error)))

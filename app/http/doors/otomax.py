@@ -15,6 +15,7 @@ from app.http.door_holders import Secrets
 from app.http.doors.buying import Asked, buy, look, spendable
 from app.http.doors.callers import caller_at, same
 from app.http.doors.texts import BUSY, can_be_said, query_of, sayable, text_answer
+from app.http.limits import Policy
 from app.http.problems import EXPECTED, problem_of
 from app.shapes import otomax
 from app.shapes.telling import State
@@ -45,7 +46,9 @@ async def transaction(request: Request, api: Parts) -> Response:
         query = query_of(request)
         asked = _asked(query)
         subject = tuple(query.get(name, "") for name in ("memberID", "product", "dest", "refID"))
-        caller = await _caller(api, request, query, subject)
+        caller = await _caller(
+            api, request, query, subject, "reads" if query.get("check") == "1" else "orders"
+        )
         if query.get("check") == "1":
             return text_answer(await _state(api, caller, asked))
     except EXPECTED as error:
@@ -59,7 +62,9 @@ async def balance(request: Request, api: Parts) -> Response:
     """What can be ordered for now, credit included."""
     try:
         query = query_of(request)
-        caller = await _caller(api, request, query, ("CheckBalance", query.get("memberID", "")))
+        caller = await _caller(
+            api, request, query, ("CheckBalance", query.get("memberID", "")), "reads"
+        )
         return text_answer(f"Saldo {await spendable(api, caller)}")
     except EXPECTED as error:
         reason = _REASONS.get(problem_of(error).code)
@@ -75,13 +80,16 @@ def _asked(query: _Query) -> Asked:
     return sayable(Asked(ref_id, sku, number, fault=fault))
 
 
-async def _caller(api: Api, request: Request, query: _Query, subject: tuple[str, ...]) -> KeyHolder:
+async def _caller(
+    api: Api, request: Request, query: _Query, subject: tuple[str, ...], policy: Policy
+) -> KeyHolder:
     return await caller_at(
         api,
         request,
         SHAPE,
         query.get("memberID", ""),
         lambda secrets: _proves(query, subject, secrets),
+        policy,
     )
 
 

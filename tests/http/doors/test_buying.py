@@ -9,7 +9,7 @@ import pytest
 
 from app.administration import doors, resellers
 from app.administration.money import deposit
-from app.http import place
+from app.http import pick, place
 from app.http.doors.buying import CERTAIN, MISMATCH
 from app.shapes import digiflazz, irs, otomax
 from app.storage import statements
@@ -252,6 +252,16 @@ async def test_a_reference_of_the_api_is_told_at_the_door(
     assert await shop.counts() == (1, 2, 0)
 
 
+async def test_a_door_keeps_its_resellers_rate_and_calls_nothing_failed_for_it(
+    shop: Shop, customer: Customer, client: Client
+) -> None:
+    await shop.owner.execute("update resellers set orders_rate = '2/60s'")
+    await shop.api.doors.refresh()
+    outcomes = {(await client.buy(f"R{number}")).outcome for number in range(6)}
+    assert outcomes == {PENDING}
+    assert 1 <= (await shop.counts())[0] < 6
+
+
 # ------------------------------------------------------------------ balances and tables
 
 
@@ -279,9 +289,10 @@ async def test_the_price_list_holds_the_resellers_own_prices(
 
 
 def codes_in_place() -> set[str]:
-    """Every problem's code that `place` names, its own and those of what it calls."""
-    tree = ast.parse(inspect.getsource(place))
-    texts = (each.value for each in ast.walk(tree) if isinstance(each, ast.Constant))
+    """Every problem's code that placing names: where it decides, and where it accepts."""
+    trees = [ast.parse(inspect.getsource(module)) for module in (pick, place)]
+    nodes = (node for tree in trees for node in ast.walk(tree))
+    texts = (each.value for each in nodes if isinstance(each, ast.Constant))
     return {text for text in texts if isinstance(text, str) and text in CATALOGUE}
 
 

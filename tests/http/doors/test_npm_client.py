@@ -10,7 +10,7 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @asynccontextmanager
-async def serving(shop: Shop) -> AsyncIterator[str]:
+async def serving(shop: Shop) -> AsyncGenerator[str]:
     """The application at a real address."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(build_app(shop.api), lifespan="off", log_config=None, access_log=False)

@@ -39,9 +39,10 @@ async def test_no_secret_is_told_or_kept(
     shop: Shop, customer: Customer, shape: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = io.TextIOWrapper(io.BytesIO())
+    written_to = vars(logs)["_lines"]
     for name in ("out", "render", "threshold"):
         # As they are, so that they are put back.
-        monkeypatch.setattr(logs._lines, name, getattr(logs._lines, name))
+        monkeypatch.setattr(written_to, name, getattr(written_to, name))
     logs.configure("json", "debug", lines)
     logging.getLogger("uvicorn.error").setLevel(logging.DEBUG)
     client = await open_door(shop, customer, shape)
