@@ -71,7 +71,7 @@ class DeliveryList(BaseModel):
 class Replay(BaseModel):
     """Which deliveries to send again; those that were not delivered, unless `state` says else."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
 
     endpoint_id: UUID | None = None
     state: DeliveryFilter = "undelivered"

@@ -30,7 +30,8 @@ EXCLUDED = {
 """Paths that are not called, with the reason."""
 
 # A refusal of what fits the schema is no fault: a number may be nobody's, a product off sale.
-_NOT_SOUGHT = "positive_data_acceptance"
+# `Allow` may list what a neighbour with a parameter takes: /v1/deliveries/replay is an id as well.
+_NOT_SOUGHT = "positive_data_acceptance,allow_header_conformance"
 _VALUES = {
     "sku": ["S10", "X10", "AX10"],
     "customer_number": ["081234567800", "087712345600"],
@@ -39,6 +40,8 @@ _VALUES = {
 }
 """Values that lead further than generated ones, by the field's name."""
 _OFTEN = 0.7
+_NOT_TAKEN = [400, 401, 403, 422, 428]
+"""What is answered where a header is missing; 428 where it is `If-Match`."""
 _SHARES = {"/openapi.json": 0.4, "/admin/openapi.json": 0.6}
 """The part of the time for each description; the operators' last, for it pauses dealers."""
 
@@ -120,6 +123,7 @@ def _settings(folder: Path) -> Path:
     lines = []
     for name, values in _VALUES.items():
         lines += [f"[dictionaries.{name}]", f"values = {json.dumps(values)}"]
+    lines += ["[checks.missing_required_header]", f"expected-statuses = {_NOT_TAKEN}"]
     lines += ["[parameters]"]
     for name in _VALUES:
         lines += [f'"body.{name}" = {{ dictionary = "{name}", probability = {_OFTEN} }}']

@@ -16,11 +16,12 @@ _Model = TypeVar("_Model", bound=BaseModel)
 _MOST_DIGITS = 12
 
 
-def takes(model: type[BaseModel]) -> dict[str, Any]:
+def takes(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
     """How a route that reads its body by hand says in the documentation what it takes."""
     name = f"{model.__module__}.{model.__name__}".replace(".", "__")
     schema = {"$ref": f"#/components/schemas/{name}"}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    content = {"application/json": {"schema": schema}}
+    return {"requestBody": {"required": required, "content": content}}
 
 
 async def read_body(request: Request, limit_bytes: int) -> bytes:

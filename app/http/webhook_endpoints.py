@@ -147,7 +147,7 @@ async def delete_endpoint(
     "/{endpoint_id}/rotate-secret",
     response_model=None,
     responses={200: {"model": CreatedWebhookEndpoint}},
-    openapi_extra=takes(Rotation),
+    openapi_extra=takes(Rotation, required=False),
 )
 async def rotate_secret(request: Request, endpoint_id: str, api: Parts, caller: Caller) -> Response:
     """Give the endpoint a new secret, shown this once; both sign while they overlap, for a day
