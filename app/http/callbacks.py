@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from fastapi import APIRouter, Request, Response
 
-from app.http.api import Parts
+from app.http.api import Parts, address_of
 from app.http.bodies import read_body
 from dealers.contract import Callback
 
@@ -28,7 +28,7 @@ async def receive_callback(
         _headers(request),
         await read_body(request, MAX_BODY_BYTES),
     )
-    source = request.client.host if request.client else _NOWHERE
+    source = address_of(request.scope) or _NOWHERE
     content_type, body = await api.receiver.receive(dealer_id, token, callback, source)
     return Response(body, headers={"content-type": content_type})
 

@@ -1,9 +1,11 @@
 """The HTTP application: routes, problems and documentation put together around the API's parts."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any, get_args
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 from starlette.routing import Route
 from starlette.types import ASGIApp
@@ -16,11 +18,13 @@ from app.http import (
     deliveries,
     events,
     health,
+    keys,
     ledger,
     order_batches,
     order_door,
     orders,
     outlets,
+    play_money,
     problems,
     products,
     quotes,
@@ -29,14 +33,16 @@ from app.http import (
 )
 from app.http.admin import catalogue, dealers, floats, operators, resellers, reviews
 from app.http.admin import routes as routing_table
-from app.http.api import Api, ApiLimits
+from app.http.api import Api, ApiLimits, Needs
 from app.http.doors import digiflazz, irs, otomax
 from app.http.edge import ORDERS_PATH, Edge
 from app.http.stream_door import STREAM_PATH
+from app.scopes import KeyScope
 from schemas.admin import OPERATORS_BODIES
 from schemas.deliveries import Replay
 from schemas.events import EventType, Webhook
-from schemas.money import BalanceAlert
+from schemas.keys import KeyReplacement, NewOwnKey
+from schemas.money import BalanceAlert, PlayDeposit
 from schemas.orders import NewOrder, NewOrderBatch, Order
 from schemas.outlets import OutletState
 from schemas.problems import MEDIA_TYPE, ProblemDocument
@@ -53,6 +59,36 @@ _DESCRIPTION = (
 )
 _TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
 _OPEN_PATHS = ("/livez", "/readyz", "/metrics", "/problems/", "/v1/callbacks/")
+
+
+def _parts() -> Iterable[Any]:
+    """Everything for resellers, dealers and operators."""
+    return (
+        order_batches,
+        orders,
+        quotes,
+        events,
+        products,
+        balances,
+        ledger,
+        outlets,
+        balance_alerts,
+        webhook_endpoints,
+        deliveries,
+        keys,
+        play_money,
+        callbacks,
+        resellers,
+        catalogue,
+        dealers,
+        floats,
+        operators,
+        routing_table,
+        reviews,
+        digiflazz,
+        otomax,
+        irs,
+    )
 
 
 def build_app(api: Api, *, for_resellers: bool = True) -> ASGIApp:
@@ -85,30 +121,7 @@ def _build_fastapi(api: Api, door: ASGIApp | None) -> FastAPI:
         stream = Route(STREAM_PATH, stream_door.StreamDoor(api), methods=["GET"])
         stream.methods = {"GET"}  # Starlette adds HEAD, which would never end
         app.router.routes.insert(0, stream)
-        for part in (
-            order_batches,
-            orders,
-            quotes,
-            events,
-            products,
-            balances,
-            ledger,
-            outlets,
-            balance_alerts,
-            webhook_endpoints,
-            deliveries,
-            callbacks,
-            resellers,
-            catalogue,
-            dealers,
-            floats,
-            operators,
-            routing_table,
-            reviews,
-            digiflazz,
-            otomax,
-            irs,
-        ):
+        for part in _parts():
             app.include_router(part.routes)
     for part in (health, problems):
         app.include_router(part.routes)
@@ -148,6 +161,9 @@ def _add_models(document: dict[str, Any]) -> None:
         Rotation,
         Replay,
         BalanceAlert,
+        NewOwnKey,
+        KeyReplacement,
+        PlayDeposit,
         ReviewDecision,
         DisputeEnd,
         ProblemDocument,
@@ -247,6 +263,22 @@ def _add_security(document: dict[str, Any]) -> None:
         if path.startswith(_OPEN_PATHS):
             for operation in operations.values():
                 operation["security"] = []
+    for route, scope in _scoped_routes():
+        for method in route.methods or ():
+            operation = document["paths"][route.path_format][method.lower()]
+            operation["security"] = [{"key": [scope]}]
+    document["paths"][ORDERS_PATH]["post"]["security"] = [{"key": [KeyScope.ORDERS_WRITE]}]
+    document["paths"][STREAM_PATH]["get"]["security"] = [{"key": [KeyScope.ORDERS_READ]}]
+
+
+def _scoped_routes() -> Iterator[tuple[APIRoute, KeyScope]]:
+    """Routes whose dependency asks a scope of a key, and which."""
+    for part in _parts():
+        for route in part.routes.routes:
+            if isinstance(route, APIRoute):
+                for each in route.dependant.dependencies:
+                    if isinstance(each.call, Needs):
+                        yield route, each.call.scope
 
 
 def _add_problems(document: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from schemas.admin.dealers import DealerEdit, ForgetClusters, Mute, NewDealer
 from schemas.admin.floats import AcceptBalance, DealerDeposit, LiftRise, RecordedBalance
 from schemas.admin.operators import NewOperator, Resume
 from schemas.admin.resellers import (
+    KeyRotation,
     NewAdjustment,
     NewDeposit,
     NewKey,
@@ -22,6 +23,7 @@ OPERATORS_BODIES = (
     DealerDeposit,
     DealerEdit,
     ForgetClusters,
+    KeyRotation,
     LiftRise,
     Mute,
     NewAdjustment,
