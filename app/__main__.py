@@ -35,6 +35,7 @@ from app.cli.regions import regions_app
 from app.cli.resellers import resellers_app
 from app.cli.reviews import disputes_app, review_app
 from app.cli.routes import routes_app
+from app.cli.sandbox import sandbox_app
 from app.cli.serve import api_command, serve_command, worker_command
 from app.cli.simulate import receiver_command, simulator_command
 from app.errors import JalurError
@@ -61,6 +62,7 @@ cli.command("receiver")(receiver_command)
 cli.add_typer(resellers_app, name="resellers")
 cli.add_typer(keys_app, name="keys")
 cli.add_typer(doors_app, name="doors")
+cli.add_typer(sandbox_app, name="sandbox")
 cli.add_typer(products_app, name="products")
 cli.add_typer(prices_app, name="prices")
 cli.add_typer(regions_app, name="regions")

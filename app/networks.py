@@ -6,9 +6,18 @@ that is the same address.
 """
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 
 Network = IPv4Network | IPv6Network
+
+_MAPPED = IPv6Network("::ffff:0:0/96")
 
 
 def read_address(text: str) -> IPv4Address | IPv6Address | None:
@@ -26,3 +35,19 @@ def is_within(text: str, networks: Iterable[Network]) -> bool:
     """Whether an address lies in one of the networks. What is no address lies in none."""
     address = read_address(text)
     return address is not None and any(address in network for network in networks)
+
+
+def read_network(text: str) -> Network:
+    """An address or a network; in an IPv6 coat, the IPv4 one in it. Raises ValueError."""
+    network = ip_network(text)
+    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
+        inner = int(network.network_address) & 0xFFFF_FFFF
+        return IPv4Network((inner, network.prefixlen - _MAPPED.prefixlen))
+    return network
+
+
+def covers(outer: Network, inner: Network) -> bool:
+    """Whether all of `inner` lies in `outer`."""
+    if isinstance(outer, IPv4Network):
+        return isinstance(inner, IPv4Network) and inner.subnet_of(outer)
+    return isinstance(inner, IPv6Network) and inner.subnet_of(outer)

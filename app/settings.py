@@ -70,6 +70,7 @@ Delays = Annotated[
     Field(min_length=1),
 ]
 Rates = Annotated[tuple[Rate, ...], NoDecode, BeforeValidator(_rates)]
+HttpUrlText = Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$")]
 Keys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_keys)]
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -158,6 +159,8 @@ class Settings(BaseSettings):
     poll_max_seconds: Seconds = 0.2
     """Work is looked for at random within these, besides being woken."""
 
+    simulator_url: HttpUrlText | None = None
+    """The simulator that test dealers must be; orders placed with test keys go nowhere else."""
     balance_interval_seconds: Annotated[float, Field(ge=10)] = 300.0
     """How often our balance at each dealer is pulled, about; a dealer's own option of this name
     comes before it."""

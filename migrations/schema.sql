@@ -197,6 +197,13 @@ CREATE TYPE public.wallet_movement AS (
 	reserved_so_far bigint
 );
 
+CREATE FUNCTION public.keep_side() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+    raise exception 'what is on one side, live or test, stays there' using errcode = 'check_violation';
+end $$;
+
 CREATE FUNCTION public.raise_identity_revision() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -219,6 +226,11 @@ CREATE TABLE public.api_keys (
     revoked_at timestamp with time zone,
     orders_rate text,
     reads_rate text,
+    name text DEFAULT ''::text NOT NULL,
+    scopes text[],
+    addresses cidr[] DEFAULT '{}'::cidr[] NOT NULL,
+    expires_at timestamp with time zone,
+    replaced_by text,
     CONSTRAINT api_keys_mode_check CHECK ((mode = ANY (ARRAY['live'::text, 'test'::text]))),
     CONSTRAINT api_keys_orders_rate_check CHECK ((orders_rate ~ '^[0-9a-z/,]{3,64}$'::text)),
     CONSTRAINT api_keys_reads_rate_check CHECK ((reads_rate ~ '^[0-9a-z/,]{3,64}$'::text))
@@ -398,6 +410,7 @@ CREATE TABLE public.dealers (
     muted_until timestamp with time zone,
     callback_from cidr[] DEFAULT '{}'::cidr[] NOT NULL,
     requests_per_second double precision,
+    test boolean DEFAULT false NOT NULL,
     CONSTRAINT dealers_concurrency_check CHECK (((concurrency >= 1) AND (concurrency <= 10000))),
     CONSTRAINT dealers_connect_timeout_seconds_check CHECK ((connect_timeout_seconds > (0)::double precision)),
     CONSTRAINT dealers_dealer_id_check CHECK ((dealer_id ~ '^[a-z][a-z0-9_-]{0,31}$'::text)),
@@ -674,6 +687,12 @@ CREATE TABLE public.installation (
     CONSTRAINT installation_only_row_check CHECK (only_row)
 );
 
+CREATE TABLE public.key_uses (
+    key_id text NOT NULL,
+    used_at timestamp with time zone NOT NULL,
+    address text NOT NULL
+);
+
 CREATE TABLE public.ledger_entries (
     lane smallint NOT NULL,
     reseller_id uuid NOT NULL,
@@ -888,6 +907,9 @@ CREATE TABLE public.resellers (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     orders_rate text,
     reads_rate text,
+    test boolean DEFAULT false NOT NULL,
+    twin_lane smallint,
+    twin_id uuid,
     CONSTRAINT resellers_lane_check CHECK (((lane >= 0) AND (lane <= 63))),
     CONSTRAINT resellers_orders_rate_check CHECK ((orders_rate ~ '^[0-9a-z/,]{3,64}$'::text)),
     CONSTRAINT resellers_reads_rate_check CHECK ((reads_rate ~ '^[0-9a-z/,]{3,64}$'::text)),
@@ -1111,6 +1133,9 @@ ALTER TABLE ONLY public.identity_revision
 ALTER TABLE ONLY public.installation
     ADD CONSTRAINT installation_pkey PRIMARY KEY (only_row);
 
+ALTER TABLE ONLY public.key_uses
+    ADD CONSTRAINT key_uses_pkey PRIMARY KEY (key_id);
+
 ALTER TABLE ONLY public.ledger_entries
     ADD CONSTRAINT ledger_entries_pkey PRIMARY KEY (lane, reseller_id, seq);
 
@@ -1296,6 +1321,10 @@ CREATE TRIGGER identity_changed AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON 
 
 CREATE TRIGGER identity_changed AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON public.resellers FOR EACH STATEMENT EXECUTE FUNCTION public.raise_identity_revision();
 
+CREATE TRIGGER side_kept BEFORE UPDATE ON public.dealers FOR EACH ROW WHEN ((old.test <> new.test)) EXECUTE FUNCTION public.keep_side();
+
+CREATE TRIGGER side_kept BEFORE UPDATE ON public.resellers FOR EACH ROW WHEN ((old.test <> new.test)) EXECUTE FUNCTION public.keep_side();
+
 ALTER TABLE ONLY public.prices
     ADD CONSTRAINT prices_sku_fkey FOREIGN KEY (sku) REFERENCES public.products(sku);
 
@@ -1378,6 +1407,8 @@ GRANT SELECT,INSERT ON TABLE public.events TO jalur_service;
 GRANT SELECT,UPDATE ON TABLE public.identity_revision TO jalur_service;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.installation TO jalur_service;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.key_uses TO jalur_service;
 
 GRANT SELECT,INSERT ON TABLE public.ledger_entries TO jalur_service;
 

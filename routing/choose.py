@@ -43,6 +43,8 @@ class Inquiry(NamedTuple):
     """Decides whether the order probes dealers below the quality floor; without it, it does not."""
     repeats: Mapping[str, int] = _NOTHING
     """How often each dealer, by id, has sold this product for this number today, in WIB."""
+    test: bool = False
+    """Whether it is of the test side, which has a table of its own."""
 
 
 class Live(NamedTuple):

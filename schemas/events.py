@@ -57,6 +57,8 @@ class Webhook(BaseModel):
     type: EventType
     timestamp: datetime
     data: Order | LowBalance | DisabledEndpoint | Ping
+    test: bool = False
+    """Of the test side: nothing was really bought. Left out where it is not."""
 
 
 class Event(Webhook):

@@ -4,9 +4,10 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 CURRENCY = "IDR"
+MOST_PLAY_MONEY = 1_000_000_000_000
 _MOST_RUPIAH = 10**15
 
 EntryKind = Literal[
@@ -85,3 +86,19 @@ class Statement(BaseModel):
     opening: BalancesThen
     totals: list[Sums]
     closing: BalancesThen
+
+
+class PlayDeposit(BaseModel):
+    """Play money to add to the test side. The same reference and amount again change nothing."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    amount: Annotated[int, Field(gt=0, le=MOST_PLAY_MONEY)]
+    reference: Annotated[str, StringConstraints(pattern=r"^[!-~]([ -~]{0,62}[!-~])?$")]
+
+
+class PlayMoney(BaseModel):
+    """What is available afterwards. `repeated` says that it had been booked before."""
+
+    available: int
+    repeated: bool

@@ -70,6 +70,7 @@ class Seller:
     credentials: str | None = None
     dealer_sku: str = "S5"
     callback_from: tuple[str, ...] = ()
+    test: bool = False
 
 
 ACCOUNTS = {"otomax": OTOMAX, "digiflazz": DIGIFLAZZ, "xmlrpc_center": XMLRPC}
@@ -116,8 +117,8 @@ async def _add_seller(connection: "asyncpg.Connection[asyncpg.Record]", seller: 
         """
         insert into dealers (dealer_id, name, owner_group, protocol, base_url, credentials_sealed,
                              options, concurrency, timeout_seconds, callback_token,
-                             callback_from)
-        values ($1, $1, $1, $2, $3, $4, $5, $6, $7, 'sesame', $8::text[]::cidr[])
+                             callback_from, test)
+        values ($1, $1, $1, $2, $3, $4, $5, $6, $7, 'sesame', $8::text[]::cidr[], $9)
         """,
         seller.dealer_id,
         seller.protocol,
@@ -127,6 +128,7 @@ async def _add_seller(connection: "asyncpg.Connection[asyncpg.Record]", seller: 
         seller.concurrency,
         seller.timeout_seconds,
         list(seller.callback_from),
+        seller.test,
     )
     await connection.execute(
         """
@@ -145,9 +147,10 @@ async def enrol(
     reseller_id: UUID = RESELLER,
     rupiah: int = OPENING_RUPIAH,
     credit_limit: int = 0,
+    test_of: UUID | None = None,
 ) -> int:
     """Create a reseller with money in its wallet. Returns its lane."""
-    new = NewReseller(reseller_id, "Toko", credit_limit=credit_limit)
+    new = NewReseller(reseller_id, "Toko", credit_limit=credit_limit, test_of=test_of)
     async with engine.pool.acquire() as connection:
         lane = await resellers.create(connection, new)
     if rupiah:
@@ -167,6 +170,7 @@ def submission(
     retry_seconds: float = 600,
     order_id: UUID | None = None,
     may_repeat: bool = True,
+    test: bool = False,
 ) -> Submission:
     """An order as the door hands it to `accept`."""
     now = datetime.now(UTC) - timedelta(seconds=1)
@@ -190,7 +194,7 @@ def submission(
         "{}",
         may_repeat=may_repeat,
     )
-    return Submission(order, dealer_id)
+    return Submission(order, dealer_id, test=test)
 
 
 async def send(engine: Engine, purchase: Purchase) -> None:

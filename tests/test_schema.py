@@ -217,5 +217,5 @@ def test_growing_tables_carry_no_foreign_keys_triggers_or_sequences():
     referring = set(re.findall(r"ONLY public\.(\w+)\n    ADD CONSTRAINT \w+ FOREIGN KEY", schema))
     assert referring <= {"prices", "routes"}
     triggered = set(re.findall(r"CREATE TRIGGER [^;]* ON public\.(\w+)", schema))
-    assert triggered <= {"api_keys", "doors", "operator_tokens", "resellers"}
+    assert triggered <= {"api_keys", "dealers", "doors", "operator_tokens", "resellers"}
     assert "SEQUENCE" not in schema

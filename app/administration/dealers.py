@@ -62,6 +62,8 @@ class NewDealer:
     """The networks that its callbacks may come from; none: any."""
     requests_per_second: float | None = None
     """None: what the protocol declares."""
+    test: bool = False
+    """A simulator, for orders of the test side only. For good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,7 @@ async def add(
         muted_until=None,
         callback_from=_networks(new.callback_from),
         requests_per_second=new.requests_per_second or None,
+        test=new.test,
     )
     _check(row, new.credentials, new.options)
     async with acting(pool) as connection:
@@ -436,6 +439,7 @@ def _document(row: DealerRow) -> dict[str, object]:
         "requests_per_second": row.requests_per_second,
         "enabled": row.enabled,
         "drained": row.drained,
+        "test": row.test,
         "muted_until": None if row.muted_until is None else row.muted_until.isoformat(),
     }
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from app.administration.dealers import callback_path
 from app.administration.money import Receipt
+from app.storage.api_keys import KeyRecord
 from app.storage.audit import Line
 from app.storage.callbacks import Seen
 from app.storage.processes import Process
@@ -21,6 +22,7 @@ from schemas.admin.dealers import (
 )
 from schemas.admin.operators import AuditLine, CreatedOperatorToken
 from schemas.admin.resellers import Booking, CreatedKey
+from schemas.keys import CreatedOwnKey, Key
 
 
 def created_key(account: Account, key: GeneratedKey) -> dict[str, Any]:
@@ -33,6 +35,26 @@ def created_key(account: Account, key: GeneratedKey) -> dict[str, Any]:
             "key": key.token,
         }
     )
+
+
+def key(record: KeyRecord) -> dict[str, Any]:
+    """A key without its secret."""
+    return Key.model_validate(_stated_key(record)).model_dump(mode="json")
+
+
+def created_own_key(record: KeyRecord, made: GeneratedKey) -> dict[str, Any]:
+    """A reseller's new key with its secret."""
+    stated = {**_stated_key(record), "key": made.token}
+    return CreatedOwnKey.model_validate(stated).model_dump(mode="json")
+
+
+def _stated_key(record: KeyRecord) -> dict[str, Any]:
+    return {
+        **{name: getattr(record, name) for name in KeyRecord.__slots__},
+        "id": record.key_id,
+        "scopes": None if record.scopes is None else sorted(record.scopes),
+        "addresses": [str(network) for network in record.addresses],
+    }
 
 
 def created_token(name: str, scopes: list[str], token: GeneratedKey) -> dict[str, Any]:

@@ -89,6 +89,9 @@ def add_command(
     connect_timeout_seconds: Annotated[float, typer.Option()] = DEFAULT_CONNECT_TIMEOUT_SECONDS,
     callback_from: CallbackFrom = None,
     rate: Rate = None,
+    test: Annotated[
+        bool, typer.Option("--test", help="A simulator, for orders placed with test keys only.")
+    ] = False,
     reason: Reason = "",
     as_json: Json = False,
 ) -> None:
@@ -106,10 +109,12 @@ def add_command(
         connect_timeout_seconds,
         _networks(callback_from) or (),
         rate,
+        test,
     )
     row = act(lambda pool, by: dealers.add(pool, by, new, dealer_limits(), reason))
+    begins = "sells every product to test keys" if row.test else "gets no orders without routes"
     lines = [
-        f"{row.dealer_id} is added and gets no orders without routes.",
+        f"{row.dealer_id} is added and {begins}.",
         f"Its callbacks go to your address and {callback_path(row)}, which is shown this once.",
         "Next: jalur routes apply FILE",
     ]
@@ -298,7 +303,8 @@ def dealer_limits() -> DealerLimits:
     """What a dealer must fit to be called, by the service's settings."""
     settings = read_settings()
     longest_call_seconds = Lease(settings.lease_seconds).longest_call_seconds
-    return DealerLimits(load(), Sealer(settings.require_secret_keys()), longest_call_seconds)
+    sealer = Sealer(settings.require_secret_keys())
+    return DealerLimits(load(), sealer, longest_call_seconds, settings.simulator_url)
 
 
 def _end(for_: str | None, until: str | None, now: datetime) -> datetime:

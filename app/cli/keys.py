@@ -1,30 +1,49 @@
 """`jalur keys`: what resellers' programs identify themselves with."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
 
 from app.administration import documents, keys
-from app.administration.resellers import find
+from app.administration.keys import DEFAULT_OVERLAP, NewKey
 from app.cli.resellers import Orders, Reads, Which, rates_of
+from app.cli.table import read_moment
 from app.cli.terminal import Json, Reason, act, look, tell, tell_secret
-from app.storage import api_keys
+from app.scopes import KeyScope
 from app.storage.api_keys import KeyRecord
-from app.storage.pool import Connection
-from schemas.admin.resellers import Key
 
 keys_app = typer.Typer(help="Resellers' keys.", no_args_is_help=True)
+
+KeyId = Annotated[str, typer.Argument(help="The part behind its mode; `keys list` has it.")]
 
 
 @keys_app.command("add")
 def add_command(
     reseller: Which,
-    mode: Annotated[str, typer.Option(help="live or test: a name, both order alike.")] = "live",
+    mode: Annotated[
+        str, typer.Option(help="live; or test, which reaches nothing but the simulator.")
+    ] = "live",
+    name: Annotated[str, typer.Option(help="What the reseller calls it.")] = "",
+    scope: Annotated[
+        list[KeyScope] | None, typer.Option(help="What it opens, may be repeated; without: all.")
+    ] = None,
+    address: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CIDR", help="From where it is taken, may be repeated."),
+    ] = None,
+    expires: Annotated[
+        str | None, typer.Option(help="Until when, such as 2027-01-31T18:00+07:00.")
+    ] = None,
     reason: Reason = "",
     as_json: Json = False,
 ) -> None:
     """Give a reseller another key, which is shown this once."""
-    account, key = act(lambda pool, by: keys.add(pool, by, reseller, mode, reason))
+    ends = None if expires is None else read_moment(expires)
+    new = NewKey(mode, name, scope, address or (), ends)
+    account, key = act(
+        lambda pool, by: keys.add(pool, by, reseller, new, datetime.now(UTC), reason)
+    )
     note = (
         f"This key of {account.name} is shown this once; hand it over safely. "
         "It orders with the header `Authorization: Bearer KEY`."
@@ -32,20 +51,34 @@ def add_command(
     tell_secret(documents.created_key(account, key), key.token, note, as_json=as_json)
 
 
+@keys_app.command("rotate")
+def rotate_command(
+    key_id: KeyId,
+    overlap_hours: Annotated[
+        float, typer.Option(help="How long the old key lives on; 0: not at all.")
+    ] = DEFAULT_OVERLAP / timedelta(hours=1),
+    reason: Reason = "",
+    as_json: Json = False,
+) -> None:
+    """Give out a key in place of another one, which lives on for a while."""
+    overlap = timedelta(hours=overlap_hours)
+    account, key = act(
+        lambda pool, by: keys.rotate(pool, by, key_id, overlap, datetime.now(UTC), reason)
+    )
+    note = (
+        f"This key of {account.name} is shown this once; hand it over safely. "
+        f"The key {key_id} lives on for {overlap_hours:g} hours."
+    )
+    tell_secret(documents.created_key(account, key), key.token, note, as_json=as_json)
+
+
 @keys_app.command("list")
 def list_command(reseller: Which, as_json: Json = False) -> None:
-    """All keys that a reseller ever had, without their secrets."""
-
-    async def read(connection: Connection) -> list[KeyRecord]:
-        account = await find(connection, reseller)
-        return await api_keys.list_of(connection, account.lane, account.reseller_id)
-
-    found = look(read)
-    lines = [_line(key) for key in found] or [f"No keys. Next: jalur keys add {reseller}"]
-    tell({"keys": [Key.of(key) for key in found]}, lines, as_json=as_json)
-
-
-KeyId = Annotated[str, typer.Argument(help="The part behind its mode; `keys list` has it.")]
+    """All keys that a reseller ever had, on both of its sides, without their secrets."""
+    found = look(lambda connection: keys.keys_of(connection, reseller))
+    now = datetime.now(UTC)
+    lines = [_line(key, now) for key in found] or [f"No keys. Next: jalur keys add {reseller}"]
+    tell({"keys": [documents.key(key) for key in found]}, lines, as_json=as_json)
 
 
 @keys_app.command("limit")
@@ -58,8 +91,9 @@ def limit_command(
 ) -> None:
     """Set how much may be asked with a key, beside its reseller's rates, which hold as well."""
     done = act(lambda pool, by: keys.limit(pool, by, key_id, orders, reads, reason))
-    lines = [_line(done.key)] if done.changed else ["Nothing changed.", _line(done.key)]
-    tell({**Key.of(done.key), "changed": done.changed}, lines, as_json=as_json)
+    line = _line(done.key, datetime.now(UTC))
+    lines = [line] if done.changed else ["Nothing changed.", line]
+    tell({**documents.key(done.key), "changed": done.changed}, lines, as_json=as_json)
 
 
 @keys_app.command("revoke")
@@ -74,6 +108,22 @@ def revoke_command(
     tell({"changed": revoked}, [told], as_json=as_json)
 
 
-def _line(key: KeyRecord) -> str:
-    state = f"revoked {key.revoked_at:%Y-%m-%d %H:%M}" if key.revoked_at else "alive"
-    return f"{key.key_id}  {key.mode}, {state}, since {key.created_at:%Y-%m-%d}{rates_of(key)}"
+def _line(key: KeyRecord, now: datetime) -> str:
+    told = [key.mode, _state(key, now), f"since {key.created_at:%Y-%m-%d}"]
+    if key.name:
+        told.insert(0, key.name)
+    if key.scopes is not None:
+        told.append(f"opens {' '.join(sorted(key.scopes))}")
+    if key.addresses:
+        told.append(f"from {' '.join(map(str, key.addresses))}")
+    if key.last_used_at is not None:
+        told.append(f"used {key.last_used_at:%Y-%m-%d %H:%M} from {key.last_used_from}")
+    return f"{key.key_id}  {', '.join(told)}{rates_of(key)}"
+
+
+def _state(key: KeyRecord, now: datetime) -> str:
+    if key.revoked_at is not None:
+        return f"revoked {key.revoked_at:%Y-%m-%d %H:%M}"
+    if key.expires_at is None:
+        return "alive"
+    return f"{'alive until' if key.is_alive(now) else 'expired'} {key.expires_at:%Y-%m-%d %H:%M}"

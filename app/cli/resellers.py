@@ -111,7 +111,7 @@ def _tell(done: Changed, *, as_json: bool) -> None:
 
 def _line(account: Account) -> str:
     line = f"{account.reseller_id}  {account.name}: {account.status}, tier {account.tier}"
-    return line + rates_of(account)
+    return line + rates_of(account) + (", a test side" if account.test else "")
 
 
 def rates_of(limited: Account | KeyRecord) -> str:

@@ -117,7 +117,12 @@ async def _router(pool: Pool) -> Router:
     """A router with the table that is newest, compiled here if nobody has compiled it yet."""
     settings = read_settings()
     longest_call_seconds = Lease(settings.lease_seconds).longest_call_seconds
-    router = Router(Sealer(settings.require_secret_keys()), time.monotonic, longest_call_seconds)
+    router = Router(
+        Sealer(settings.require_secret_keys()),
+        time.monotonic,
+        longest_call_seconds,
+        simulator_url=settings.simulator_url,
+    )
     await router.refresh(pool, ANY_SIZE)
     return router
 

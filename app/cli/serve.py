@@ -102,6 +102,7 @@ def engine_settings(settings: Settings) -> EngineSettings:
         price_rise_tolerance=settings.price_rise_tolerance,
         price_rise_mute_seconds=settings.price_rise_mute_seconds,
         webhook_log_days=settings.webhook_log_days,
+        simulator_url=settings.simulator_url,
     )
 
 
@@ -151,11 +152,19 @@ async def run(
             async with asyncio.TaskGroup() as group:
                 stopping = _stop_serving(server, api, running.stop, settings.drain_seconds)
                 group.create_task(stopping)
-                beside = (api.authenticator, api.operators, api.doors, api.feed, api.meter)
+                beside = (
+                    api.authenticator,
+                    api.operators,
+                    api.doors,
+                    api.feed,
+                    api.meter,
+                    api.key_uses,
+                )
                 running_on = [group.create_task(each.run()) for each in beside]
                 await server.serve(sockets=list(listeners))
                 for each in running_on:
                     each.cancel()
+                await api.key_uses.write(everything=True)
                 running.stop.set()
             await api.meter.leave()
 

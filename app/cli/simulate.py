@@ -7,9 +7,9 @@ import typer
 
 from app.cli import receiver
 from app.errors import ConfigurationError
-from dealers.simulator.config import ConfigError, read_config
+from dealers.simulator.config import Config, ConfigError, read_config
 from dealers.simulator.server import run
-from dealers.simulator.standalone import standalone
+from dealers.simulator.standalone import sandbox, standalone
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")]
 
@@ -37,11 +37,15 @@ def simulator_command(
     GET /dealers shows each dealer's path, account and prices.
     """
     try:
-        run(read_config(config) if config else standalone(callbacks), port, state_dir)
+        run(read_config(config) if config else _all_and_sandbox(callbacks), port, state_dir)
     except ConfigError as error:
         raise ConfigurationError(str(error)) from error
     except OSError as error:
         raise _cannot_start(port, error) from error
+
+
+def _all_and_sandbox(callbacks: str) -> Config:
+    return Config((*standalone(callbacks).dealers, sandbox()))
 
 
 def receiver_command(

@@ -1,20 +1,22 @@
 """What the API is made of: the parts it calls and the limits it keeps, put together at the door."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Annotated, Any
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Request
 from starlette.types import Scope
 
 from app.administration.desk import TableDesk
+from app.errors import Forbidden, Unauthorized
 from app.http.door_holders import DoorFinder, DoorHolder
 from app.http.event_feed import EventFeed, FeedLimits
 from app.http.failures import Failures
 from app.http.identity import Authenticator
+from app.http.key_uses import KeyUses
 from app.http.limits import CallerLimits, DefaultRates, Policy, Visits
 from app.http.meter import Meter
 from app.lifecycle.accept import Acceptor
@@ -22,8 +24,10 @@ from app.lifecycle.receive import Receiver
 from app.lifecycle.route import Router
 from app.lifecycle.settle import Settler
 from app.metrics import Metrics
+from app.networks import is_within, read_address
 from app.outbound.addresses import AddressPolicy
 from app.rates import Rate
+from app.scopes import KeyScope
 from app.sealing import Sealer
 from app.storage import api_keys, operator_tokens
 from app.storage.api_keys import KeyHolder
@@ -89,6 +93,7 @@ class Api:
     doors: Authenticator[DoorHolder] = field(init=False)
     meter: Meter = field(init=False)
     visits: Visits = field(init=False)
+    key_uses: KeyUses = field(init=False)
 
     def __post_init__(self) -> None:
         """Make what looks after callers and tells them of events."""
@@ -108,6 +113,7 @@ class Api:
             self, "doors", Authenticator(self.pool, seconds, _no_key, find, failures)
         )
         object.__setattr__(self, "feed", feed)
+        object.__setattr__(self, "key_uses", KeyUses(self.pool, seconds))
         object.__setattr__(self, "meter", meter)
         object.__setattr__(self, "visits", visits)
 
@@ -125,30 +131,70 @@ def api_of(request: Request) -> Api:
     return request.app.state.api
 
 
-def caller_for(policy: Policy) -> Any:  # noqa: ANN401 (FastAPI's own type)
-    """Who calls, counted once as a request of this kind, as a dependency.
-
-    Raises Unauthorized, TooManyRequests.
-    """
-
-    async def admit(request: Request) -> KeyHolder:
-        api = api_of(request)
-        authorization = request.headers.get("authorization")
-        caller = await api.authenticator.identify(authorization, address_of(request.scope))
-        await api.visits.admit(request.scope, caller, policy)
-        return caller
-
-    dependency: Callable[[Request], Awaitable[KeyHolder]] = admit
-    return Depends(dependency)
-
-
 def address_of(scope: Scope) -> str:
-    """Where a request comes from, behind the proxies that are trusted."""
+    """Where a request comes from; behind a trusted proxy, what that says (decision 0031)."""
     client = scope.get("client")
     return client[0] if client else ""
 
 
+async def admit(api: Api, authorization: str | None, address: str, needed: KeyScope) -> KeyHolder:
+    """Who calls, with a key that opens what is needed from where the call comes.
+
+    Raises Unauthorized, Forbidden, TooManyRequests. Behind what is remembered of the key it asks
+    nobody, and counts nothing against its rates.
+    """
+    holder = await api.authenticator.identify(authorization, address)
+    now = datetime.now(UTC)
+    if holder.expires_at is not None and holder.expires_at <= now:
+        ended = holder.expires_at.isoformat(timespec="seconds")
+        raise Unauthorized("expired-key", f"This key expired at {ended}.")
+    if holder.scopes is not None and needed not in holder.scopes:
+        raise Forbidden("insufficient-scope", f"This needs a key with the scope {needed}.")
+    if holder.addresses and not is_within(address, holder.addresses):
+        seen = read_address(address) or "an unknown address"
+        raise Forbidden(
+            "address-not-allowed", f"This key is not taken from {seen}, where the call came from."
+        )
+    api.key_uses.note(holder.key_id, now, address)
+    return holder
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """Who calls, as a dependency that takes only keys with a scope, and counts each request once.
+
+    Raises as `admit` does, and TooManyRequests.
+    """
+
+    scope: KeyScope
+    policy: Policy = "reads"
+
+    async def __call__(self, request: Request) -> KeyHolder:
+        """The holder of the key that comes with the request."""
+        api, authorization = api_of(request), request.headers.get("authorization")
+        caller = await admit(api, authorization, address_of(request.scope), self.scope)
+        await api.visits.admit(request.scope, caller, self.policy)
+        return caller
+
+
+async def caller_of(request: Request) -> KeyHolder:
+    """Whose key comes with a request, whatever it opens. Raises as `Authenticator.identify`."""
+    authorization = request.headers.get("authorization")
+    return await api_of(request).authenticator.identify(authorization, address_of(request.scope))
+
+
 Parts = Annotated[Api, Depends(api_of)]
-Caller = Annotated[KeyHolder, caller_for("reads")]
-OrderingCaller = Annotated[KeyHolder, caller_for("orders")]
+Caller = Annotated[KeyHolder, Depends(caller_of)]
+"""For what stands beside a route, which itself says what it needs."""
+OrdersReader = Annotated[KeyHolder, Depends(Needs(KeyScope.ORDERS_READ))]
+OrdersWriter = Annotated[KeyHolder, Depends(Needs(KeyScope.ORDERS_WRITE))]
+OrdersPlacer = Annotated[KeyHolder, Depends(Needs(KeyScope.ORDERS_WRITE, "orders"))]
 """For what places orders: a batch takes all but its first by `Api.limits_of`."""
+BalanceReader = Annotated[KeyHolder, Depends(Needs(KeyScope.BALANCE_READ))]
+ProductsReader = Annotated[KeyHolder, Depends(Needs(KeyScope.PRODUCTS_READ))]
+OutletsReader = Annotated[KeyHolder, Depends(Needs(KeyScope.OUTLETS_READ))]
+OutletsWriter = Annotated[KeyHolder, Depends(Needs(KeyScope.OUTLETS_WRITE))]
+WebhooksReader = Annotated[KeyHolder, Depends(Needs(KeyScope.WEBHOOKS_READ))]
+WebhooksWriter = Annotated[KeyHolder, Depends(Needs(KeyScope.WEBHOOKS_WRITE))]
+KeysReader = Annotated[KeyHolder, Depends(Needs(KeyScope.KEYS_READ))]
+KeysWriter = Annotated[KeyHolder, Depends(Needs(KeyScope.KEYS_WRITE))]

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.errors import NotFound
 from app.http.answers import json_answer
-from app.http.api import Caller, Parts
+from app.http.api import BalanceReader, Parts
 from app.http.conditions import is_known, not_modified
 from app.storage import statements
 from schemas.money import CURRENCY, Balance
@@ -17,7 +17,7 @@ routes = APIRouter(prefix="/v1", tags=["money"])
     response_model=None,
     responses={200: {"model": Balance}, 304: {"description": "Unchanged since that ETag."}},
 )
-async def read_balance(request: Request, api: Parts, caller: Caller) -> Response:
+async def read_balance(request: Request, api: Parts, caller: BalanceReader) -> Response:
     """What is available, what is set aside for open orders, and the credit beyond it.
 
     With `If-None-Match` and its last ETag, 304 while nothing has changed.

@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from app.http.api import Api, Parts
+from app.http.api import Api, Parts, address_of
 from app.http.bodies import read_body
 from dealers.contract import Callback
 
@@ -43,7 +43,7 @@ async def _receive(dealer_id: str, token: str | None, request: Request, api: Api
         _headers(request),
         await read_body(request, MAX_BODY_BYTES),
     )
-    source = request.client.host if request.client else _NOWHERE
+    source = address_of(request.scope) or _NOWHERE
     content_type, body = await api.receiver.receive(dealer_id, token, callback, source)
     return Response(body, headers={"content-type": content_type})
 

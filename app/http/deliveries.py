@@ -11,7 +11,7 @@ from uuid_utils.compat import uuid7
 
 from app.errors import Conflict, FieldError, NotFound, Unprocessable
 from app.http.answers import json_answer, list_answer
-from app.http.api import Caller, Parts
+from app.http.api import Parts, WebhooksReader, WebhooksWriter
 from app.http.bodies import read_json, takes
 from app.http.moments import Moment
 from app.http.pages import Cursor, Limit, foreign_cursor, id_cursor, read_id, read_text, text_cursor
@@ -43,7 +43,7 @@ _LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 @routes.get("", response_model=None, responses={200: {"model": DeliveryList}})
 async def list_deliveries(
     api: Parts,
-    caller: Caller,
+    caller: WebhooksReader,
     endpoint_id: UUID | None = None,
     state: DeliveryFilter | None = None,
     event_type: EventType | None = None,
@@ -78,7 +78,7 @@ async def list_deliveries(
 
 
 @routes.get("/{delivery_id}", response_model=None, responses={200: {"model": DeliveryInFull}})
-async def read_delivery(delivery_id: str, api: Parts, caller: Caller) -> Response:
+async def read_delivery(delivery_id: str, api: Parts, caller: WebhooksReader) -> Response:
     """One delivery with what it carries, and its tries: what was sent and what came back."""
     wanted = _id_in(delivery_id)
     async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
@@ -99,7 +99,7 @@ async def read_delivery(delivery_id: str, api: Parts, caller: Caller) -> Respons
     responses={200: {"model": Replayed}},
     openapi_extra=takes(Replay),
 )
-async def replay_deliveries(request: Request, api: Parts, caller: Caller) -> Response:
+async def replay_deliveries(request: Request, api: Parts, caller: WebhooksWriter) -> Response:
     """Send deliveries again by filter and by time, the oldest first, a bounded number a call.
 
     Each gets a delivery of its own under the same `webhook-id`; one that is pending is sent at once
@@ -139,7 +139,7 @@ async def replay_deliveries(request: Request, api: Parts, caller: Caller) -> Res
     status_code=202,
     responses={202: {"model": Delivery}},
 )
-async def replay_delivery(delivery_id: str, api: Parts, caller: Caller) -> Response:
+async def replay_delivery(delivery_id: str, api: Parts, caller: WebhooksWriter) -> Response:
     """Send one delivery again, as often as asked for: each is a delivery of its own.
 
     One that is pending is sent at once instead.

@@ -28,10 +28,13 @@ from app.http.examples import example_of
 from app.http.order_door import IDEMPOTENCY_KEY
 from app.http.refusals import by_status, codes_of
 from app.http.stream_door import STREAM_PATH, StreamDoor
+from app.scopes import KeyScope
 from schemas.events import EventType
 from schemas.problems import CATALOGUE, MEDIA_TYPE, problem_document
 
 Document: TypeAlias = dict[str, Any]
+Scopes = Mapping[tuple[str, str], KeyScope]
+"""What a key must open, by path and method."""
 
 _JSON = "application/json"
 _REFERENCE = "#/components/schemas/"
@@ -103,14 +106,14 @@ def for_resellers(app: FastAPI) -> Document:
     """What a reseller's developer needs."""
     document = _document(app, _DESCRIPTION, for_operators=False)
     document["webhooks"] = dict(_webhooks(document["components"]["schemas"]))
-    _finish(document)
+    _finish(document, app.state.scopes)
     return document
 
 
 def for_operators(app: FastAPI) -> Document:
     """The operators' side, and what machines call."""
     document = _document(app, _FOR_OPERATORS, for_operators=True)
-    _finish(document)
+    _finish(document, app.state.scopes)
     return document
 
 
@@ -139,9 +142,9 @@ def _document(app: FastAPI, text: str, *, for_operators: bool) -> Document:
     return document
 
 
-def _finish(document: Document) -> None:
+def _finish(document: Document, scopes: Scopes) -> None:
     """All that follows from the operations by rule."""
-    _add_security(document)
+    _add_security(document, scopes)
     schemas = document["components"]["schemas"]
     for path, _, operation in _operations(document):
         _add_headers(operation)
@@ -355,7 +358,7 @@ def _webhooks(schemas: Mapping[str, Any]) -> Iterator[tuple[str, Document]]:
 # ------------------------------------------------------------------ what follows by rule
 
 
-def _add_security(document: Document) -> None:
+def _add_security(document: Document, scopes: Scopes) -> None:
     document["components"]["securitySchemes"] = {
         "key": {
             "type": "http",
@@ -364,7 +367,9 @@ def _add_security(document: Document) -> None:
         }
     }
     document["security"] = [{"key": []}]
-    for path, _, operation in _operations(document):
+    for path, method, operation in _operations(document):
+        if (path, method) in scopes:
+            operation["security"] = [{"key": [scopes[path, method]]}]
         if path.startswith("/v1/callbacks") or not path.startswith(("/v1/", "/admin/v1/")):
             operation.setdefault("security", [])
 

@@ -14,7 +14,7 @@ import structlog
 
 from app.sealing import CannotOpen, Sealer
 from app.storage import doors
-from app.storage.api_keys import KeyHolder, own_rates
+from app.storage.api_keys import LIVE, TEST, KeyHolder, own_rates
 from app.storage.doors import OpenDoor
 from app.storage.pool import Connection
 from app.storage.tokens import PresentedKey
@@ -83,7 +83,7 @@ class DoorFinder:
 def _caller(door: OpenDoor) -> KeyHolder:
     return KeyHolder(
         key_id=str(door.door_id),
-        mode="live",
+        mode=TEST if door.test else LIVE,
         lane=door.lane,
         reseller_id=door.reseller_id,
         tier=door.tier,

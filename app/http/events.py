@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 
 from app.errors import NotFound
 from app.http.answers import json_answer, list_answer
-from app.http.api import Api, Caller, Parts
+from app.http.api import Api, OrdersReader, Parts
 from app.http.event_feed import CURSOR_KIND
 from app.http.pages import Cursor, Limit, cut, read_seq, seq_cursor
 from app.storage import events
@@ -23,7 +23,7 @@ Types = Annotated[list[EventType] | None, Query(alias="type", max_length=32)]
 @routes.get("", response_model=None, responses={200: {"model": EventList}})
 async def list_events(
     api: Parts,
-    caller: Caller,
+    caller: OrdersReader,
     types: Types = None,
     order_id: UUID | None = None,
     cursor: Cursor = None,
@@ -80,7 +80,7 @@ async def _events_of_types(
 
 
 @routes.get("/{event_id}", response_model=None, responses={200: {"model": Event}})
-async def read_event(event_id: str, api: Parts, caller: Caller) -> Response:
+async def read_event(event_id: str, api: Parts, caller: OrdersReader) -> Response:
     """One event, by the id that webhooks carry as `webhook-id`."""
     wanted = read_webhook_id(event_id)
     if wanted is None:

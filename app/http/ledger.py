@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from app.errors import FieldError, Unprocessable
 from app.http import csv_lines
 from app.http.answers import json_answer, list_answer
-from app.http.api import Api, Caller, Parts
+from app.http.api import Api, BalanceReader, Parts
 from app.http.moments import Moment, require_order
 from app.http.pages import Cursor, Limit, cut, read_seq, seq_cursor
 from app.storage import entries
@@ -66,7 +66,7 @@ def _wish(
 async def list_entries(
     request: Request,
     api: Parts,
-    caller: Caller,
+    caller: BalanceReader,
     wish: Annotated[_Wish, Depends(_wish)],
     format_: Annotated[Literal["json", "csv"] | None, Query(alias="format")] = None,
     cursor: Cursor = None,
@@ -213,7 +213,7 @@ def _wrong(code: str, why: str) -> Unprocessable:
 
 @routes.get("/statement", response_model=None, responses={200: {"model": Statement}})
 async def read_statement(
-    api: Parts, caller: Caller, begins: Begins = None, ends: Ends = None
+    api: Parts, caller: BalanceReader, begins: Begins = None, ends: Ends = None
 ) -> Response:
     """A time's opening balance, what moved by kind, and its closing balance, which add up.
 

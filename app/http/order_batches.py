@@ -10,7 +10,7 @@ from app.errors import FieldError, Problem
 from app.hops import HEADER, Hops
 from app.http import bodies, problems
 from app.http.answers import json_answer
-from app.http.api import Api, OrderingCaller, Parts
+from app.http.api import Api, OrdersPlacer, Parts
 from app.http.order_answers import document_of, new_document
 from app.http.order_door import hops_of
 from app.http.place import place, shed
@@ -36,7 +36,7 @@ Result = dict[str, Any]
     responses={200: {"model": OrderResults}},
     openapi_extra=bodies.takes(NewOrderBatch),
 )
-async def place_orders(request: Request, api: Parts, caller: OrderingCaller) -> Response:
+async def place_orders(request: Request, api: Parts, caller: OrdersPlacer) -> Response:
     """Place up to 500 orders. The answer is 200 whatever became of them: see each one's `status`.
 
     The first ones get the money first. The same batch again never orders twice.

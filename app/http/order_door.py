@@ -10,9 +10,10 @@ from app.errors import FieldError, Unprocessable
 from app.hops import HEADER, Hops, InvalidHops, read_hops
 from app.http import bodies, problems
 from app.http.answers import json_answer
-from app.http.api import Api, address_of
+from app.http.api import Api, address_of, admit
 from app.http.order_answers import new_document, order_answer
 from app.http.place import place, shed
+from app.scopes import KeyScope
 from app.storage.order_views import OrderView
 from app.storage.orders import NewOrder
 from schemas.orders import NewOrder as Wanted
@@ -47,9 +48,8 @@ class OrderDoor:
 
     async def _place(self, scope: Scope, receive: Receive) -> Response:
         api, headers = self._api, _headers(scope)
-        caller = await api.authenticator.identify(
-            _text(headers, b"authorization"), address_of(scope)
-        )
+        authorization = _text(headers, b"authorization")
+        caller = await admit(api, authorization, address_of(scope), KeyScope.ORDERS_WRITE)
         await api.visits.admit(scope, caller, "orders")
         shed(api)
         bodies.require_json(_text(headers, b"content-type") or "")

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from app.errors import Conflict, FieldError, NotFound, Unprocessable
 from app.http.answers import json_answer, list_answer
-from app.http.api import Api, Caller, Parts
+from app.http.api import Api, OrdersReader, OrdersWriter, Parts
 from app.http.events import events_of_order
 from app.http.moments import Moment, require_order
 from app.http.order_answers import document_of, order_answer
@@ -53,7 +53,7 @@ def _number(text: str) -> str:
 @routes.get("", response_model=None, responses={200: {"model": OrderList}})
 async def list_orders(
     api: Parts,
-    caller: Caller,
+    caller: OrdersReader,
     wanted: Annotated[Wanted, Depends(_wanted)],
     ref_id: Annotated[list[Reference] | None, Query(max_length=_MOST_REFERENCES)] = None,
     cursor: Cursor = None,
@@ -109,13 +109,13 @@ async def _list_wanted(
     response_model=None,
     responses={200: {"model": Order}, 304: {"description": "Unchanged since that ETag."}},
 )
-async def read_order(order_id: str, request: Request, api: Parts, caller: Caller) -> Response:
+async def read_order(order_id: str, request: Request, api: Parts, caller: OrdersReader) -> Response:
     """One order. With `If-None-Match` and its last ETag, 304 while nothing has changed."""
     return order_answer(await _find(api, caller, order_id), request)
 
 
 @routes.post("/{order_id}/cancel", response_model=None, responses={200: {"model": Order}})
-async def cancel_order(order_id: str, api: Parts, caller: Caller) -> Response:
+async def cancel_order(order_id: str, api: Parts, caller: OrdersWriter) -> Response:
     """Cancel an order that was not sent to a dealer yet; cancelling it again changes nothing."""
     view = await _find(api, caller, order_id)
     withdrawn = await api.settler.withdraw(caller.lane, view.order_id, Withdrawal.CANCELLED)
@@ -129,7 +129,7 @@ async def cancel_order(order_id: str, api: Parts, caller: Caller) -> Response:
 
 @routes.get("/{order_id}/events", response_model=None, responses={200: {"model": EventList}})
 async def list_order_events(
-    order_id: str, api: Parts, caller: Caller, cursor: Cursor = None, limit: Limit = 50
+    order_id: str, api: Parts, caller: OrdersReader, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
     """What was reported about an order, the oldest first; `cursor` goes on as in all events."""
     view = await _find(api, caller, order_id)

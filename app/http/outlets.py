@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Request, Response
 
 from app.errors import Conflict, FieldError, NotFound, Unprocessable
 from app.http.answers import json_answer, list_answer
-from app.http.api import Api, Caller, Parts
+from app.http.api import Api, OutletsReader, OutletsWriter, Parts
 from app.http.bodies import read_json, takes
 from app.http.conditions import is_known, not_modified, require_match
 from app.http.pages import Cursor, Limit, cut, read_text, text_cursor
@@ -30,7 +30,7 @@ OutletId = Annotated[Reference, Path()]
 @routes.get("", response_model=None, responses={200: {"model": OutletPage}})
 async def list_outlets(
     api: Parts,
-    caller: Caller,
+    caller: OutletsReader,
     blocked: bool | None = None,
     cursor: Cursor = None,
     limit: Limit = 50,
@@ -48,7 +48,7 @@ async def list_outlets(
 
 @routes.get("/{outlet_id}", response_model=None, responses={200: {"model": OutletDocument}})
 async def read_outlet(
-    outlet_id: OutletId, request: Request, api: Parts, caller: Caller
+    outlet_id: OutletId, request: Request, api: Parts, caller: OutletsReader
 ) -> Response:
     """One outlet. Its `ETag` is what a change of it needs as `If-Match`."""
     async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
@@ -64,7 +64,9 @@ async def read_outlet(
     responses={200: {"model": OutletDocument}, 201: {"model": OutletDocument}},
     openapi_extra=takes(OutletState),
 )
-async def put_outlet(outlet_id: OutletId, request: Request, api: Parts, caller: Caller) -> Response:
+async def put_outlet(
+    outlet_id: OutletId, request: Request, api: Parts, caller: OutletsWriter
+) -> Response:
     """Add an outlet, or change one, which needs `If-Match`. In force within a second or two."""
     wanted = await read_json(request, OutletState, api.limits.body_bytes)
     async with (
@@ -99,7 +101,7 @@ async def put_outlet(outlet_id: OutletId, request: Request, api: Parts, caller: 
 
 @routes.delete("/{outlet_id}", response_model=None, status_code=204)
 async def delete_outlet(
-    outlet_id: OutletId, request: Request, api: Parts, caller: Caller
+    outlet_id: OutletId, request: Request, api: Parts, caller: OutletsWriter
 ) -> Response:
     """Forget an outlet, its block included; needs `If-Match`. Orders may go on naming it."""
     async with (

@@ -108,6 +108,7 @@ def inquire(trade: Trade, caller: KeyHolder, wish: TopUpWish, number: str) -> In
         tier=caller.tier,
         kind=product.kind,
         order_id=uuid7(),
+        test=caller.test,
     )
 
 

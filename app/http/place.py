@@ -153,7 +153,7 @@ async def _accept(api: Api, caller: KeyHolder, order: NewOrder, pick: Pick) -> N
     is_new = False
     try:
         outcome = await api.acceptor.accept(
-            Submission(order, pick.route.dealer_id, pick.route, caller.tier)
+            Submission(order, pick.route.dealer_id, pick.route, caller.tier, caller.test)
         )
         is_new = isinstance(outcome, Accepted)
     except ReferenceTaken:
@@ -181,7 +181,8 @@ async def _accept(api: Api, caller: KeyHolder, order: NewOrder, pick: Pick) -> N
 
 
 def _tell(api: Api, order: NewOrder, pick: Pick) -> None:
-    api.metrics.order_accepted()
+    if not pick.inquiry.test:
+        api.metrics.order_accepted()
     if pick.decision.forced_monopoly:
         api.metrics.forced_monopoly(Market(order.brand, order.cluster))
     if pick.decision.monopoly_cost_rupiah:
@@ -215,7 +216,8 @@ async def _replayed(api: Api, caller: KeyHolder, order_id: UUID) -> OrderView:
         view = await order_views.find(connection, caller.lane, caller.reseller_id, order_id)
     if view is None:
         raise RuntimeError(f"the order {order_id} holds a reference but cannot be read")
-    api.metrics.order_replayed()
+    if not caller.test:
+        api.metrics.order_replayed()
     log.info("order.replayed", order_id=order_id, reseller_id=caller.reseller_id)
     return view
 

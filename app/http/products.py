@@ -11,9 +11,10 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.errors import FieldError, NotFound, Unprocessable
 from app.http.answers import json_answer, list_answer
-from app.http.api import Api, Caller, Parts
+from app.http.api import Api, Parts, ProductsReader
 from app.http.conditions import is_known, not_modified
 from app.http.pages import Cursor, Limit, read_text, text_cursor
+from app.storage.api_keys import KeyHolder
 from routing.choose import Inquiry
 from routing.clusters import UnknownRegion
 from routing.price_book import PriceBook
@@ -51,7 +52,7 @@ class _Wish:
 async def list_products(
     request: Request,
     api: Parts,
-    caller: Caller,
+    caller: ProductsReader,
     region: Word = None,
     brand: Word = None,
     kind: Word = None,
@@ -70,7 +71,7 @@ async def list_products(
     wish = _Wish(brand, kind, sku_prefix or "", after, limit)
     book = api.router.trade.price_book
     rows, stopped_at = _page(book, caller.tier, wish)
-    available = _availability(api, caller.tier, cluster, rows)
+    available = _availability(api, caller, cluster, rows)
     page = [wish.brand, wish.kind, wish.sku_prefix, wish.after, wish.limit]
     tag = _tag([book.checksum, caller.tier, cluster, page], available)
     if is_known(request, tag):
@@ -84,14 +85,14 @@ async def list_products(
 
 @routes.get("/{sku}", response_model=None, responses={200: {"model": ProductOnSale}, **_UNCHANGED})
 async def read_product(
-    sku: str, request: Request, api: Parts, caller: Caller, region: Word = None
+    sku: str, request: Request, api: Parts, caller: ProductsReader, region: Word = None
 ) -> Response:
     """One product. With `If-None-Match` and its last ETag, 304 while nothing has changed."""
     book = api.router.trade.price_book
     product, price = book.product(sku), book.price(caller.tier, sku)
     if product is None or price is None:
         raise NotFound("not-found", "There is no such product for you.")
-    (stands,) = _availability(api, caller.tier, _cluster(api, region), [(product, price)])
+    (stands,) = _availability(api, caller, _cluster(api, region), [(product, price)])
     document = _document(product, price, stands)
     tag = _tag(document, b"")
     return (
@@ -120,12 +121,23 @@ def _page(book: PriceBook, tier: str, wish: _Wish) -> tuple[list[_Priced], str |
     return rows, None
 
 
-def _availability(api: Api, tier: str, cluster: str | None, rows: Sequence[_Priced]) -> bytes:
+def _availability(
+    api: Api, caller: KeyHolder, cluster: str | None, rows: Sequence[_Priced]
+) -> bytes:
     """Whether a dealer could serve each product now: a byte each, 1 or 0."""
     now = datetime.now(UTC)
     return bytes(
         api.router.choose(
-            Inquiry(product.sku, product.brand, cluster, price, tier=tier, kind=product.kind), now
+            Inquiry(
+                product.sku,
+                product.brand,
+                cluster,
+                price,
+                tier=caller.tier,
+                kind=product.kind,
+                test=caller.test,
+            ),
+            now,
         ).chosen
         is not None
         for product, price in rows

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from app.errors import Conflict
 from app.http import bodies
 from app.http.answers import json_answer
-from app.http.api import Api, Caller, Parts
+from app.http.api import Api, Parts, ProductsReader
 from app.http.pick import choose_dealer, inquire, number_of
 from routing.choose import Inquiry
 from schemas.quotes import NewQuote, Quote, quote_document
@@ -21,7 +21,7 @@ routes = APIRouter(prefix="/v1/quotes", tags=["quotes"])
     responses={200: {"model": Quote}},
     openapi_extra=bodies.takes(NewQuote),
 )
-async def quote(request: Request, api: Parts, caller: Caller) -> Response:
+async def quote(request: Request, api: Parts, caller: ProductsReader) -> Response:
     """What an order would cost you now, and whether a dealer could serve it.
 
     Decided as an order is, from memory; nothing is reserved. Your balance, and orders of yours that

@@ -1,8 +1,10 @@
 """The HTTP application: routes, problems and documentation put together around the API's parts."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
@@ -14,11 +16,13 @@ from app.http import (
     documentation,
     events,
     health,
+    keys,
     ledger,
     order_batches,
     order_door,
     orders,
     outlets,
+    play_money,
     problem_pages,
     problems,
     products,
@@ -28,15 +32,46 @@ from app.http import (
 )
 from app.http.admin import catalogue, dealers, floats, operators, resellers, reviews
 from app.http.admin import routes as routing_table
-from app.http.api import Api, ApiLimits
+from app.http.api import Api, ApiLimits, Needs
 from app.http.description import operation_id
 from app.http.doors import digiflazz, irs, otomax
 from app.http.edge import ORDERS_PATH, Edge
 from app.http.stream_door import STREAM_PATH
+from app.scopes import KeyScope
 
 __all__ = ["Api", "ApiLimits", "build_app"]
 
 _TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
+
+
+def _parts() -> Iterable[Any]:
+    """Everything for resellers, dealers and operators."""
+    return (
+        order_batches,
+        orders,
+        quotes,
+        events,
+        products,
+        balances,
+        ledger,
+        outlets,
+        balance_alerts,
+        webhook_endpoints,
+        deliveries,
+        keys,
+        play_money,
+        callbacks,
+        resellers,
+        catalogue,
+        dealers,
+        floats,
+        operators,
+        routing_table,
+        reviews,
+        digiflazz,
+        otomax,
+        irs,
+    )
 
 
 def build_app(api: Api, *, for_resellers: bool = True, documented: bool = True) -> ASGIApp:
@@ -62,36 +97,14 @@ def _build_fastapi(api: Api, door: ASGIApp | None, *, documented: bool) -> FastA
         telemetry=_TELEMETRY,
     )
     app.state.api = api
+    app.state.scopes = dict(_scopes())
     if door is not None:
         # Served before it comes here; the route tells which methods the address has.
         app.router.routes.insert(0, Route(ORDERS_PATH, door, methods=["POST"]))
         stream = Route(STREAM_PATH, stream_door.StreamDoor(api), methods=["GET"])
         stream.methods = {"GET"}  # Starlette adds HEAD, which would never end
         app.router.routes.insert(0, stream)
-        for part in (
-            order_batches,
-            orders,
-            quotes,
-            events,
-            products,
-            balances,
-            ledger,
-            outlets,
-            balance_alerts,
-            webhook_endpoints,
-            deliveries,
-            callbacks,
-            resellers,
-            catalogue,
-            dealers,
-            floats,
-            operators,
-            routing_table,
-            reviews,
-            digiflazz,
-            otomax,
-            irs,
-        ):
+        for part in _parts():
             app.include_router(part.routes)
     for part in (health, problem_pages):
         app.include_router(part.routes)
@@ -99,3 +112,16 @@ def _build_fastapi(api: Api, door: ASGIApp | None, *, documented: bool) -> FastA
         documentation.add_to(app)
     problems.register(app)
     return app
+
+
+def _scopes() -> Iterator[tuple[tuple[str, str], KeyScope]]:
+    """What a key must open for an operation, by its path and method."""
+    yield (ORDERS_PATH, "post"), KeyScope.ORDERS_WRITE
+    yield (STREAM_PATH, "get"), KeyScope.ORDERS_READ
+    for part in _parts():
+        for route in part.routes.routes:
+            if isinstance(route, APIRoute):
+                for each in route.dependant.dependencies:
+                    if isinstance(each.call, Needs):
+                        for method in route.methods or ():
+                            yield (route.path_format, method.lower()), each.call.scope

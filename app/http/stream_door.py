@@ -9,9 +9,10 @@ from starlette.types import Receive, Scope, Send
 
 from app.errors import FieldError, Unprocessable
 from app.http import problems
-from app.http.api import Api, address_of
+from app.http.api import Api, address_of, admit
 from app.http.event_feed import CURSOR_KIND, End, Listener
 from app.http.pages import MOST_CURSOR_CHARACTERS, read_seq, seq_cursor
+from app.scopes import KeyScope
 from app.storage.pool import DATABASE_ERRORS
 from schemas.events import EventType
 
@@ -59,8 +60,8 @@ class StreamDoor:
 
     async def _listener(self, scope: Scope) -> Listener:
         headers = _headers(scope)
-        authorization = headers.get(b"authorization")
-        welcome = partial(self._api.authenticator.identify, authorization, address_of(scope))
+        authorization, address = headers.get(b"authorization"), address_of(scope)
+        welcome = partial(admit, self._api, authorization, address, KeyScope.ORDERS_READ)
         caller = await welcome()
         await self._api.visits.admit(scope, caller, "reads")
         query = _query(scope)

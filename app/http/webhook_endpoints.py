@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 
 from app.errors import Conflict, FieldError, NotFound, Unprocessable
 from app.http.answers import json_answer, list_answer
-from app.http.api import Api, Caller, Parts
+from app.http.api import Api, Parts, WebhooksReader, WebhooksWriter
 from app.http.bodies import parse, read_body, read_json, require_json, takes
 from app.http.conditions import etag_of, require_match
 from app.http.deliveries import document_of
@@ -59,7 +59,7 @@ _IF_MATCH: dict[str, Any] = {
     responses={201: {"model": CreatedWebhookEndpoint}},
     openapi_extra=takes(NewWebhookEndpoint),
 )
-async def create_endpoint(request: Request, api: Parts, caller: Caller) -> Response:
+async def create_endpoint(request: Request, api: Parts, caller: WebhooksWriter) -> Response:
     """Add an endpoint. The secret that signs what is sent there is shown this once."""
     wanted = await read_json(request, NewWebhookEndpoint, api.limits.body_bytes)
     secret = new_secret()
@@ -85,7 +85,7 @@ async def create_endpoint(request: Request, api: Parts, caller: Caller) -> Respo
 
 
 @routes.get("", response_model=None, responses={200: {"model": WebhookEndpointList}})
-async def list_endpoints(api: Parts, caller: Caller) -> Response:
+async def list_endpoints(api: Parts, caller: WebhooksReader) -> Response:
     """All of the reseller's endpoints, the oldest first, without their secrets."""
     async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
         found = await endpoints.of_resellers(connection, [(caller.lane, caller.reseller_id)])
@@ -94,7 +94,7 @@ async def list_endpoints(api: Parts, caller: Caller) -> Response:
 
 
 @routes.get("/{endpoint_id}", response_model=None, responses={200: {"model": WebhookEndpoint}})
-async def read_endpoint(endpoint_id: str, api: Parts, caller: Caller) -> Response:
+async def read_endpoint(endpoint_id: str, api: Parts, caller: WebhooksReader) -> Response:
     """One endpoint, without its secret. Its `ETag` is what a change of it must name."""
     async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
         return _answer(await _find(connection, caller, _id_in(endpoint_id)))
@@ -107,7 +107,7 @@ async def read_endpoint(endpoint_id: str, api: Parts, caller: Caller) -> Respons
     openapi_extra=takes(WebhookEndpointEdit) | _IF_MATCH,
 )
 async def change_endpoint(
-    request: Request, endpoint_id: str, api: Parts, caller: Caller
+    request: Request, endpoint_id: str, api: Parts, caller: WebhooksWriter
 ) -> Response:
     """Change an endpoint, also to disable and to enable it.
 
@@ -124,7 +124,7 @@ async def change_endpoint(
 @routes.post(
     "/{endpoint_id}/enable", response_model=None, responses={200: {"model": WebhookEndpoint}}
 )
-async def enable_endpoint(endpoint_id: str, api: Parts, caller: Caller) -> Response:
+async def enable_endpoint(endpoint_id: str, api: Parts, caller: WebhooksWriter) -> Response:
     """Send to a disabled endpoint again, first what collected for it."""
     async with _changing(api) as connection:
         before = await _locked(connection, caller, _id_in(endpoint_id))
@@ -133,7 +133,7 @@ async def enable_endpoint(endpoint_id: str, api: Parts, caller: Caller) -> Respo
 
 @routes.delete("/{endpoint_id}", response_model=None, status_code=204, openapi_extra=_IF_MATCH)
 async def delete_endpoint(
-    request: Request, endpoint_id: str, api: Parts, caller: Caller
+    request: Request, endpoint_id: str, api: Parts, caller: WebhooksWriter
 ) -> Response:
     """Delete an endpoint. What was not delivered there yet is given up; it stays in the events."""
     async with _changing(api) as connection:
@@ -149,7 +149,9 @@ async def delete_endpoint(
     responses={200: {"model": CreatedWebhookEndpoint}},
     openapi_extra=takes(Rotation, required=False),
 )
-async def rotate_secret(request: Request, endpoint_id: str, api: Parts, caller: Caller) -> Response:
+async def rotate_secret(
+    request: Request, endpoint_id: str, api: Parts, caller: WebhooksWriter
+) -> Response:
     """Give the endpoint a new secret, shown this once; both sign while they overlap, for a day
     unless said otherwise."""
     require_json(request.headers.get("content-type", ""))
@@ -176,7 +178,7 @@ async def rotate_secret(request: Request, endpoint_id: str, api: Parts, caller: 
     status_code=202,
     responses={202: {"model": Delivery, "description": "It is on its way; see `Location`."}},
 )
-async def test_endpoint(endpoint_id: str, api: Parts, caller: Caller) -> Response:
+async def test_endpoint(endpoint_id: str, api: Parts, caller: WebhooksWriter) -> Response:
     """Send `test.ping` to this endpoint alone. What came back stands in its delivery."""
     wanted = _id_in(endpoint_id)
     async with _changing(api) as connection:

@@ -36,6 +36,8 @@ class Submission:
     """The dealer's route; without it, the first purchase waits in the table for a claim."""
     tier: str = "standard"
     """The reseller's, whose margin the purchase keeps."""
+    test: bool = False
+    """Whether it is of the test side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +95,9 @@ class _Arrival:
 
         Only now is the dealer's place taken, so that none is held by an order that still waits.
         """
-        order, route = self.submission.order, self.submission.route
+        order, route, test = self.submission.order, self.submission.route, self.submission.test
         if self.intention is None and executor is not None and route is not None:
-            self.intention = executor.intend(order, route, self.submission.tier)
+            self.intention = executor.intend(order, route, self.submission.tier, test=test)
         claimed = self.intention.attempt if self.intention else None
         return Candidate(order, self.submission.dealer_id, claimed)
 

@@ -56,6 +56,9 @@ class DealerCalls:
 
         `trace`: that of the order that it is about, for a dealer that wants it.
         """
+        if access.only_at is not None and not request.url.startswith(access.only_at):
+            text = f"a test dealer is called at {access.only_at} only"
+            return Called(None, Report(Outcome.REJECTED, FailureKind.UNSENDABLE, text))
         started = self.monotonic()
         self._under_way[access.row.dealer_id, kind] += 1
         try:

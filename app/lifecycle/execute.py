@@ -85,6 +85,8 @@ class Purchase:
     send_before: float
     trace: Trace | None = None
     """The order's."""
+    test: bool = False
+    """Whether its order is of the test side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ class _Planned:
     ticket: int
     held: Held | None
     trace: Trace | None
+    test: bool
 
     @property
     def key(self) -> tuple[int, UUID]:
@@ -159,7 +162,9 @@ class Executor:
         """How long a claim lasts."""
         return self._lease.duration
 
-    def intend(self, order: NewOrder, route: Route, tier: str) -> Intention | None:
+    def intend(
+        self, order: NewOrder, route: Route, tier: str, *, test: bool = False
+    ) -> Intention | None:
         """Claim a place for an order's first purchase, to be bought as soon as it is accepted.
 
         None where there is no room here, others wait for the dealer already, the purchase needs a
@@ -171,7 +176,7 @@ class Executor:
             return None
         if access is not None and self._marker.concerns(access, route):
             return None
-        if access is None or not self._has_room(access):
+        if access is None or access.test is not test or not self._has_room(access):
             return None
         started = boottime_seconds()
         new = self._attempt(order, 1, None, route, access, uuid7(), tier)
@@ -188,6 +193,7 @@ class Executor:
             ticket or 0,
             self._lease.send_before(started, access),
             order.trace,
+            test,
         )
         if not self.handover.reserve():
             return None
@@ -314,6 +320,7 @@ class Executor:
             planned.ticket,
             send_before,
             planned.trace,
+            planned.test,
         )
 
     def _note_what_waits(
@@ -406,6 +413,9 @@ class Executor:
     ) -> _Planned | None:
         """The purchase, or None where it cannot be made yet: the order then stays as it is."""
         access = self._router.trade.dealers[row.dealer_id]
+        if access.test is not row.test:
+            log.error("claim.other_side", order_id=row.order_id, dealer_id=row.dealer_id)
+            return None
         held = None
         if self._marker.concerns(access, route):
             held = self._marker.held(row, route)
@@ -418,7 +428,9 @@ class Executor:
         new = self._attempt(row, row.attempt_no, row.decision, route, access, claim_id, row.tier)
         if held is not None and access.capabilities.counts_repeats:
             new = new._replace(counter=held.counter)
-        return _Planned(new, access, self._top_up(new, row, access), ticket, held, row.trace)
+        return _Planned(
+            new, access, self._top_up(new, row, access), ticket, held, row.trace, row.test
+        )
 
     def _inquiry(self, row: Claimable, now: datetime) -> Inquiry:
         repeats = self._router.repeats.of(row.customer_number, row.sku, now)
@@ -436,6 +448,7 @@ class Executor:
             self._router.kind_of(row.sku),
             row.order_id,
             repeats,
+            row.test,
         )
 
     def _attempt(
@@ -449,7 +462,8 @@ class Executor:
         tier: str,
     ) -> NewAttempt:
         kind = self._router.kind_of(order.sku)
-        policy = self._router.trade.snapshot.policy
+        trade = self._router.trade
+        policy = trade.sandbox.policy if access.test else trade.snapshot.policy
         ceiling = policy.ceiling_rupiah(order.price, tier, kind)
         rules = access.capabilities.reference
         return NewAttempt(
@@ -506,6 +520,11 @@ class Executor:
     async def _buy(self, purchase: Purchase) -> tuple[Report, bool]:
         access = purchase.access
         breaker = self._router.breaker(access.row.dealer_id)
+        if access.test is not purchase.test:
+            # Neither choosing nor claiming lets it come this far: see decision 0038.
+            log.error("purchase.other_side", order_id=purchase.order_id)
+            breaker.left(purchase.ticket)
+            return Report(Outcome.REJECTED, "unsendable", "the dealer is on the other side"), True
         sessions = self._calls.sessions
         try:
             account = await sessions.account(access, purchase.send_before)

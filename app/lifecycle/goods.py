@@ -138,7 +138,7 @@ async def compile_goods(
     """
     revision = (await reference.revisions(connection)).goods
     products = await _products(connection, pace)
-    dealers = [row.dealer_id for row in await reference.dealers(connection)]
+    dealers = [row.dealer_id for row in await reference.dealers(connection) if not row.test]
     compiler = RouteCompiler(dealers, products)
     for skus in _in_steps(sorted(products), _SKUS_A_STEP):
         rows = await reference.routes_for(connection, skus)

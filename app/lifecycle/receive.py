@@ -9,7 +9,6 @@ act in flight) waits in the inbox and is tried again. What is refused is kept to
 import hmac
 import json
 from collections.abc import Sequence
-from ipaddress import IPv6Address, ip_address
 
 import orjson
 import structlog
@@ -21,6 +20,7 @@ from app.lifecycle.route import Router
 from app.lifecycle.settle import Settler
 from app.lifecycle.trade import DealerAccess
 from app.metrics import Metrics
+from app.networks import is_within
 from app.references import lane_of_reference
 from app.storage import attempts, callbacks, reviews
 from app.storage.callbacks import Received, Waiting
@@ -217,24 +217,13 @@ def _require_welcome(access: DealerAccess, token: str | None, source_address: st
     if not _token_matches(access.row.callback_token, token):
         detail = "the path's token is missing" if token is None else "the path's token is wrong"
         raise NotTaken(Cause.PATH, detail, _no_such_address())
-    if access.callback_from and not _is_from(access, source_address):
+    if access.callback_from and not is_within(source_address, access.callback_from):
         told = Forbidden("callback-refused", "Callbacks of this dealer come from elsewhere.")
         raise NotTaken(Cause.ADDRESS, "its address is not listed for the dealer", told)
 
 
 def _no_such_address() -> NotFound:
     return NotFound("not-found", "There is no such callback address.")
-
-
-def _is_from(access: DealerAccess, source_address: str) -> bool:
-    try:
-        address = ip_address(source_address)
-    except ValueError:
-        return False
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        # How a listener for both kinds of addresses sees the older one.
-        address = address.ipv4_mapped
-    return any(address in network for network in access.callback_from)
 
 
 def _token_matches(expected: str | None, given: str | None) -> bool:

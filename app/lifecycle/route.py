@@ -24,7 +24,7 @@ from dealers.registry import load
 from routing.choose import Decision, Inquiry, Live, choose, route_of, standing_offer
 from routing.clusters import Outlet
 from routing.health import Breaker, BreakerRules, BreakerState
-from routing.monopoly import Market, ShareRow, Shares
+from routing.monopoly import NO_PURCHASES, Market, ShareRow, Shares
 from routing.quality import Outcome, Quality, QualityBook
 from routing.reasons import Reason
 from routing.refusals import RefusalBook
@@ -44,9 +44,10 @@ class Router:
         monotonic: Callable[[], float],
         longest_call_seconds: float,
         breaker_rules: BreakerRules | None = None,
+        simulator_url: str | None = None,
     ) -> None:
         self._monotonic = monotonic
-        self.limits = DealerLimits(load(), sealer, longest_call_seconds)
+        self.limits = DealerLimits(load(), sealer, longest_call_seconds, simulator_url)
         self._breaker_rules = breaker_rules or BreakerRules()
         self._breakers: dict[str, Breaker] = {}
         self._trade: Trade | None = None
@@ -153,7 +154,7 @@ class Router:
         dealers = self.trade.snapshot.dealers
         for row in rows:
             route = self.route_at(row.sku, row.cluster, row.dealer_id, row.hour)
-            if route is not None:
+            if route is not None and row.dealer_id in dealers:
                 market, group = Market(row.brand, row.cluster), dealers[row.dealer_id].owner_group
                 cost_rupiah = (route.cost_rupiah or 0) * row.orders
                 yield ShareRow(market, group, cost_rupiah, row.orders, row.hour)
@@ -179,6 +180,9 @@ class Router:
 
     def choose(self, inquiry: Inquiry, now: datetime) -> Decision:
         """Choose a route. Changes nothing: `take` counts what is chosen for good."""
+        if inquiry.test:
+            live = self._sandbox_live(now)
+            return choose(self.trade.sandbox, inquiry, live, NO_PURCHASES, now)
         totals = self.shares.totals(Market(inquiry.brand, inquiry.cluster), now)
         snapshot = self.trade.snapshot
         return choose(snapshot, inquiry, self._live(inquiry, now), totals, now)
@@ -198,14 +202,21 @@ class Router:
 
     def standing_offer(self, inquiry: Inquiry, dealer_id: str, now: datetime) -> Route | Reason:
         """A dealer's offer that was chosen earlier and may still be used, or why there is none."""
+        if inquiry.test:
+            live = self._sandbox_live(now)
+            return standing_offer(self.trade.sandbox, inquiry, dealer_id, live, now)
         live = self._live(inquiry, now)
         return standing_offer(self.trade.snapshot, inquiry, dealer_id, live, now)
+
+    def is_test(self, dealer_id: str) -> bool:
+        """Whether a dealer is one of the test side."""
+        return dealer_id in self.trade.sandbox.dealers
 
     def route_at(
         self, sku: str, cluster: str | None, dealer_id: str, now: datetime
     ) -> Route | None:
         """The dealer's route for a product in the table in force; the one valid now, if any is."""
-        snapshot = self.trade.snapshot
+        snapshot = self.trade.sandbox if self.is_test(dealer_id) else self.trade.snapshot
         offer = snapshot.image.offer(sku, cluster)
         found: Route | None = None
         for position, dealer in enumerate(() if offer is None else offer.dealers):
@@ -243,6 +254,11 @@ class Router:
             self.price_watch.routes(snapshot.image),
             self.refusals.dealers_out(inquiry.brand, inquiry.cluster, now),
         )
+
+    def _sandbox_live(self, now: datetime) -> Live:
+        """Of test dealers nothing counts but what operators say: they misbehave on demand, so a
+        breaker makes their orders wait and refuses none."""
+        return Live(self.trade.sandbox.standing(lambda _: True, now))
 
     def count_sale(self, route_id: str, at: datetime, orders: int) -> None:
         """Count an order that a route took at `at`, or with -1 one that failed there."""

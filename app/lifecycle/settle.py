@@ -244,8 +244,8 @@ class Settler:
         self._metrics.batch("settle", len(settlement.attempt_changes))
         for dealer_id, source, outcome in settlement.outcomes:
             self._metrics.settled(dealer_id, source, outcome)
-        for _, change, event in settlement.news:
-            if event != EventType.UPDATED:
+        for order, change, event in settlement.news:
+            if event != EventType.UPDATED and not settlement.is_test(order):
                 self._metrics.order_finished(change.status)
         for event, fields in settlement.told:
             log.info(event, **fields)
@@ -365,6 +365,12 @@ class _Settlement:
             return self._withdraw(heard.withdrawal or Withdrawal.CANCELLED, order, stands)
         return self._hear(heard.word, order, stands)
 
+    def is_test(self, order: LockedOrder) -> bool:
+        """Whether an order is of the test side, as are the dealers that it went to or waits for."""
+        dealers = [row.dealer_id for row in self.tries.get(order.order_id, ())]
+        waits_for = self.waiting.get(order.order_id)
+        return any(map(self._router.is_test, dealers if waits_for is None else [waits_for]))
+
     def _hear(
         self, word: Word, order: LockedOrder, stands: Order, *, ends_doubt: bool = False
     ) -> Settled:
@@ -482,6 +488,8 @@ class _Settlement:
             self._router.kind_of(order.sku),
             order.order_id,
             self._router.repeats.of(order.customer_number, order.sku, order.now),
+            # Where it was tried before tells on which side the order is.
+            test=self._router.is_test(attempt.dealer_id),
         )
         following = choose_next(self._router, inquiry, tries, order.retry_until, order.now)
         if following is None:
@@ -729,7 +737,7 @@ class _Settlement:
             ledger.movement((order.lane, order.reseller_id), posting, order_id=order.order_id)
             for order, posting in self.money
         ]
-        told = [_news(order, change, kind) for order, change, kind in self.news]
+        told = [_news(*each, test=self.is_test(each[0])) for each in self.news]
         if told:
             keys = sorted({(each.lane, each.reseller_id) for each in told})
             wanted = await endpoints.of_resellers(connection, keys)
@@ -868,7 +876,7 @@ def _posting(order: LockedOrder, money: Money) -> Posting:
             return postings.correction(order.price, correction_no)
 
 
-def _news(order: LockedOrder, change: OrderChange, kind: EventType) -> News:
+def _news(order: LockedOrder, change: OrderChange, kind: EventType, *, test: bool) -> News:
     return News(
         order.lane,
         order.reseller_id,
@@ -876,11 +884,11 @@ def _news(order: LockedOrder, change: OrderChange, kind: EventType) -> News:
         kind,
         order.order_id,
         change.version,
-        _payload(order, change, kind),
+        _payload(order, change, kind, test=test),
     )
 
 
-def _payload(order: LockedOrder, change: OrderChange, kind: EventType) -> str:
+def _payload(order: LockedOrder, change: OrderChange, kind: EventType, *, test: bool) -> str:
     document = order_document(
         order_id=order.order_id,
         ref_id=order.ref_id,
@@ -899,5 +907,7 @@ def _payload(order: LockedOrder, change: OrderChange, kind: EventType) -> str:
         finished_at=change.finished_at,
         metadata=order.metadata,
     )
-    body = {"type": kind, "timestamp": order.now.isoformat(), "data": document}
+    body: dict[str, object] = {"type": kind, "timestamp": order.now.isoformat(), "data": document}
+    if test:
+        body["test"] = True
     return orjson.dumps(body).decode()

@@ -21,6 +21,7 @@ from dealers.registry import Dialect
 from routing.clusters import Clusters, Outlet
 from routing.numbering import BrandTable, ClusterTable
 from routing.price_book import PriceBook
+from routing.sandbox import SandboxImage
 from routing.snapshot import Snapshot, compile_table, snapshot_of
 from routing.table import BadTable, Dealer, Policy, QualityRules, Strategy
 
@@ -63,6 +64,13 @@ class DealerAccess:
     callback_from: tuple[IPv4Network | IPv6Network, ...] = ()
     """The networks that its callbacks may come from; none: any."""
     float_terms: FloatTerms = DEFAULT_FLOAT_TERMS
+    only_at: str | None = None
+    """The address that all its requests must begin with; None: any."""
+
+    @property
+    def test(self) -> bool:
+        """Whether it is a simulator, for orders of the test side only."""
+        return self.row.test
 
     @property
     def requests_per_second(self) -> float | None:
@@ -77,6 +85,8 @@ class Trade:
     revision: int
     goods: Goods
     snapshot: Snapshot
+    sandbox: Snapshot
+    """What orders of the test side are bought on: test dealers, of whom `snapshot` has none."""
     brands: BrandTable
     clusters: Clusters
     dealers: Mapping[str, DealerAccess]
@@ -98,6 +108,8 @@ class DealerLimits:
     dialects: Mapping[str, Dialect]
     sealer: Sealer
     longest_call_seconds: float
+    simulator_url: str | None = None
+    """Where test dealers must be; None: there can be none."""
 
 
 def make_trade(
@@ -117,8 +129,11 @@ def make_trade(
     access = _accesses(terms.dealers, limits, faults)
     left_out = frozenset(row.dealer_id for row in terms.dealers if row.dealer_id not in access)
     try:
-        dealers = [_dealer(row, usable=row.dealer_id in access) for row in terms.dealers]
+        dealers = [
+            _dealer(row, usable=row.dealer_id in access) for row in terms.dealers if not row.test
+        ]
         snapshot = snapshot_of(goods.image, dealers, read_policy(terms.policy))
+        sandbox = _sandbox(terms.dealers, access, goods.price_book)
         brands = BrandTable(terms.prefixes)
         clusters = Clusters(dict(terms.regions), outlets, ClusterTable(terms.numbering), blocked)
     except BadTable:
@@ -129,6 +144,7 @@ def make_trade(
         terms.revision,
         goods,
         snapshot,
+        sandbox,
         brands,
         clusters,
         access,
@@ -149,7 +165,7 @@ def compile_snapshot(
     """
     try:
         return compile_table(
-            [_dealer(row, usable=True) for row in dealers],
+            [_dealer(row, usable=True) for row in dealers if not row.test],
             map(product_of, products),
             map(route_from, routes),
             read_policy(policy),
@@ -190,7 +206,20 @@ def access_to(row: DealerRow, limits: DealerLimits) -> DealerAccess:
         raise ConfigurationError("; ".join(faults))
     networks = tuple(ip_network(each) for each in row.callback_from)
     capabilities, terms = _capabilities(dialect, account), _float_terms(account.options)
-    return DealerAccess(row, account, dialect, capabilities, networks, terms)
+    only_at = _simulator_of(row, limits) if row.test else None
+    return DealerAccess(row, account, dialect, capabilities, networks, terms, only_at)
+
+
+def _simulator_of(row: DealerRow, limits: DealerLimits) -> str:
+    """The address that a test dealer's requests must begin with. Raises ConfigurationError."""
+    if limits.simulator_url is None:
+        raise ConfigurationError("a test dealer is a simulator: JALUR_SIMULATOR_URL says where")
+    only_at = limits.simulator_url.rstrip("/") + "/"
+    if not row.base_url.startswith(only_at):
+        raise ConfigurationError(
+            f"a test dealer's base URL must begin with {only_at}, which JALUR_SIMULATOR_URL says"
+        )
+    return only_at
 
 
 def credentials_context(dealer_id: str) -> bytes:
@@ -272,6 +301,15 @@ def _answer(option: str, text: str) -> bool:
     if text not in _ANSWERS:
         raise ConfigurationError(f"option {option} must be yes or no, not {text}")
     return _ANSWERS[text]
+
+
+def _sandbox(
+    rows: Iterable[DealerRow], access: Mapping[str, DealerAccess], book: PriceBook
+) -> Snapshot:
+    """The test side's table. The shop's rules are for what is real; here nothing is at stake."""
+    dealers = [_dealer(row, usable=row.dealer_id in access) for row in rows if row.test]
+    image = SandboxImage((each.dealer_id for each in dealers), book.skus())
+    return snapshot_of(image, dealers, Policy())
 
 
 def _dealer(row: DealerRow, *, usable: bool) -> Dealer:

@@ -56,16 +56,16 @@ async def put_policy(connection: Connection, policy: str) -> None:
 
 
 async def put_dealers(connection: Connection, dealers: Sequence[DealerRow]) -> None:
-    """Insert or replace dealers."""
+    """Insert or replace dealers. A dealer's side stays as it was inserted."""
     await connection.executemany(
         """
         insert into dealers (
             dealer_id, name, owner_group, protocol, base_url, credentials_sealed, options,
             callback_token, concurrency, timeout_seconds, connect_timeout_seconds, enabled,
-            drained, muted_until, requests_per_second, callback_from
+            drained, muted_until, requests_per_second, callback_from, test
         )
         values ($1, $2, $3, $4, $5, $6, $7::json, $8, $9, $10, $11, $12, $13, $14, $15,
-                $16::text[]::cidr[])
+                $16::text[]::cidr[], $17)
         on conflict (dealer_id) do update
         set name = excluded.name, owner_group = excluded.owner_group,
             protocol = excluded.protocol, base_url = excluded.base_url,

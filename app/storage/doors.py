@@ -40,6 +40,8 @@ class OpenDoor:
     lane: int
     reseller_id: UUID
     tier: str
+    test: bool
+    """Whether it is of the test side."""
     networks: tuple[Network, ...]
     secrets_sealed: bytes = field(repr=False)
     previous_sealed: bytes | None = field(repr=False)
@@ -102,7 +104,7 @@ async def find(
     """The doors of these shapes and names that are open, of resellers that are not suspended."""
     rows = await connection.fetch(
         """
-        select d.door_id, d.shape, d.name, d.lane, d.reseller_id, r.tier, d.networks,
+        select d.door_id, d.shape, d.name, d.lane, d.reseller_id, r.tier, r.test, d.networks,
                d.secrets_sealed, d.previous_sealed, d.previous_until,
                r.orders_rate, r.reads_rate
         from unnest($1::text[], $2::text[]) wanted (shape, name)
@@ -179,5 +181,5 @@ def _door(row: Any) -> Door:  # noqa: ANN401 - a record
 
 def _open_door(row: Any) -> OpenDoor:  # noqa: ANN401 - a record
     values = list(row)
-    values[6] = tuple(values[6])
+    values[7] = tuple(values[7])
     return OpenDoor(*values)

@@ -54,6 +54,8 @@ class Claimable:
     hops: Sequence[UUID] | None = None
     """The installations that the order came through."""
     trace: Trace | None = None
+    test: bool = False
+    """Whether it is of the test side."""
 
 
 async def insert(connection: Connection, rows: Sequence[Ready]) -> None:
@@ -101,9 +103,7 @@ async def take(
                      and a.state = 'rejected' and a.code = any($6::text[])
                    order by a.attempt_no
                ) end,
-               (select s.tier from resellers s
-                where s.lane = o.lane and s.reseller_id = o.reseller_id),
-               o.hops, o.trace
+               s.tier, o.hops, o.trace, coalesce(s.test, false)
         from unnest($1::text[], $2::integer[]) d (dealer_id, places)
         cross join lateral (
             select found.*
@@ -120,6 +120,10 @@ async def take(
         cross join lateral (
             select * from orders where lane = r.lane and order_id = r.order_id offset 0
         ) o
+        left join lateral (
+            select tier, test from resellers
+            where lane = o.lane and reseller_id = o.reseller_id offset 0
+        ) s on true
         where o.status in ('accepted', 'processing')
           and not exists (select from purchases_held)
         """,

@@ -44,6 +44,8 @@ class DealerRow:
     """Of all kinds, over all processes; None: what the protocol declares."""
     callback_from: tuple[str, ...] = ()
     """The networks that its callbacks may come from; none: any."""
+    test: bool = False
+    """Whether it is a simulator, for orders of the test side only. It never changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +173,11 @@ async def dealers(connection: Connection) -> list[DealerRow]:
         """
         select dealer_id, name, owner_group, protocol, base_url, credentials_sealed, options,
                callback_token, concurrency, timeout_seconds, connect_timeout_seconds, enabled,
-               drained, muted_until, requests_per_second, callback_from::text[]
+               drained, muted_until, requests_per_second, callback_from::text[], test
         from dealers order by dealer_id
         """
     )
-    return [DealerRow(*row[:-1], callback_from=tuple(row[-1])) for row in rows]
+    return [DealerRow(*row[:-2], callback_from=tuple(row[-2]), test=row[-1]) for row in rows]
 
 
 async def products(connection: Connection) -> list[ProductRow]:

@@ -33,12 +33,15 @@ class ReplayRow(NamedTuple):
     dealer_id: str | None
     """None where no purchase stands."""
     cost: int | None
+    test: bool = False
+    """Whether it is of the test side. Pages leave those out."""
 
 
 async def pages(
     connection: Connection, since: datetime, until: datetime, most: int = _PAGE
 ) -> AsyncGenerator[list[ReplayRow]]:
     """The orders from `since` up to `until`, which is excluded, at most so many at once.
+    Those of the test side are left out.
 
     How far a page reaches follows from how many orders the last one had.
     """
@@ -48,7 +51,7 @@ async def pages(
         last = min(end, first_id(moment_of(first) + stretch))
         rows = await _page(connection, first, last, most)
         if rows:
-            yield rows
+            yield [row for row in rows if not row.test]
         first = last if len(rows) < most else UUID(int=rows[-1].order_id.int + 1)
         stretch = _fitting(stretch, len(rows), most)
 
@@ -63,7 +66,8 @@ async def _page(connection: Connection, first: UUID, end: UUID, most: int) -> li
     rows = await connection.fetch(
         """
         select o.order_id, o.sku, o.brand, o.cluster, o.max_price, o.price, o.status,
-               coalesce(r.tier, 'standard'), a.dealer_id, a.cost
+               coalesce(r.tier, 'standard'), a.dealer_id, a.cost,
+               coalesce(r.test, false)
         from (
             select p.* from generate_series(0, 63) l (lane)
             cross join lateral (
@@ -76,7 +80,7 @@ async def _page(connection: Connection, first: UUID, end: UUID, most: int) -> li
             order by p.order_id limit $3
         ) o
         left join lateral (
-            select tier from resellers
+            select tier, test from resellers
             where lane = o.lane and reseller_id = o.reseller_id
             offset 0
         ) r on true

@@ -24,6 +24,8 @@ class NewReseller:
     name: str
     tier: str = "standard"
     credit_limit: int = 0
+    test_of: UUID | None = None
+    """Whose test side it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,15 @@ class Account:
     orders_rate: str | None
     """Its own, as `app.rates` writes it; None: that of the settings."""
     reads_rate: str | None
+    test: bool = False
+    """Whether it is the test side of another one."""
+    twin_id: UUID | None = None
+    """The reseller on the other side, where there is one."""
+
+
+def key_of(reseller_id: UUID) -> tuple[int, UUID]:
+    """A reseller as tables key it: lane and id."""
+    return lane_of(reseller_id), reseller_id
 
 
 async def create(connection: Connection, new: NewReseller) -> int:
@@ -50,7 +61,8 @@ async def create(connection: Connection, new: NewReseller) -> int:
     await connection.execute(
         """
         with reseller as (
-            insert into resellers (lane, reseller_id, name, tier) values ($1, $2, $3, $4)
+            insert into resellers (lane, reseller_id, name, tier, test, twin_lane, twin_id)
+            values ($1, $2, $3, $4, $7::uuid is not null, $6, $7)
         )
         insert into wallets (lane, reseller_id, credit_limit) values ($1, $2, $5)
         """,
@@ -59,8 +71,21 @@ async def create(connection: Connection, new: NewReseller) -> int:
         new.name,
         new.tier,
         new.credit_limit,
+        None if new.test_of is None else lane_of(new.test_of),
+        new.test_of,
     )
     return lane
+
+
+async def set_twin(connection: Connection, lane: int, reseller_id: UUID, twin_id: UUID) -> None:
+    """Tell a reseller which one is its test side."""
+    await connection.execute(
+        "update resellers set twin_lane = $3, twin_id = $4 where lane = $1 and reseller_id = $2",
+        lane,
+        reseller_id,
+        lane_of(twin_id),
+        twin_id,
+    )
 
 
 async def accounts(
@@ -75,7 +100,8 @@ async def accounts(
     rows = await connection.fetch(
         """
         select r.lane, r.reseller_id, r.name, r.tier, r.status, r.created_at,
-               w.available, w.reserved, w.credit_limit, r.orders_rate, r.reads_rate
+               w.available, w.reserved, w.credit_limit, r.orders_rate, r.reads_rate, r.test,
+               r.twin_id
         from resellers r
         join wallets w on w.lane = r.lane and w.reseller_id = r.reseller_id
         where ($1::uuid is null or r.reseller_id = $1)
@@ -93,12 +119,18 @@ async def accounts(
 
 
 async def update(connection: Connection, account: Account) -> None:
-    """Write a reseller's name, tier, status, credit limit and rates."""
+    """Write a reseller's name, tier, status and credit limit and rates.
+
+    Tier and status are its test side's as well.
+    """
     await connection.execute(
         """
         with limited as (
             update wallets set credit_limit = $6
             where lane = $1 and reseller_id = $2 and credit_limit <> $6
+        ), test_side as (
+            update resellers set tier = $4, status = $5
+            where test and lane = $9 and reseller_id = $10
         )
         update resellers set name = $3, tier = $4, status = $5, orders_rate = $7, reads_rate = $8
         where lane = $1 and reseller_id = $2
@@ -111,6 +143,8 @@ async def update(connection: Connection, account: Account) -> None:
         account.credit_limit,
         account.orders_rate,
         account.reads_rate,
+        None if account.twin_id is None else lane_of(account.twin_id),
+        account.twin_id,
     )
 
 
@@ -123,6 +157,15 @@ async def lock(connection: Connection, lane: int, reseller_id: UUID) -> None:
     """Lock the reseller's row, so that changes of what it owns come one after the other."""
     await connection.execute(
         "select from resellers where lane = $1 and reseller_id = $2 for update", lane, reseller_id
+    )
+
+
+async def is_test(connection: Connection, lane: int, reseller_id: UUID) -> bool:
+    """Whether a reseller is the test side of another one."""
+    return await connection.fetchval(
+        "select exists (select from resellers where lane = $1 and reseller_id = $2 and test)",
+        lane,
+        reseller_id,
     )
 
 

@@ -33,7 +33,7 @@ class Discrepancy:
 
 @dataclass(frozen=True, slots=True)
 class WalletTotals:
-    """All wallets together, in rupiah; `beyond_credit` counts those below their credit limit."""
+    """All live wallets together, in rupiah; `beyond_credit` counts those below their limit."""
 
     available: int
     reserved: int
@@ -42,13 +42,14 @@ class WalletTotals:
 
 
 async def wallet_totals(connection: Connection) -> WalletTotals:
-    """Add up all wallets: it reads each of them, so it is for now and then."""
+    """Add up all wallets but those with play money: it reads each, so it is for now and then."""
     row = await connection.fetchrow(
         """
         select coalesce(sum(available), 0)::bigint, coalesce(sum(reserved), 0)::bigint,
                coalesce(sum(-available) filter (where available < 0), 0)::bigint,
                count(*) filter (where available < -credit_limit)
-        from wallets
+        from wallets join resellers using (lane, reseller_id)
+        where not test
         """
     )
     return WalletTotals(*row) if row else WalletTotals(0, 0, 0, 0)

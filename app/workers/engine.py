@@ -79,6 +79,7 @@ class EngineSettings:
     price_rise_tolerance: int = 0
     price_rise_mute_seconds: float = 86_400.0
     webhook_log_days: int = 7
+    simulator_url: str | None = None
 
 
 class Engine:
@@ -94,7 +95,12 @@ class Engine:
         groups = lane_groups(settings.lane_groups)
         self.sealer = Sealer(settings.secret_keys)
         self.hints = Hints(settings.redis_url)
-        self.router = Router(self.sealer, time.monotonic, settings.lease.longest_call_seconds)
+        self.router = Router(
+            self.sealer,
+            time.monotonic,
+            settings.lease.longest_call_seconds,
+            simulator_url=settings.simulator_url,
+        )
         self.admission = Admission(metrics)
         self.calls = DealerCalls(metrics, self.admission)
         self.clients = EndpointClients(settings.address_policy)

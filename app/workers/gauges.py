@@ -81,7 +81,7 @@ class Gauges:
         self._metrics.breakers(self._router.breaker_states())
         judged = self._router.quality.judged(trade.snapshot.policy.quality, now)
         self._metrics.dealer_quality(
-            {key: quality for key, quality in judged.items() if key[0] in trade.dealers}
+            {key: quality for key, quality in judged.items() if key[0] in trade.snapshot.dealers}
         )
         self._metrics.in_flight(
             {

@@ -26,6 +26,8 @@ class Dealer:
     credentials: Mapping[str, str] = field(repr=False)
     prices: Mapping[str, int]
     """Dealer SKU to cost in rupiah: everything that this dealer sells."""
+    any_price: int | None = None
+    """What every other SKU costs, in rupiah; None: nothing else is sold."""
     callback_url: str = ""
     """Where callbacks go unless a purchase names another address; empty: none are sent."""
     balance_rupiah: int = 0
@@ -35,6 +37,10 @@ class Dealer:
     """Dealer SKU to how many are left; what is not named here never runs out."""
     latency: Latency | None = None
     """How long each answer takes, beside the configured waits; None: no time."""
+
+    def price_of(self, sku: str) -> int | None:
+        """What one costs, in rupiah; None where it is not sold."""
+        return self.prices.get(sku, self.any_price)
 
     def is_in_stock(self, sku: str) -> bool:
         """Whether one can be sold."""
@@ -81,6 +87,9 @@ def _dealer(raw: object) -> Dealer:
             prices={
                 k: _amount(v, "prices") for k, v in _mapping(entry["prices"], "prices").items()
             },
+            any_price=None
+            if entry.get("any_price") is None
+            else _amount(entry["any_price"], "any_price"),
             callback_url=str(entry.get("callback_url") or ""),
             balance_rupiah=int(entry.get("balance_rupiah", 0)),
             always_succeeds=entry.get("always_succeeds") is True,

@@ -73,7 +73,7 @@ class Sales:
         refusal = _refusal(desk.dealer, ask, plan)
         if refusal is not None:
             return self._refuse(desk, ask, refusal)
-        purchase = self._create(desk, ask, digits, desk.dealer.prices[ask.sku])
+        purchase = self._create(desk, ask, digits, desk.dealer.price_of(ask.sku) or 0)
         self._market.sold(desk.dealer, ask.sku)
         reply = _SPOILT.get(plan.manner)
         if reply is None:
@@ -122,7 +122,7 @@ def _may_try_again(known: Purchase, ask: Ask) -> bool:
 
 def _refusal(dealer: Dealer, ask: Ask, plan: Plan) -> Reason | None:
     """Why nothing is sold, by what the dealer offers now and by what the digits ask for."""
-    price_rupiah, limit_rupiah = dealer.prices.get(ask.sku), ask.max_price_rupiah
+    price_rupiah, limit_rupiah = dealer.price_of(ask.sku), ask.max_price_rupiah
     if price_rupiah is None:
         return Reason.UNKNOWN_PRODUCT
     if not dealer.is_in_stock(ask.sku):

@@ -140,6 +140,7 @@ def _offer(dealer: Dealer) -> dict[str, object]:
         "path": f"/{dealer.dealer_id}",
         "credentials": dict(dealer.credentials),
         "prices": dict(dealer.prices),
+        "any_price": dealer.any_price,
         "stock": dict(dealer.stock),
         "latency": None if dealer.latency is None else asdict(dealer.latency),
         "always_succeeds": dealer.always_succeeds,

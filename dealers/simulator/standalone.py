@@ -1,4 +1,5 @@
-"""The simulator without a configuration: a dealer of every protocol, with made-up accounts."""
+"""The simulator without a configuration: a dealer of every protocol, with made-up accounts, and one
+for the test side of a router, which sells whatever it is asked for."""
 
 from dealers.simulator.config import Config, Dealer
 from dealers.simulator.dialect import names_products
@@ -17,6 +18,22 @@ def standalone(callbacks: str = "") -> Config:
     `callbacks` is where a dealer calls back, with `{dealer}` in place of its name.
     """
     return Config(tuple(_dealer(name, place, callbacks) for place, name in enumerate(names())))
+
+
+def sandbox() -> Dealer:
+    """A dealer that sells every SKU for a rupiah: what test keys reach."""
+    return Dealer(
+        dealer_id="sandbox",
+        protocol="digiflazz",
+        credentials={
+            "username": "sandbox",
+            "api_key": "api_key-sandbox",
+            "webhook_secret": "webhook_secret-sandbox",
+        },
+        prices={},
+        any_price=1,
+        balance_rupiah=_BALANCE_RUPIAH,
+    )
 
 
 def sku_of(protocol: str, brand: str, thousand: int) -> str:

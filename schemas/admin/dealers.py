@@ -35,6 +35,8 @@ class NewDealer(Given):
     """Where its callbacks may come from; none: from anywhere."""
     requests_per_second: Rate | None = None
     """Of all kinds, over all processes; without it what the protocol knows of the dealer."""
+    test: bool = False
+    """A simulator, for orders placed with test keys only. It cannot be changed."""
     reason: Reason = ""
 
 
@@ -126,6 +128,8 @@ class Dealer(Shown):
     enabled: bool
     drained: bool
     muted_until: datetime | None
+    test: bool
+    """Whether it is a simulator, for orders placed with test keys only."""
 
 
 class LiveLimits(Shown):

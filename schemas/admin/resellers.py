@@ -4,9 +4,10 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from schemas.admin.shapes import Given, Line, Page, Reason, Rupiah, Shown
+from schemas.keys import Key, KeyName, KeyReplacement, Networks, Scopes
 
 RateText = Annotated[str, Field(max_length=64)]
 CreditLimit = Annotated[int, Field(ge=0, lt=10**15)]
@@ -56,6 +57,10 @@ class Reseller(Shown):
     """Its own; null: the usual one."""
     reads_rate: str | None
     created_at: datetime
+    test: bool
+    """Whether it is the test side of another one, with play money."""
+    twin_id: UUID | None
+    """The account on the other side, where there is one."""
 
 
 class ResellerList(Page):
@@ -68,19 +73,20 @@ class NewKey(Given):
     """A key to give out."""
 
     mode: Literal["live", "test"] = "live"
+    """The first test key makes the reseller's test side."""
+    name: KeyName = ""
+    scopes: Scopes | None = None
+    """What it opens; without them everything."""
+    addresses: Networks = Field(default_factory=list)
+    """From where it is taken; none: from anywhere."""
+    expires_at: AwareDatetime | None = None
     reason: Reason = ""
 
 
-class Key(Shown):
-    """A key without its secret."""
+class KeyRotation(KeyReplacement):
+    """How a key is replaced, and why."""
 
-    id: str = Field(validation_alias="key_id")
-    mode: Literal["live", "test"]
-    created_at: datetime
-    revoked_at: datetime | None
-    orders_rate: str | None
-    """Its own, beside its reseller's."""
-    reads_rate: str | None
+    reason: Reason = ""
 
 
 class KeyList(Page):

@@ -78,7 +78,7 @@ class Shop:
     port: int = field(default_factory=free_port)
     secret_key: str = field(default_factory=generate_key)
     reseller_id: UUID = field(default_factory=uuid7)
-    key: api_keys.GeneratedKey = field(default_factory=lambda: api_keys.generate("test"))
+    key: api_keys.GeneratedKey = field(default_factory=api_keys.generate)
     simulator_url: str = ""
     receiver_url: str = ""
     processes: list[Process] = field(default_factory=list)

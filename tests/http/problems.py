@@ -1,12 +1,14 @@
 """What every refusal must look like."""
 
+from typing import Any
+
 import httpx
 
 from schemas.problems import CATALOGUE, MEDIA_TYPE
 
 
-def assert_problem(answer: httpx.Response, status: int, code: str) -> None:
-    problem = answer.json()
+def assert_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    problem: dict[str, Any] = answer.json()
     assert (answer.status_code, problem["code"]) == (status, code), problem
     assert answer.headers["content-type"] == MEDIA_TYPE
     assert problem["type"] == f"/problems/{code}"
@@ -14,3 +16,4 @@ def assert_problem(answer: httpx.Response, status: int, code: str) -> None:
     assert code in CATALOGUE
     for word in ("Traceback", "pydantic", "asyncpg", "Error"):
         assert word not in answer.text
+    return problem

@@ -159,7 +159,7 @@ async def _prepare_shop(pool: Pool, stage: Stage, base_url: str) -> Handout:
     await seed.seed_catalogue(pool, sealer, stage.simulator_url, DEALER_TIMEOUT_SECONDS)
     before = read_handout(stage.folder)
     if before is None:
-        key = api_keys.generate("test")
+        key = api_keys.generate()
         reseller_id = uuid7()
         await seed.seed_reseller(pool, reseller_id, key)
         before = Handout("", key.token, secrets.token_urlsafe(24), str(reseller_id), "", "", "")

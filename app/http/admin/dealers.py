@@ -46,6 +46,7 @@ async def add_dealer(request: Request, api: Parts, by: DealersOperator) -> Respo
         new.connect_timeout_seconds,
         new.callback_from,
         new.requests_per_second,
+        new.test,
     )
     row = await dealers.add(api.pool, by, wanted, api.router.limits, new.reason)
     return secret_answer(

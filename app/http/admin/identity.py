@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 
 from app.administration.operator import Operator, Scope
-from app.http.api import api_of
+from app.http.api import address_of, api_of
 
 
 def operator_with(scope: Scope) -> Any:  # noqa: ANN401 (FastAPI's own type)
@@ -32,14 +32,10 @@ async def identify_operator(request: Request) -> Operator:
     given = (authorization or "").encode()
     token = api.admin_token
     if token is not None and hmac.compare_digest(given, b"Bearer " + token.encode()):
-        return Operator("admin-token", _origin(request))
-    holder = await api.operators.identify(authorization, _origin(request))
+        return Operator("admin-token", address_of(request.scope))
+    holder = await api.operators.identify(authorization, address_of(request.scope))
     known = frozenset(scope for scope in Scope if scope in holder.scopes)
-    return Operator(f"{holder.name} ({holder.token_id})", _origin(request), known)
-
-
-def _origin(request: Request) -> str:
-    return request.client.host if request.client else ""
+    return Operator(f"{holder.name} ({holder.token_id})", address_of(request.scope), known)
 
 
 AnyOperator = Annotated[Operator, operator_with(Scope.READ)]

@@ -1,5 +1,6 @@
 """Resellers, their keys and their money, for operators."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -13,15 +14,14 @@ from app.http.answers import json_answer, list_answer, secret_answer
 from app.http.api import Parts
 from app.http.bodies import read_json, takes
 from app.http.pages import Cursor, Limit, cut, id_cursor, read_id, read_text, text_cursor
-from app.storage import api_keys
 from app.storage.resellers import accounts
 from schemas.admin.catalogue import PutLines
 from schemas.admin.operators import Acted
 from schemas.admin.resellers import (
     Booking,
     CreatedKey,
-    Key,
     KeyList,
+    KeyRotation,
     NewAdjustment,
     NewDeposit,
     NewKey,
@@ -34,6 +34,7 @@ from schemas.admin.resellers import (
     ResellerList,
 )
 from schemas.admin.shapes import Because
+from schemas.keys import Key
 
 routes = APIRouter(prefix="/admin/v1", tags=["admin"])
 
@@ -159,18 +160,35 @@ async def limit_reseller(
 async def add_key(reseller: str, request: Request, api: Parts, by: ResellersOperator) -> Response:
     """Give the reseller another key. It is shown this once."""
     wanted = await read_json(request, NewKey, api.limits.body_bytes)
-    account, key = await keys.add(api.pool, by, reseller, wanted.mode, wanted.reason)
+    new = keys.NewKey(wanted.mode, wanted.name, wanted.scopes, wanted.addresses, wanted.expires_at)
+    now = datetime.now(UTC)
+    account, key = await keys.add(api.pool, by, reseller, new, now, wanted.reason)
     location = f"/admin/v1/resellers/{account.reseller_id}/keys"
     return secret_answer(documents.created_key(account, key), location)
 
 
 @routes.get("/resellers/{reseller}/keys", response_model=None, responses={200: {"model": KeyList}})
 async def list_keys(reseller: str, api: Parts, by: AnyOperator) -> Response:
-    """All keys that the reseller ever had, the oldest first, without their secrets."""
+    """All keys that the reseller ever had, on both sides, the oldest first, without secrets."""
     async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
-        account = await resellers.find(connection, reseller)
-        found = await api_keys.list_of(connection, account.lane, account.reseller_id)
-    return list_answer([Key.of(each) for each in found], None, has_more=False)
+        found = await keys.keys_of(connection, reseller)
+    return list_answer([documents.key(each) for each in found], None, has_more=False)
+
+
+@routes.post(
+    "/keys/{key_id}/rotate",
+    response_model=None,
+    status_code=201,
+    responses={201: {"model": CreatedKey}},
+    openapi_extra=takes(KeyRotation),
+)
+async def rotate_key(key_id: str, request: Request, api: Parts, by: ResellersOperator) -> Response:
+    """Give out a key in place of another one, which lives on for the overlap."""
+    wanted = await read_json(request, KeyRotation, api.limits.body_bytes)
+    overlap, now = timedelta(seconds=wanted.overlap_seconds), datetime.now(UTC)
+    account, key = await keys.rotate(api.pool, by, key_id, overlap, now, wanted.reason)
+    location = f"/admin/v1/resellers/{account.reseller_id}/keys"
+    return secret_answer(documents.created_key(account, key), location)
 
 
 @routes.patch(
@@ -183,7 +201,7 @@ async def limit_key(key_id: str, request: Request, api: Parts, by: ResellersOper
     """Set the key's own rates beside its reseller's, in force within about a second."""
     edit = await read_json(request, RatesEdit, api.limits.body_bytes)
     done = await keys.limit(api.pool, by, key_id, edit.orders, edit.reads, edit.reason)
-    return json_answer(Key.of(done.key))
+    return json_answer(documents.key(done.key))
 
 
 @routes.post(

@@ -194,7 +194,15 @@ def _is_asked_for(product: Product, fields: _Fields) -> bool:
 def _offer(
     api: Api, caller: KeyHolder, product: Product, price: int, now: datetime
 ) -> dict[str, object]:
-    inquiry = Inquiry(product.sku, product.brand, None, price, tier=caller.tier, kind=product.kind)
+    inquiry = Inquiry(
+        product.sku,
+        product.brand,
+        None,
+        price,
+        tier=caller.tier,
+        kind=product.kind,
+        test=caller.test,
+    )
     return {
         "product_name": product.name,
         "category": product.kind,
