@@ -87,6 +87,7 @@ class Api:
     authenticator: Authenticator[KeyHolder] = field(init=False)
     operators: Authenticator[TokenHolder] = field(init=False)
     doors: Authenticator[DoorHolder] = field(init=False)
+    failures: Failures = field(init=False)
     meter: Meter = field(init=False)
     visits: Visits = field(init=False)
 
@@ -108,6 +109,7 @@ class Api:
             self, "doors", Authenticator(self.pool, seconds, _no_key, find, failures)
         )
         object.__setattr__(self, "feed", feed)
+        object.__setattr__(self, "failures", failures)
         object.__setattr__(self, "meter", meter)
         object.__setattr__(self, "visits", visits)
 
