@@ -91,6 +91,7 @@ class Api:
     authenticator: Authenticator[KeyHolder] = field(init=False)
     operators: Authenticator[TokenHolder] = field(init=False)
     doors: Authenticator[DoorHolder] = field(init=False)
+    failures: Failures = field(init=False)
     meter: Meter = field(init=False)
     visits: Visits = field(init=False)
     key_uses: KeyUses = field(init=False)
@@ -114,6 +115,7 @@ class Api:
         )
         object.__setattr__(self, "feed", feed)
         object.__setattr__(self, "key_uses", KeyUses(self.pool, seconds))
+        object.__setattr__(self, "failures", failures)
         object.__setattr__(self, "meter", meter)
         object.__setattr__(self, "visits", visits)
 

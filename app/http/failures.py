@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
+from app.errors import FieldError, TooManyRequests
 from app.rates import Rate
 
 _REMEMBERED_ADDRESSES = 10_000
@@ -34,6 +35,17 @@ class Failures:
         self._full_at.move_to_end(network)
         while len(self._full_at) > _REMEMBERED_ADDRESSES:
             self._full_at.popitem(last=False)
+
+    def require_patience(self, address: str) -> None:
+        """Raise TooManyRequests where another failure would be one too many."""
+        wait = self.wait_seconds(address)
+        if wait:
+            raise TooManyRequests(
+                "rate-limited",
+                "Too many wrong keys came from your address. Go on after `Retry-After`.",
+                errors=[FieldError("auth", "too many wrong keys")],
+                retry_after_seconds=wait,
+            )
 
     def wait_seconds(self, address: str) -> int:
         """How long until another failure is borne; 0: at once."""

@@ -16,7 +16,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 
-from app.errors import FieldError, TooManyRequests, Unauthorized
+from app.errors import Unauthorized
 from app.http.failures import Failures
 from app.storage import tokens
 from app.storage.pool import DATABASE_ERRORS, Connection, Pool
@@ -92,14 +92,9 @@ class Authenticator(Generic[H]):
         Raises Unauthorized; TooManyRequests where too many wrong ones came from there, unless this
         one is known already.
         """
-        wait = self._failures.wait_seconds(address)
-        if wait and not self._recognises(authorization or ""):
-            raise TooManyRequests(
-                "rate-limited",
-                "Too many wrong keys came from your address. Go on after `Retry-After`.",
-                errors=[FieldError("auth", "too many wrong keys")],
-                retry_after_seconds=wait,
-            )
+        slowed = self._failures.wait_seconds(address) > 0
+        if slowed and not self._recognises(authorization or ""):
+            self._failures.require_patience(address)
         try:
             return await self._identify(authorization or "")
         except Unauthorized:

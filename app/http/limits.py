@@ -166,7 +166,7 @@ class Visits:
     def limits_of(self, caller: KeyHolder) -> CallerLimits:
         """The caller's rates, as they stand with its key."""
         known = self._limits.get(caller.key_id)
-        if known is not None and known[0] is caller:
+        if known is not None and (known[0] is caller or known[0] == caller):
             return known[1]
         if len(self._limits) >= _REMEMBERED_CALLERS:
             self._limits.clear()

@@ -30,10 +30,25 @@ async def caller_at(
 
     Raises Unauthorized, Forbidden for another network, TooManyRequests, Unavailable.
     """
+    address = address_of(request.scope)
+    # Before anything else: a PIN is short, and the right one must not be told from the wrong ones.
+    api.failures.require_patience(address)
+    try:
+        caller = await _proven(api, address, shape, name, proves)
+    except Unauthorized:
+        api.failures.count(address)
+        raise
+    await api.visits.admit(request.scope, caller, policy)
+    return caller
+
+
+async def _proven(
+    api: Api, address: str, shape: str, name: str, proves: Callable[[Secrets], bool]
+) -> KeyHolder:
     holder = await api.doors.find(place_of(shape, name)) if _NAME.fullmatch(name) else None
     if holder is None:
         raise _unknown()
-    if holder.door.networks and not is_within(address_of(request.scope), holder.door.networks):
+    if holder.door.networks and not is_within(address, holder.door.networks):
         raise Forbidden("forbidden", "This account is not open to your address.")
     if holder.secrets is None:
         raise Unavailable(
@@ -43,7 +58,6 @@ async def caller_at(
         )
     if not any(proves(secrets) for secrets in holder.in_force(datetime.now(UTC))):
         raise _unknown()
-    await api.visits.admit(request.scope, holder.caller, policy)
     return holder.caller
 
 
