@@ -226,7 +226,7 @@ async def _connect(
         url,
         list(ORDER_EVENTS),
         sealed,
-        shape,
+        shape=shape,
     )
     await endpoints.create(connection, new)
     return line

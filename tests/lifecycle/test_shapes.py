@@ -41,7 +41,7 @@ async def receiver(
             (path and peer.url.rsplit("/", 1)[0] + path) or peer.url,
             None,
             sealed,
-            shape,
+            shape=shape,
         )
         async with shop.engine.pool.acquire() as connection:
             await endpoints.create(connection, new)
