@@ -43,6 +43,7 @@ _REQUEST_SECONDS = 30.0
 _SETTLED_SECONDS = 30.0
 """How long after the last order healthy endpoints may take."""
 _RECOVERED_SECONDS = 120.0
+_REPLAY_EVERY_SECONDS = 20.0
 _LOOK_SECONDS = 0.1
 _ACCEPTED = 202
 _HOOKS = b"/hooks/"
@@ -166,8 +167,7 @@ async def _drive(stage: Stage, wish: Wish, *, with_bad: bool) -> Run:
         run.missing_before = len(_missing(run, inbox, everybody))
         if with_bad:
             began = time.monotonic()
-            await _recover(stage, inbox)
-            await _until(lambda: not _missing(run, inbox, everybody), _RECOVERED_SECONDS)
+            await _recover(stage, run, inbox)
             run.recovery_seconds = round(time.monotonic() - began, 1)
         run.lost = len(_missing(run, inbox, everybody))
         run.rejected = inbox.rejected
@@ -200,13 +200,20 @@ async def _go_bad(stage: Stage, inbox: Inbox) -> None:
             inbox.bad[number] = _BAD_ANSWERS[kind]
 
 
-async def _recover(stage: Stage, inbox: Inbox) -> None:
-    """Heal them, enable the disabled one, and have everything undelivered replayed."""
+async def _recover(stage: Stage, run: Run, inbox: Inbox) -> None:
+    """Heal them, enable the disabled one, and have what is undelivered replayed, as a reseller
+    does: again after a while, since what was just being sent then is not replayed."""
     inbox.bad.clear()
-    for number, kind in enumerate(BAD, HEALTHY):
-        buyer = stage.buyers[number]
-        if kind == "disabled":
-            await _change(stage, buyer, "active")
+    await _change(stage, stage.buyers[HEALTHY + BAD.index("disabled")], "active")
+    everybody = range(len(stage.buyers))
+    deadline = time.monotonic() + _RECOVERED_SECONDS
+    while _missing(run, inbox, everybody) and time.monotonic() < deadline:
+        await _replay(stage)
+        await _until(lambda: not _missing(run, inbox, everybody), _REPLAY_EVERY_SECONDS)
+
+
+async def _replay(stage: Stage) -> None:
+    for buyer in stage.buyers[HEALTHY:]:
         async with _client(stage, buyer) as http:
             page: dict[str, object] = {"has_more": True, "next_cursor": None}
             while page["has_more"]:
