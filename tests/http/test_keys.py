@@ -17,7 +17,6 @@ from schemas import keys as shapes
 from tests.http.problems import assert_problem
 from tests.http.shop import Customer, Shop
 
-OPEN = ("/livez", "/readyz", "/metrics", "/problems/", "/v1/callbacks/", "/admin/", "/doors/")
 SOON = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=2)
 NETWORK = ip_network("203.0.113.0/24")
 
@@ -63,10 +62,10 @@ async def test_every_route_for_resellers_says_its_scope_and_refuses_a_key_withou
     clients = {scope: await key_with(shop, customer, scopes=all_but(scope)) for scope in KeyScope}
     tried = 0
     for path, operations in paths.items():
-        if path.startswith(OPEN):
+        if path.startswith("/v1/callbacks/") or not path.startswith("/v1/"):
             continue
         for method, operation in operations.items():
-            assert "security" in operation, f"{method} {path} does not say which scope it needs"
+            assert operation.get("security"), f"{method} {path} does not say which scope it needs"
             ((scheme, (scope,)),) = operation["security"][0].items()
             assert scheme == "key"
             address = path.replace("{", "").replace("}", "")
