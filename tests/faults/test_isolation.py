@@ -19,7 +19,7 @@ TRIES = 4
 
 async def enrol(shop: Shop) -> tuple[UUID, str]:
     """Another reseller with money; its id and its key."""
-    reseller_id, key = uuid7(), api_keys.generate("test")
+    reseller_id, key = uuid7(), api_keys.generate()
     pool = await open_pool(PoolSettings(shop.dsn, max_size=2))
     await seed.seed_reseller(pool, reseller_id, key)
     await pool.close()
