@@ -160,8 +160,9 @@ async def _drive(stage: Stage, wish: Wish, *, with_bad: bool) -> Run:
         if with_bad:
             await _go_bad(stage, inbox)
         await _send_orders(stage, wish, run)
-        await _until(lambda: not _missing(run, inbox, range(HEALTHY)), _SETTLED_SECONDS)
-        run.late = len(_missing(run, inbox, range(HEALTHY)))
+        well = range(HEALTHY if with_bad else len(stage.buyers))
+        await _until(lambda: not _missing(run, inbox, well), _SETTLED_SECONDS)
+        run.late = len(_missing(run, inbox, well))
         run.waits = _waits(run, inbox)
         everybody = range(len(stage.buyers))
         run.missing_before = len(_missing(run, inbox, everybody))
