@@ -151,7 +151,7 @@ def _finish(document: Document, scopes: Scopes) -> None:
         _add_problems(path, operation)
         _add_examples(operation, schemas)
     _add_links(document)
-    used = {tag for _, _, operation in _operations(document) for tag in operation["tags"]}
+    used = {tag for _, _, operation in _operations(document) for tag in operation.get("tags", ())}
     used |= {"webhooks"} if "webhooks" in document else set()
     document["tags"] = [
         {"name": name, "description": text} for name, text in _TAGS.items() if name in used

@@ -42,7 +42,10 @@ _FRESH_SECONDS = 0.1
 """So long what Redis said of a bucket that is used up is believed."""
 _FORGET_SECONDS = 5.0
 _MOST_ASKS = 256
-_TRIES = 4
+_LEAST = 32
+"""Leased at least, where the bucket has so many parts: a burst waits for one answer, not for ten."""
+_PATIENCE_SECONDS = 1.0
+"""So long who finds nothing leased asks again, while others are quicker to what came."""
 _RETRY_SECONDS = 0.5
 _COUNT_SECONDS = 1.0
 _COUNTED_WITHIN_SECONDS = 2.0
@@ -140,7 +143,8 @@ class Meter:
         for key, rate in rates:
             if count > rate.quota:
                 return key, rate
-        for tries_left in range(_TRIES, 0, -1):
+        patient_until = self._monotonic() + _PATIENCE_SECONDS
+        while True:
             now = self._monotonic()
             buckets = [self._bucket(key, rate, now) for key, rate in rates]
             has = self._leases_enough if self.central else self._keeps_enough
@@ -149,11 +153,10 @@ class Meter:
                 self._spend(buckets, count, now)
                 return None
             empty = self._surely_empty(lacking, count, now)
-            if empty is not None or tries_left == 1:
+            if empty is not None or now >= patient_until:
                 refusing = empty or lacking[0]
                 return refusing.key, refusing.rate
             await self._refilled(lacking, count)
-        raise AssertionError("the last try answers")
 
     def fill(self, key: str, rate: Rate) -> Fill:
         """How full a bucket is."""
@@ -393,7 +396,7 @@ def _ask_of(bucket: Bucket, now: float) -> Ask:
     looked = max(now - bucket.contacted, _SHORTEST_LOOK_SECONDS)
     most = max(1, bucket.rate.quota // _SHARE)
     needed = math.ceil(bucket.spent / looked * _AHEAD_SECONDS)
-    bucket.target = max(1, min(most, needed))
+    bucket.target = min(most, max(_LEAST, needed))
     waiting = sum(count for count, _ in bucket.waiters)
     idle = not waiting and now - bucket.used >= _IDLE_SECONDS
     want = 0 if idle else min(bucket.rate.quota, bucket.target + waiting)
