@@ -43,7 +43,7 @@ _FRESH_SECONDS = 0.1
 _FORGET_SECONDS = 5.0
 _MOST_ASKS = 256
 _LEAST = 32
-"""Leased at least, where the bucket has so many parts: a burst waits for one answer, not for ten."""
+"""Leased at least, where a part is so much: a burst waits for one answer, not for ten."""
 _PATIENCE_SECONDS = 1.0
 """So long who finds nothing leased asks again, while others are quicker to what came."""
 _RETRY_SECONDS = 0.5

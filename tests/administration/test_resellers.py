@@ -1,16 +1,20 @@
 """Resellers and their keys: each change once, with its line; names that tell them apart."""
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 
 from app.administration import keys, resellers
+from app.administration.keys import NewKey
 from app.administration.operator import Scope
 from app.administration.resellers import Edit
 from app.errors import Conflict, Forbidden, NotFound, Unprocessable
 from app.storage import api_keys
 from app.storage.pool import Pool
 from tests.administration.office import BY, acts, only, whole_log
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
 async def test_an_added_reseller_stands_with_its_wallet_and_one_line(pool: Pool):
@@ -67,7 +71,7 @@ async def test_the_same_again_changes_nothing_and_writes_no_line(pool: Pool):
 
 async def test_a_suspended_resellers_key_opens_nothing_until_it_is_activated(pool: Pool):
     await resellers.add(pool, BY, "Toko Jaya", "standard", 0)
-    _, key = await keys.add(pool, BY, "Toko Jaya", "live")
+    _, key = await keys.add(pool, BY, "Toko Jaya", NewKey(), NOW)
 
     async def opens() -> bool:
         async with pool.acquire() as connection:
@@ -82,7 +86,7 @@ async def test_a_suspended_resellers_key_opens_nothing_until_it_is_activated(poo
 
 async def test_a_key_is_revoked_once_and_its_secret_is_nowhere(pool: Pool):
     account = await resellers.add(pool, BY, "Toko Jaya", "standard", 0)
-    _, key = await keys.add(pool, BY, "Toko Jaya", "test")
+    _, key = await keys.add(pool, BY, "Toko Jaya", NewKey(), NOW)
     assert await keys.revoke(pool, BY, key.key_id, "lost")
     assert not await keys.revoke(pool, BY, key.key_id, "lost")
     told = (await acts(pool))[1:]
@@ -139,7 +143,7 @@ async def test_a_name_that_two_have_is_no_address(pool: Pool):
 
 async def test_a_grave_act_needs_its_reason(pool: Pool):
     await resellers.add(pool, BY, "Toko Jaya", "standard", 0)
-    _, key = await keys.add(pool, BY, "Toko Jaya", "live")
+    _, key = await keys.add(pool, BY, "Toko Jaya", NewKey(), NOW)
     for act in (
         resellers.suspend(pool, BY, "Toko Jaya", ""),
         keys.revoke(pool, BY, key.key_id, ""),
@@ -157,7 +161,7 @@ async def test_scopes_are_asked_for_in_the_act_itself(pool: Pool):
         resellers.add(pool, others, "Toko Baru", "standard", 0),
         resellers.suspend(pool, others, "Toko Jaya", "unpaid"),
         resellers.activate(pool, others, "Toko Jaya"),
-        keys.add(pool, others, "Toko Jaya", "live"),
+        keys.add(pool, others, "Toko Jaya", NewKey(), NOW),
         keys.revoke(pool, others, "a" * 12, "lost"),
         # Credit is money.
         resellers.add(pool, keeper, "Toko Baru", "standard", 1),
