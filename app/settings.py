@@ -142,7 +142,7 @@ class Settings(BaseSettings):
     """Streams of events that a process holds open; beyond it, new ones are answered 503."""
     grace_seconds: Seconds = 25.0
     """How long a stop may take before what is in flight is handed over."""
-    drain_seconds: Annotated[float, Field(ge=0)] = 5.0
+    drain_seconds: Annotated[float, Field(ge=0)] = 3.0
     """How long a stopping API says that it is not ready while it still serves: the time a load
     balancer needs to notice. Part of the grace."""
 
