@@ -102,7 +102,7 @@ async def find_order(pool: Pool, by: Operator, reseller: str, ref_id: str) -> UU
         account = await resellers.find(connection, reseller)
         lane, reseller_id = account.lane, account.reseller_id
         held = await order_references.find(connection, lane, reseller_id, ref_id)
-    if held is None:
+    if held is None or held.order_id == order_references.NO_ORDER:
         raise NotFound("not-found", f"{account.name} has no order {ref_id}.")
     return held.order_id
 

@@ -24,7 +24,7 @@ from app.administration.keys import (
 from app.administration.operator import Operator
 from app.administration.resellers import find, locked
 from app.administration.sides import side_of
-from app.errors import Conflict, Forbidden, NotFound
+from app.errors import Conflict, Forbidden, NotFound, Unauthorized
 from app.networks import covers
 from app.scopes import KeyScope
 from app.storage import api_keys
@@ -50,15 +50,17 @@ async def add(
 ) -> tuple[KeyRecord, GeneratedKey]:
     """Give the reseller another key. A live key may make test keys; a test key no live ones."""
     by, checks = acts_as(holder, address), Checks()
-    terms = _narrowed(checks, holder, read_terms(checks, new, now))
+    stated = read_terms(checks, new, now)
     if holder.test and new.mode == api_keys.LIVE:
         checks.wrong("mode", "must be test: a test key makes test keys")
     checks.done()
     async with acting(pool) as connection:
         account = await locked(connection, str(holder.reseller_id))
         account = await side_of(connection, by, account, new.mode)
-        own = await locked_key(connection, holder.key_id)
-        terms = replace(terms, orders_rate=own.orders_rate, reads_rate=own.reads_rate)
+        own = (await _alive(connection, holder, now)).terms
+        stated = replace(stated, orders_rate=own.orders_rate, reads_rate=own.reads_rate)
+        terms = _narrowed(checks, own, stated)
+        checks.done()
         key = await give_out(connection, by, account, terms, "")
         return await locked_key(connection, key.key_id), key
 
@@ -76,7 +78,7 @@ async def rotate(
     check_overlap(checks, overlap)
     checks.done()
     async with acting(pool) as connection:
-        account, found = await _own(connection, holder, key_id)
+        account, found = await _own(connection, holder, key_id, now)
         by = acts_as(holder, address)
         key = await put_in_place(connection, by, account, found, overlap, now, "")
         return await locked_key(connection, key.key_id), key
@@ -90,19 +92,29 @@ async def revoke(
     Raises Conflict for the last live key that can make others: then only an operator could help.
     """
     async with acting(pool) as connection:
-        _, found = await _own(connection, holder, key_id)
+        _, found = await _own(connection, holder, key_id, now)
         if found.mode == api_keys.LIVE and found.is_alive(now):
             await _require_another(connection, found)
         return await end(connection, acts_as(holder, address), found, "")
 
 
-async def _own(connection: Connection, holder: KeyHolder, key_id: str) -> tuple[Account, KeyRecord]:
+async def _alive(connection: Connection, holder: KeyHolder, now: datetime) -> KeyRecord:
+    """The caller's own key as it stands now, locked. Raises Unauthorized where it ended since."""
+    own = await locked_key(connection, holder.key_id)
+    if not own.is_alive(now):
+        raise Unauthorized("invalid-key", "This key is unknown or revoked.")
+    return own
+
+
+async def _own(
+    connection: Connection, holder: KeyHolder, key_id: str, now: datetime
+) -> tuple[Account, KeyRecord]:
     """One of the reseller's keys, locked. Raises NotFound, for another's as well, and Forbidden."""
     account = await locked(connection, str(holder.reseller_id))
     found = await locked_key(connection, key_id)
     if (found.lane, found.reseller_id) not in owners_of(account):
         raise NotFound("not-found", "There is no such key; its id is the part behind its mode.")
-    beyond = _beyond(holder, found.terms)
+    beyond = _beyond((await _alive(connection, holder, now)).terms, found.terms)
     if beyond is not None:
         raise Forbidden("key-goes-further", f"That key goes further than yours: {beyond}.")
     return account, found
@@ -120,32 +132,36 @@ async def _require_another(connection: Connection, key: KeyRecord) -> None:
     )
 
 
-def _narrowed(checks: Checks, holder: KeyHolder, terms: KeyTerms) -> KeyTerms:
-    """The terms with those of the holder where none were stated. Notes what goes beyond them."""
+def _narrowed(checks: Checks, own: KeyTerms, terms: KeyTerms) -> KeyTerms:
+    """The terms with those of the own where none were stated. Notes what goes beyond them."""
     narrowed = replace(
         terms,
-        scopes=holder.scopes if terms.scopes is None else terms.scopes,
-        addresses=terms.addresses or holder.addresses,
-        expires_at=holder.expires_at if terms.expires_at is None else terms.expires_at,
+        scopes=own.scopes if terms.scopes is None else terms.scopes,
+        addresses=terms.addresses or own.addresses,
+        expires_at=own.expires_at if terms.expires_at is None else terms.expires_at,
     )
-    beyond = _beyond(holder, narrowed)
+    beyond = _beyond(own, narrowed)
     if beyond is not None:
         checks.wrong(beyond.split(" ", 1)[0], f"go beyond your own key's: {beyond}")
     return narrowed
 
 
-def _beyond(holder: KeyHolder, terms: KeyTerms) -> str | None:
+def _beyond(own: KeyTerms, terms: KeyTerms) -> str | None:
     """In what terms go beyond a key: a field and why; None where they do not."""
-    if holder.scopes is not None and terms.scopes is None:
+    if own.scopes is not None and terms.scopes is None:
         return "scopes without a bound"
-    if holder.scopes is not None and terms.scopes is not None and terms.scopes - holder.scopes:
-        return f"scopes {', '.join(sorted(terms.scopes - holder.scopes))}"
+    if own.scopes is not None and terms.scopes is not None and terms.scopes - own.scopes:
+        return f"scopes {', '.join(sorted(terms.scopes - own.scopes))}"
     everywhere = terms.addresses or (ip_network("0.0.0.0/0"), ip_network("::/0"))
-    if holder.addresses and not all(
-        any(covers(own, each) for own in holder.addresses) for each in everywhere
+    if own.addresses and not all(
+        any(covers(mine, each) for mine in own.addresses) for each in everywhere
     ):
-        return "addresses outside of " + ", ".join(map(str, holder.addresses))
-    ends, own_end = terms.expires_at, holder.expires_at
+        return "addresses outside of " + ", ".join(map(str, own.addresses))
+    ends, own_end = terms.expires_at, own.expires_at
     if own_end is not None and (ends is None or ends > own_end):
         return f"expires_at later than {own_end.isoformat()}"
+    for rate in ("orders_rate", "reads_rate"):
+        own_rate = getattr(own, rate)
+        if own_rate is not None and getattr(terms, rate) != own_rate:
+            return f"{rate} other than {own_rate}"
     return None

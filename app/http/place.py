@@ -158,19 +158,12 @@ async def _accept(api: Api, caller: KeyHolder, order: NewOrder, pick: Pick) -> N
         is_new = isinstance(outcome, Accepted)
     except ReferenceTaken:
         raise _mismatch() from None
-    except OutOfFunds as short:
-        raise InsufficientBalance(
-            "insufficient-balance",
-            f"{short.available} rupiah are available, {order.price} are required.",
-        ) from None
-    except NumberBusy as busy:
-        raise Conflict(
-            "number-busy",
-            f"Your order {busy.order_id} for this number and product is still open. Once more on "
-            "purpose: the same order with `allow_repeat` true.",
-            errors=[FieldError("customer_number", f"The order {busy.order_id} is open.")],
-            retry_after_seconds=NUMBER_BUSY_SECONDS,
-        ) from None
+    except (OutOfFunds, NumberBusy) as refused:
+        # What took the money or the number may be this very order, by way of another process.
+        held = await _held(api, caller, order.ref_id, order.fingerprint)
+        if held is None:
+            raise _refusal(order, refused) from None
+        return await _replayed(api, caller, held)
     finally:
         if not is_new:
             api.router.give_back(pick.inquiry, pick.route, order.created_at)
@@ -178,6 +171,21 @@ async def _accept(api: Api, caller: KeyHolder, order: NewOrder, pick: Pick) -> N
         return await _replayed(api, caller, outcome.order_id)
     _tell(api, order, pick)
     return order
+
+
+def _refusal(order: NewOrder, refused: OutOfFunds | NumberBusy) -> Problem:
+    if isinstance(refused, OutOfFunds):
+        return InsufficientBalance(
+            "insufficient-balance",
+            f"{refused.available} rupiah are available, {order.price} are required.",
+        )
+    return Conflict(
+        "number-busy",
+        f"Your order {refused.order_id} for this number and product is still open. Once more on "
+        "purpose: the same order with `allow_repeat` true.",
+        errors=[FieldError("customer_number", f"The order {refused.order_id} is open.")],
+        retry_after_seconds=NUMBER_BUSY_SECONDS,
+    )
 
 
 def _tell(api: Api, order: NewOrder, pick: Pick) -> None:

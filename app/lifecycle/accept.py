@@ -163,11 +163,11 @@ class Acceptor:
         async with self._pool.acquire() as connection:
             waiting = list(enumerate([each.candidate(self._executor) for each in batch]))
             while waiting:
-                leaders, repeats = _split_by_reference(waiting)
-                leaders, twins = _split_by_number(leaders)
+                firsts, repeats = _split_by_reference(waiting)
+                leaders, twins = _split_by_number(firsts)
                 verdicts = await self._accept(connection, [placed[1] for placed in leaders])
                 again = _decide(leaders, verdicts, outcomes)
-                again += _follow(repeats, leaders, outcomes)
+                again += _follow(repeats, firsts, outcomes)
                 waiting = sorted(again + _bar(twins, outcomes), key=_position)
         if any(isinstance(each, Accepted) and not each.claimed for each in outcomes.values()):
             self._hints.tell([Topic.READY])

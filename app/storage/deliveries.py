@@ -258,17 +258,25 @@ def _claimed(rows: Sequence[Any]) -> Claimed:
     return Claimed(taken, max((row[0] for row in rows), default=0))
 
 
-async def unpark(connection: Connection, lanes: Sequence[int], limit: int) -> int:
+class Unparked(NamedTuple):
+    """How many were made due, and the endpoint to go on behind; None once all were looked at."""
+
+    made_due: int
+    last: UUID | None
+
+
+async def unpark(connection: Connection, lanes: Sequence[int], limit: int, after: UUID) -> Unparked:
     """Make parked deliveries due whose endpoints take them again, the oldest of each first.
 
-    No more than `limit` of an endpoint are due at once, which paces what collected; at most 64
-    endpoints at once. Returns how many were made due.
+    No more than `limit` of an endpoint are due at once, which paces what collected. Of the
+    endpoints behind `after` 1,024 are looked at, and 64 at most get something.
     """
-    return await connection.fetchval(
+    row = await connection.fetchrow(
         """
         with recursive holder (lane, endpoint_id, number) as (
             (select lane, endpoint_id, 1 from deliveries
-             where state = 'pending' and due_at is null order by endpoint_id limit 1)
+             where state = 'pending' and due_at is null and endpoint_id > $3
+             order by endpoint_id limit 1)
             union all
             (select n.lane, n.endpoint_id, h.number + 1
              from holder h
@@ -279,15 +287,17 @@ async def unpark(connection: Connection, lanes: Sequence[int], limit: int) -> in
              ) n
              where h.number < 1024)
         ), ready as materialized (
-            select h.endpoint_id, (
-                select count(*) from (
-                    select from deliveries
-                    where endpoint_id = h.endpoint_id and due_at is not null limit $2
-                ) under_way
-            ) as under_way
+            select h.endpoint_id, w.under_way
             from holder h
             join webhook_endpoints e on e.lane = h.lane and e.endpoint_id = h.endpoint_id
-            where e.status <> 'disabled' and h.lane = any($1::smallint[])
+            cross join lateral (
+                select count(*) as under_way from (
+                    select from deliveries
+                    where endpoint_id = h.endpoint_id and due_at is not null limit $2
+                ) due
+            ) w
+            where e.status <> 'disabled' and h.lane = any($1::smallint[]) and w.under_way < $2
+            order by h.endpoint_id
             limit 64
         ), oldest as materialized (
             select d.lane, d.reseller_id, d.delivery_id
@@ -305,11 +315,18 @@ async def unpark(connection: Connection, lanes: Sequence[int], limit: int) -> in
               and d.delivery_id = o.delivery_id
             returning 1
         )
-        select count(*) from made_due
+        select (select count(*) from made_due),
+               case when (select count(*) from ready) = 64
+                    then (select endpoint_id from ready order by endpoint_id desc limit 1)
+                    else (select endpoint_id from holder where number = 1024)
+               end
         """,
         list(lanes),
         limit,
+        after,
     )
+    assert row is not None  # noqa: S101 - it stands on nothing that could be missing
+    return Unparked(*row)
 
 
 class Failing(NamedTuple):

@@ -9,6 +9,7 @@ Kept for ever, as references of orders are: a client may ask years later.
 from dataclasses import dataclass
 from uuid import UUID
 
+from app.storage import order_references
 from app.storage.pool import Connection
 
 
@@ -37,21 +38,28 @@ async def find(connection: Connection, lane: int, reseller_id: UUID, ref_id: str
 async def note(
     connection: Connection, lane: int, reseller_id: UUID, ref_id: str, refusal: Refusal
 ) -> bool:
-    """Keep a refusal unless an order stands for the reference. Returns whether none does."""
+    """Keep a refusal unless the reference is taken. Returns whether it was free.
+
+    The reference is taken with it, by no order: one that is being accepted right now is waited for,
+    and none is accepted under it afterwards.
+    """
     return await connection.fetchval(
         """
-        with held as materialized (
-            select from order_references where lane = $1 and reseller_id = $2 and ref_id = $3
+        with taken as (
+            insert into order_references (lane, reseller_id, ref_id, order_id, fingerprint)
+            values ($1, $2, $3, $6, '')
+            on conflict do nothing
+            returning 1
         ), noted as (
             insert into door_refusals (lane, reseller_id, ref_id, fingerprint, code)
-            select $1, $2, $3, $4, $5 where not exists (select from held)
-            on conflict do nothing
+            select $1, $2, $3, $4, $5 from taken
         )
-        select not exists (select from held)
+        select exists (select from taken)
         """,
         lane,
         reseller_id,
         ref_id,
         refusal.fingerprint,
         refusal.code,
+        order_references.NO_ORDER,
     )

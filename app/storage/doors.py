@@ -32,7 +32,7 @@ class Door:
 
 @dataclass(frozen=True, slots=True)
 class OpenDoor:
-    """A door of an active reseller, with its sealed secrets and those that they replaced."""
+    """A door that was not removed, with its sealed secrets and those that they replaced."""
 
     door_id: UUID
     shape: str
@@ -42,6 +42,8 @@ class OpenDoor:
     tier: str
     test: bool
     """Whether it is of the test side."""
+    suspended: bool
+    """Whether its reseller is."""
     networks: tuple[Network, ...]
     secrets_sealed: bytes = field(repr=False)
     previous_sealed: bytes | None = field(repr=False)
@@ -101,16 +103,16 @@ async def create(connection: Connection, new: NewDoor) -> bool:
 async def find(
     connection: Connection, named: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], OpenDoor]:
-    """The doors of these shapes and names that are open, of resellers that are not suspended."""
+    """The doors of these shapes and names that were not removed."""
     rows = await connection.fetch(
         """
-        select d.door_id, d.shape, d.name, d.lane, d.reseller_id, r.tier, r.test, d.networks,
-               d.secrets_sealed, d.previous_sealed, d.previous_until,
-               r.orders_rate, r.reads_rate
+        select d.door_id, d.shape, d.name, d.lane, d.reseller_id, r.tier, r.test,
+               r.status <> 'active', d.networks, d.secrets_sealed, d.previous_sealed,
+               d.previous_until, r.orders_rate, r.reads_rate
         from unnest($1::text[], $2::text[]) wanted (shape, name)
         join doors d on d.shape = wanted.shape and d.name = wanted.name
         join resellers r on r.lane = d.lane and r.reseller_id = d.reseller_id
-        where d.removed_at is null and r.status = 'active'
+        where d.removed_at is null
         """,
         [shape for shape, _ in named],
         [name for _, name in named],
@@ -181,5 +183,5 @@ def _door(row: Any) -> Door:  # noqa: ANN401 - a record
 
 def _open_door(row: Any) -> OpenDoor:  # noqa: ANN401 - a record
     values = list(row)
-    values[7] = tuple(values[7])
+    values[8] = tuple(values[8])
     return OpenDoor(*values)

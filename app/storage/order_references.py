@@ -12,6 +12,9 @@ from uuid import UUID
 
 from app.storage.pool import Connection
 
+NO_ORDER = UUID(int=0)
+"""Holds the references that a door called failed: whatever comes under them is another order."""
+
 
 @dataclass(frozen=True, slots=True)
 class Holder:

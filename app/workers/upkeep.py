@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import structlog
 
@@ -48,6 +49,7 @@ _REFUSALS_SECONDS = 5.0
 _WALLETS_SECONDS = 60.0
 _LOW_BALANCES_SECONDS = 3.0
 _UNPARKED_AN_ENDPOINT = 200
+_FIRST_ID = UUID(int=0)
 """Parked deliveries of one endpoint that are due at once after it was enabled."""
 _OLD_SECONDS = 3600.0
 _SHEET_PATIENCE = timedelta(minutes=10)
@@ -86,6 +88,7 @@ class Upkeep:
         self._random_fraction = random_fraction
         self._tries_days = tries_days
         self._held = False
+        self._unparked_behind = _FIRST_ID
         self.backlog = 0
         """How many accepted orders waited for a dealer when last counted."""
 
@@ -166,7 +169,10 @@ class Upkeep:
     async def unpark(self) -> None:
         """Make due what collected for endpoints that are enabled again, a little at a time."""
         async with self._pool.acquire() as connection:
-            await deliveries.unpark(connection, range(LANES), _UNPARKED_AN_ENDPOINT)
+            unparked = await deliveries.unpark(
+                connection, range(LANES), _UNPARKED_AN_ENDPOINT, self._unparked_behind
+            )
+        self._unparked_behind = unparked.last or _FIRST_ID
 
     async def watch_balances(self) -> None:
         """Tell resellers whose money runs low."""

@@ -32,7 +32,8 @@ OTHER = UUID("0190a000-0000-7000-8000-000000000002")
 
 async def unpark(shop: Shop, limit: int = 100) -> int:
     async with shop.engine.pool.acquire() as connection:
-        return await deliveries.unpark(connection, range(LANES), limit)
+        unparked = await deliveries.unpark(connection, range(LANES), limit, UUID(int=0))
+        return unparked.made_due
 
 
 async def backlog(shop: Shop, count: int, reseller_id: UUID = RESELLER) -> UUID:

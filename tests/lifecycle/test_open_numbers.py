@@ -58,6 +58,19 @@ async def test_another_number_another_product_and_another_reseller_are_free(shop
     assert all(isinstance(each, Accepted) for each in outcomes)
 
 
+async def test_a_repeated_reference_behind_another_for_the_number_is_one_flush(shop: Shop):
+    flushed = shop.engine.acceptor.batches
+    before = sum(each.flushes for each in flushed._batchers)  # pyright: ignore[reportPrivateUsage]
+    first, *rest = await together(
+        shop, *(guarded(ref_id, shop=shop) for ref_id in ("A1", "A2", "A2"))
+    )
+    assert isinstance(first, Accepted)
+    assert all(isinstance(each, NumberBusy) for each in rest)
+    assert await shop.money() == (1_000_000 - PRICE, PRICE)
+    after = sum(each.flushes for each in flushed._batchers)  # pyright: ignore[reportPrivateUsage]
+    assert after - before == 1
+
+
 async def test_order_that_may_repeat_stands_beside_others_and_bars_those_that_may_not(shop: Shop):
     first = await one(shop, guarded("A1", shop=shop))
     assert isinstance(first, Accepted)

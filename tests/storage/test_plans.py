@@ -240,7 +240,7 @@ HOT: dict[str, Run] = {
         c, CLAIM, LANES, 10, MINUTE, {}, 64, [CLAIM]
     ),
     "endpoints that wait are listed": lambda c: deliveries.waiting_endpoints(c, CLAIM, 256),
-    "parked deliveries are made due": lambda c: deliveries.unpark(c, LANES, 10),
+    "parked deliveries are made due": lambda c: deliveries.unpark(c, LANES, 10, CLAIM),
     "deliveries are listed": lambda c: delivery_views.page(c, 1, CLAIM, WantedDeliveries(), 10),
     "deliveries are repeated": lambda c: delivery_views.replay(c, 1, CLAIM, [CLAIM], [CLAIM]),
     "tries are recorded": lambda c: deliveries.record(c, TRIES, MINUTE),

@@ -194,9 +194,11 @@ async def _refused(api: Api, caller: KeyHolder, asked: Asked, problem: Problem) 
     refusal = Refusal(asked.fingerprint(), problem.code)
     try:
         async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
-            free = await door_refusals.note(
-                connection, caller.lane, caller.reseller_id, asked.ref_id, refusal
-            )
+            of_reference = caller.lane, caller.reseller_id, asked.ref_id
+            free = await door_refusals.note(connection, *of_reference, refusal)
+            if not free:
+                # By an order, or by the same refusal to the same request beside this one.
+                free = await door_refusals.find(connection, *of_reference) == refusal
     except EXPECTED as error:
         return asked.told(State.PENDING, problem_of(error).code)
     if not free:

@@ -34,7 +34,7 @@ async def caller_at(
     # Before anything else: a PIN is short, and the right one must not be told from the wrong ones.
     api.failures.require_patience(address)
     try:
-        caller = await _proven(api, address, shape, name, proves)
+        caller = await _proven(api, address, shape, name, proves, policy)
     except Unauthorized:
         api.failures.count(address)
         raise
@@ -43,27 +43,39 @@ async def caller_at(
 
 
 async def _proven(
-    api: Api, address: str, shape: str, name: str, proves: Callable[[Secrets], bool]
+    api: Api,
+    address: str,
+    shape: str,
+    name: str,
+    proves: Callable[[Secrets], bool],
+    policy: Policy,
 ) -> KeyHolder:
+    """Who calls. A purchase may be a question about an order that stands, so nothing that has
+    become of the account since is a refusal of it: it is pending until the account is open again.
+    """
     holder = await api.doors.find(place_of(shape, name)) if _NAME.fullmatch(name) else None
     if holder is None:
         raise _unknown()
     if holder.door.networks and not is_within(address, holder.door.networks):
+        if policy == "orders":
+            raise _closed("This account is not open to your address.")
         raise Forbidden("forbidden", "This account is not open to your address.")
     if holder.secrets is None:
-        raise Unavailable(
-            "unavailable",
-            "The account cannot be read now; ask again.",
-            retry_after_seconds=_RETRY_SECONDS,
-        )
+        raise _closed("The account cannot be read now; ask again.")
     if not any(proves(secrets) for secrets in holder.in_force(datetime.now(UTC))):
         raise _unknown()
+    if holder.door.suspended:
+        raise _closed("This account is closed for now.") if policy == "orders" else _unknown()
     return holder.caller
 
 
 def same(given: str, due: str) -> bool:
     """Whether two texts are the same, compared in constant time."""
     return hmac.compare_digest(given.encode("utf-8", "replace"), due.encode())
+
+
+def _closed(why: str) -> Unavailable:
+    return Unavailable("unavailable", why, retry_after_seconds=_RETRY_SECONDS)
 
 
 def _unknown() -> Unauthorized:
