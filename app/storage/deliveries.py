@@ -325,8 +325,7 @@ async def unpark(connection: Connection, lanes: Sequence[int], limit: int, after
         limit,
         after,
     )
-    assert row is not None  # noqa: S101 - it stands on nothing that could be missing
-    return Unparked(*row)
+    return Unparked(*row) if row else Unparked(0, None)
 
 
 class Failing(NamedTuple):
