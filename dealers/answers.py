@@ -37,9 +37,7 @@ def whole_number(value: object) -> int | None:
 
 
 def loose_whole_number(value: object) -> int | None:
-    """A whole number, also where it is written as text, or with a point and zeros."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
+    """A whole number, also where it is written as text."""
     if isinstance(value, str) and value.isascii() and value.isdigit():
         return int(value) if len(value) <= _LONGEST_WHOLE else None
     return whole_number(value)

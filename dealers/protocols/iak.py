@@ -153,7 +153,7 @@ def status(account: Account, order: TopUp) -> Request:
 def read_status(account: Account, order: TopUp, answer: Answer) -> Report:
     """Read the stored transaction; without `tr_id` and number a failure may be the question's."""
     fields = fields_of(_data(answer.body))
-    stored = (loose_whole_number(fields.get("tr_id")) or 0) > 0 and fields.get(
+    stored = (_whole(fields.get("tr_id")) or 0) > 0 and fields.get(
         "customer_id"
     ) == order.customer_number
     return _read(answer, order, {**(_STORED if stored else _STATES), **_NOT_FOUND})
@@ -184,7 +184,7 @@ def balance(account: Account) -> Request:
 
 def read_balance(account: Account, answer: Answer) -> Balance:
     """Read `data.balance`. Raises `UnreadableAnswer`."""
-    rupiah = loose_whole_number(fields_of(_data_or_raise(answer)).get("balance"))
+    rupiah = _whole(fields_of(_data_or_raise(answer)).get("balance"))
     if rupiah is None:
         raise UnreadableAnswer("no whole balance in the answer")
     return Balance(rupiah)
@@ -252,12 +252,12 @@ def _report(fields: Fields, code: str, meanings: _Meanings) -> Report:
     meaning = meanings.get(code, _UNKNOWN)
     outcome, message = meaning.outcome, text_in(fields, "message")
     due = _STATUS.get(outcome)
-    if due is not None and loose_whole_number(fields.get("status")) != due:
+    if due is not None and _whole(fields.get("status")) != due:
         return replace(_unknown("contradiction"), message=message)
     report = Report(outcome, code, message, meaning.fault, not_found=meaning.not_found)
     if outcome is not Outcome.SUCCEEDED:
         return report
-    price = loose_whole_number(fields.get("price"))
+    price = _whole(fields.get("price"))
     return replace(report, serial_number=text_in(fields, "sn") or None, price_rupiah=price)
 
 
@@ -280,7 +280,7 @@ def _data_or_raise(answer: Answer) -> object:
 
 
 def _price_line(line: Fields) -> DealerPrice:
-    price = loose_whole_number(line.get("product_price")) or 0
+    price = _whole(line.get("product_price")) or 0
     name = f"{text_in(line, 'product_description')} {text_in(line, 'product_nominal')}"
     return DealerPrice(
         dealer_sku=text_in(line, "product_code"),
@@ -289,3 +289,10 @@ def _price_line(line: Fields) -> DealerPrice:
         price_rupiah=max(price, 0),
         available=text_in(line, "status") == "active" and price > 0,
     )
+
+
+def _whole(value: object) -> int | None:
+    """A whole number: IAK types amounts and status as Double, and as text in callbacks."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return loose_whole_number(value)
