@@ -104,6 +104,17 @@ def secret_context(endpoint_id: UUID) -> bytes:
     return b"webhook-secret:" + endpoint_id.bytes
 
 
+@dataclass(slots=True)
+class _Round:
+    """Where a lane group's claims are while endpoints are gone round among."""
+
+    lanes: Sequence[int]
+    goes_on: bool = False
+    """Whether more was due than a claim looks at: then endpoints are gone round among."""
+    behind: UUID = _FIRST_ID
+    """The endpoint that the last claim of this kind ended with."""
+
+
 class Deliverer:
     """Claims and makes this process's share of the deliveries."""
 
@@ -122,14 +133,10 @@ class Deliverer:
         self._sealer = sealer
         self._metrics = metrics
         self._persistence = persistence
-        self._lane_groups = lane_groups
         self._random_fraction = random_fraction
         self.lines = Lines(persistence.endpoint_concurrency, persistence.most_in_flight)
         self.try_log = TryLog(pool, metrics, persistence.logged_a_second)
-        self._go_round = False
-        """Whether more was due than a claim looks at: then endpoints are gone round among."""
-        self._turn = _FIRST_ID
-        """The endpoint that the last claim of this kind ended with."""
+        self._rounds = [_Round(lanes) for lanes in lane_groups]
         self._secrets: dict[bytes, str] = {}
         self.handover: Handover[DueDelivery] = Handover()
         self.results: LanedBatcher[TryResult, None] = LanedBatcher(
@@ -177,9 +184,9 @@ class Deliverer:
         """Up to `limit` due deliveries a lane group, each counted at its endpoint until `leave`."""
         claimed: list[DueDelivery] = []
         self._metrics.endpoint_breakers(self.lines.open_breakers)
-        for lanes in self._lane_groups:
+        for each in self._rounds:
             try:
-                taken = await self._claim_group(lanes, limit)
+                taken = await self._claim_group(each, limit)
             except DATABASE_ERRORS as error:
                 # What was claimed by another group is sent all the same.
                 log.warning("claim.failed", reason=f"{type(error).__name__}: {error}")
@@ -190,29 +197,31 @@ class Deliverer:
             claimed += taken
         return claimed
 
-    async def _claim_group(self, lanes: Sequence[int], limit: int) -> list[DueDelivery]:
+    async def _claim_group(self, each: _Round, limit: int) -> list[DueDelivery]:
         """What has been due longest; where more is due than a claim looks at, what is due of each
         endpoint in turn, so that nobody's backlog is before another's one."""
         persistence = self._persistence
         places, elsewhere = self.lines.places(), self.lines.most()
         async with self._pool.acquire() as connection:
-            given = (uuid7(), lanes, limit, persistence.lease, places, elsewhere)
-            if not self._go_round:
+            given = (uuid7(), each.lanes, limit, persistence.lease, places, elsewhere)
+            if not each.goes_on:
                 found = await deliveries.claim_due(connection, *given)
-                self._go_round = found.looked_at >= limit * deliveries.LOOK
-                if not self._go_round:
+                each.goes_on = found.looked_at >= limit * deliveries.LOOK
+                if not each.goes_on:
                     self._note_crowds(found.deliveries, places)
-                if found.deliveries or not self._go_round:
+                if found.deliveries or not each.goes_on:
                     return found.deliveries
-            endpoint_ids = await self._in_turn(connection, places)
+            endpoint_ids = await self._in_turn(connection, each, places)
             found = await deliveries.claim_in_turn(connection, *given, endpoint_ids)
-            self._go_round = found.looked_at >= limit or self._turn != _FIRST_ID
+            each.goes_on = found.looked_at >= limit or each.behind != _FIRST_ID
         return found.deliveries
 
-    async def _in_turn(self, connection: Connection, places: Mapping[UUID, int]) -> Sequence[UUID]:
+    async def _in_turn(
+        self, connection: Connection, each: _Round, places: Mapping[UUID, int]
+    ) -> Sequence[UUID]:
         """The endpoints that are next to be looked at, those left alone passed over."""
-        found = await deliveries.waiting_endpoints(connection, self._turn, _MOST_IN_TURN)
-        self._turn = found[-1] if len(found) >= _MOST_IN_TURN else _FIRST_ID
+        found = await deliveries.waiting_endpoints(connection, each.behind, _MOST_IN_TURN)
+        each.behind = found[-1] if len(found) >= _MOST_IN_TURN else _FIRST_ID
         return [endpoint_id for endpoint_id in found if places.get(endpoint_id, 1) > 0]
 
     def _note_crowds(self, taken: Sequence[DueDelivery], places: Mapping[UUID, int]) -> None:

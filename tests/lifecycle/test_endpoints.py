@@ -155,14 +155,20 @@ async def test_a_long_backlog_does_not_starve_another_resellers_one(shop: Shop, 
     assert crowd in seen
 
 
-async def test_claims_in_turn_reach_every_endpoint(shop: Shop, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("lane_groups", [1, 2])
+async def test_claims_in_turn_reach_every_endpoint(
+    shop: Shop, database_dsn: str, monkeypatch: pytest.MonkeyPatch, lane_groups: int
+):
     monkeypatch.setattr("app.lifecycle.deliver._MOST_IN_TURN", 2)
-    wanted = {await backlog_of_own(shop, number, 30) for number in range(5)}
-    deliverer = shop.engine.deliverer
-    deliverer._go_round = True
-    seen: set[UUID] = set()
-    for _ in range(6):
-        seen |= {each.endpoint_id for each in await deliverer.claim(4)}
+    wanted = {await backlog_of_own(shop, number, 60) for number in range(8)}
+    few = Persistence(endpoint_concurrency=2)
+    async with engine_on(database_dsn, persistence=few, lane_groups=lane_groups) as engine:
+        seen: set[UUID] = set()
+        for _ in range(16):
+            claimed = await engine.deliverer.claim(4)
+            for each in claimed:
+                seen.add(each.endpoint_id)
+                engine.deliverer.leave(each.endpoint_id)
     assert seen == wanted
 
 
