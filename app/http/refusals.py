@@ -39,6 +39,7 @@ _RESELLERS_KEY = (
     *("invalid-key", "expired-key", "insufficient-scope", "address-not-allowed"),
     *("rate-limited", "too-many-at-once"),
 )
+_ROTATION = ("key-over", "key-replaced", "key-rotating", "too-many-keys")
 
 OWN: Mapping[str, Sequence[str]] = {
     "place_order": _ORDER,
@@ -59,9 +60,7 @@ OWN: Mapping[str, Sequence[str]] = {
     "test_endpoint": ("endpoint-disabled",),
     "replay_delivery": ("endpoint-deleted", "in-flight"),
     "create_own_key": ("key-goes-further", "too-many-keys"),
-    "rotate_own_key": (
-        *("key-goes-further", "key-over", "key-replaced", "key-rotating", "too-many-keys"),
-    ),
+    "rotate_own_key": ("key-goes-further", *_ROTATION),
     "delete_own_key": ("key-goes-further", "last-key"),
     "deposit_play_money": ("test-side-only", "too-much-play-money", "reference-taken"),
     "receive_callback": ("callback-refused",),
@@ -69,6 +68,8 @@ OWN: Mapping[str, Sequence[str]] = {
     "metrics": ("forbidden",),
     "admin_add_reseller": ("name-taken",),
     "admin_change_reseller": ("name-taken",),
+    "admin_add_key": ("too-many-keys",),
+    "admin_rotate_key": _ROTATION,
     "admin_book_deposit": ("reference-taken",),
     "admin_book_adjustment": ("reference-taken",),
     "admin_add_dealer": ("dealer-exists", "dealer-refused"),
