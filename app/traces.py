@@ -21,17 +21,22 @@ _KNOWN_FLAGS = 0x03
 _TRACEPARENT = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(?:-.*)?"
 )
-_NAME = HEADER.encode()
+NAME = HEADER.encode()
+"""As ASGI gives header names."""
 
 
 def trace_of(headers: Iterable[tuple[bytes, bytes]]) -> Trace:
     """The trace that a caller's `traceparent` names, or a new one."""
-    for name, value in headers:
-        if name == _NAME:
-            found = _TRACEPARENT.fullmatch(value)
-            if found:
-                flags = int(found[2], 16) & _KNOWN_FLAGS
-                return bytes.fromhex(found[1].decode()) + bytes([flags])
+    return trace_named(value for name, value in headers if name == NAME)
+
+
+def trace_named(values: Iterable[bytes]) -> Trace:
+    """The trace of the first sound `traceparent` among these, or a new one."""
+    for value in values:
+        found = _TRACEPARENT.fullmatch(value)
+        if found:
+            flags = int(found[2], 16) & _KNOWN_FLAGS
+            return bytes.fromhex(found[1].decode()) + bytes([flags])
     return getrandbits(128).to_bytes(_ID_BYTES)
 
 

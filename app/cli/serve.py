@@ -23,8 +23,7 @@ from app.errors import ConfigurationError
 from app.http.api import Api, ApiLimits
 from app.http.event_feed import FeedLimits
 from app.http.limits import DefaultRates
-from app.http.server import build_app
-from app.http.wire import GatheringProtocol
+from app.http.server import build_app, wire_protocol
 from app.lifecycle.deliver import Persistence
 from app.lifecycle.execute import Lease
 from app.lifecycle.settle import Patience
@@ -144,7 +143,8 @@ async def run(
     try:
         api = _api(settings, engine, metrics)
         app = build_app(api, for_resellers=role.http, documented=settings.api_docs)
-        server = _server(settings, app, running.ready) if listeners else None
+        protocol = wire_protocol(api if role.http else None, settings.trusted_proxies)
+        server = _server(settings, app, protocol, running.ready) if listeners else None
 
         async def serve() -> None:
             if server is None:
@@ -237,12 +237,14 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _server(settings: Settings, app: ASGIApp, ready: asyncio.Event) -> _Server:
+def _server(
+    settings: Settings, app: ASGIApp, protocol: type[asyncio.Protocol], ready: asyncio.Event
+) -> _Server:
     return _Server(
         uvicorn.Config(
             app,
             loop="none",
-            http=GatheringProtocol,
+            http=protocol,
             ws="none",
             lifespan="off",
             log_config=None,

@@ -146,6 +146,13 @@ async def admit(api: Api, authorization: str | None, address: str, needed: KeySc
     nobody, and counts nothing against its rates.
     """
     holder = await api.authenticator.identify(authorization, address)
+    require_open(api, holder, needed, address)
+    return holder
+
+
+def require_open(api: Api, holder: KeyHolder, needed: KeyScope, address: str) -> None:
+    """Note that a key is used. Raises Unauthorized, Forbidden unless it opens what is needed from
+    there."""
     now = datetime.now(UTC)
     if holder.expires_at is not None and holder.expires_at <= now:
         ended = holder.expires_at.isoformat(timespec="seconds")
@@ -158,7 +165,6 @@ async def admit(api: Api, authorization: str | None, address: str, needed: KeySc
             "address-not-allowed", f"This key is not taken from {seen}, where the call came from."
         )
     api.key_uses.note(holder.key_id, now, address)
-    return holder
 
 
 @dataclass(frozen=True, slots=True)

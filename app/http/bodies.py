@@ -61,9 +61,13 @@ async def read_json(request: Request, model: type[_Model], limit_bytes: int) -> 
 
 def require_json(content_type: str) -> None:
     """Raise UnsupportedMedia unless the `Content-Type` says JSON, or nothing."""
-    media_type = content_type.partition(";")[0].strip().lower()
-    if media_type not in ("", "application/json"):
+    if not is_json(content_type):
         raise UnsupportedMedia("unsupported-media-type", "The body must be application/json.")
+
+
+def is_json(content_type: str) -> bool:
+    """Whether a `Content-Type` says JSON, or nothing."""
+    return content_type.partition(";")[0].strip().lower() in ("", "application/json")
 
 
 def parse(model: type[_Model], body: bytes) -> _Model:

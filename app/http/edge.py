@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app import logs
 from app.errors import HeadTooLarge
 from app.http import deprecation
+from app.http.limits import Headers, Visit
 from app.http.problems import internal_error, problem_answer
 from app.metrics import Metrics
 from app.traces import id_of, trace_of
@@ -24,11 +25,11 @@ log = structlog.get_logger()
 ORDERS_PATH = "/v1/orders"
 
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
-_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
-_NO_CACHE = (b"cache-control", b"no-store")
+NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+NO_CACHE = (b"cache-control", b"no-store")
 _PRIVATE_CACHE = (b"cache-control", b"private, no-cache")
 _PRIVATE = ("/v1/", "/admin/", "/doors/")
-_MOST_HEADERS = 100
+MOST_HEADERS = 100
 _GONE_AWAY = 499
 _UNANSWERED = 500
 
@@ -67,7 +68,7 @@ class Edge:
         logs.bind(trace_id=trace_id)
         exchange = _Exchange(send, scope, self._draining)
         try:
-            if len(scope["headers"]) > _MOST_HEADERS:
+            if len(scope["headers"]) > MOST_HEADERS:
                 answer = problem_answer(_too_many_headers(), trace_id)
                 await answer(scope, receive, exchange.send)
             elif scope["path"] == ORDERS_PATH and scope["method"] == "POST":
@@ -91,9 +92,7 @@ class Edge:
 
 
 class _Exchange:
-    """The way back to the caller: notes the status, adds the trace, the caller's rates, what is
-    deprecated and what browsers and caches must know, ends the connection when the process stops.
-    """
+    """The way back to the caller: notes the status and dresses the answer."""
 
     __slots__ = ("_draining", "_scope", "_send", "status")
 
@@ -107,12 +106,8 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers, state = message["headers"], self._scope["state"]
-            headers.append((b"x-request-id", state["trace_id"].encode()))
-            headers.append(_NO_SNIFFING)
-            if self._scope["path"].startswith(_PRIVATE):
-                _keep_private(headers)
-            if "visit" in state:
-                headers.extend(state["visit"].headers())
+            is_private = self._scope["path"].startswith(_PRIVATE)
+            dress(headers, state["trace_id"], state.get("visit"), is_private=is_private)
             if deprecation.STATE in state:
                 headers.extend(deprecation.headers_of(state[deprecation.STATE]))
             if self._draining.is_set():
@@ -120,15 +115,25 @@ class _Exchange:
         await self._send(message)
 
 
+def dress(headers: Headers, trace_id: str, visit: Visit | None, *, is_private: bool) -> None:
+    """Add the trace, what browsers and caches must know, and the caller's rates."""
+    headers.append((b"x-request-id", trace_id.encode()))
+    headers.append(NO_SNIFFING)
+    if is_private:
+        _keep_private(headers)
+    if visit is not None:
+        headers.extend(visit.headers())
+
+
 def _too_many_headers() -> HeadTooLarge:
-    return HeadTooLarge("head-too-large", f"A request may have {_MOST_HEADERS} headers here.")
+    return HeadTooLarge("head-too-large", f"A request may have {MOST_HEADERS} headers here.")
 
 
 def _keep_private(headers: list[tuple[bytes, bytes]]) -> None:
     """Keep an answer out of caches; with an ETag, the caller's own may hold it and ask again."""
     names = {name for name, _ in headers}
     if b"cache-control" not in names:
-        headers.append(_PRIVATE_CACHE if b"etag" in names else _NO_CACHE)
+        headers.append(_PRIVATE_CACHE if b"etag" in names else NO_CACHE)
 
 
 def _method(scope: dict[str, Any] | Scope) -> str:

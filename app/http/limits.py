@@ -89,6 +89,10 @@ class CallerLimits:
             self._metrics.rate_limited(policy)
             raise self._refusal(policy, lacking[0], count)
 
+    def take_now(self, policy: Policy) -> bool:
+        """Count one request if it fits by what is known here; else nothing is counted."""
+        return self._meter.take_now(self._keys[policy], 1)
+
     def headers(self, policy: Policy) -> Headers:
         """`RateLimit-Policy` and `RateLimit`, as they are now."""
         told: list[bytes] = []
@@ -173,6 +177,13 @@ class Visits:
         limits = CallerLimits(caller, self._default, self._meter, self._metrics)
         self._limits[caller.key_id] = caller, limits
         return limits
+
+    def admit_now(self, caller: KeyHolder, policy: Policy) -> Visit | None:
+        """As `admit`, by what is known here; None, with nothing counted, where that does not do."""
+        limits = self.limits_of(caller)
+        if self._under_way[caller.reseller_id] >= self._most or not limits.take_now(policy):
+            return None
+        return Visit(limits, policy, caller.reseller_id, self._under_way)
 
     async def admit(self, scope: Scope, caller: KeyHolder, policy: Policy) -> None:
         """Let a request in, counted once; its answer has the headers either way.

@@ -2,10 +2,11 @@
 
 The buckets stand in Redis. This process leases a little of each one that is in use, about what the
 next tenth of a second needs and at most a sixteenth of the bucket, spends it from memory, asks for
-more before it is gone and gives back what lies idle. Only who finds nothing leased waits for Redis.
+more before it is gone and gives back what lies idle, but for a crumb, so that who comes now and
+then finds it. Only who finds nothing leased waits for Redis.
 
 All processes together never spend more than the bucket lets through. They may spend less: by what
-others hold leased at that moment, for as long as they hold it, a second at most.
+others hold leased at that moment, for as long as they hold it: a second at most, a crumb longer.
 
 While Redis is away each process keeps its part of every rate by itself: the rate divided by the
 processes that answer the API. docs/decisions/0037 says what that does to the rates.
@@ -27,7 +28,7 @@ from app.metrics import Metrics
 from app.rates import Rate
 from app.storage import api_processes, installation
 from app.storage.pool import DATABASE_ERRORS, Pool
-from app.storage.rate_buckets import LEASE_SECONDS, Ask, RateBuckets, Told, open_buckets
+from app.storage.rate_buckets import Ask, RateBuckets, Told, open_buckets
 
 log = structlog.get_logger()
 
@@ -36,8 +37,15 @@ _AHEAD_SECONDS = 0.1
 _SHARE = 16
 """One part of so many is the most of a bucket that a process leases, or one request."""
 _SHORTEST_LOOK_SECONDS = 0.02
+_LEASE_SECONDS = 1.0
+"""So long after it last asked a process may spend what it leased."""
 _IDLE_SECONDS = 0.2
-"""What lies unused so long is given back."""
+"""What lies unused so long is given back, but for a crumb."""
+_CRUMB = 256
+"""One part of so many of a bucket may stay leased longer."""
+_CRUMB_LEASE_SECONDS = 30.0
+_CRUMB_IDLE_SECONDS = 20.0
+"""What lies unused so long is given back whole; what is used is leased anew."""
 _FRESH_SECONDS = 0.1
 """So long what Redis said of a bucket that is used up is believed."""
 _FORGET_SECONDS = 5.0
@@ -92,6 +100,18 @@ class Bucket:
         self.target = 1
         self.contacted = self.used = now
         self.waiters: list[tuple[int, asyncio.Future[None]]] = []
+
+    @property
+    def crumb(self) -> int:
+        """So little may stay leased while nothing is asked."""
+        return self.rate.quota // _CRUMB
+
+    def is_due(self, now: float) -> bool:
+        """Whether what is leased, spent or owed has lain long enough to speak of it."""
+        if not (self.lease or self.spent or self.debt):
+            return False
+        is_crumb = self.lease <= self.crumb and not self.debt
+        return now - self.contacted >= (_CRUMB_IDLE_SECONDS if is_crumb else _IDLE_SECONDS)
 
     def free(self, now: float) -> int:
         """What may be spent of the lease."""
@@ -157,6 +177,16 @@ class Meter:
                 refusing = empty or lacking[0]
                 return refusing.key, refusing.rate
             await self._refilled(lacking, count)
+
+    def take_now(self, rates: Sequence[tuple[str, Rate]], count: int) -> bool:
+        """As `take`, if it can be done without a wait; else nothing is spent."""
+        now = self._monotonic()
+        buckets = [self._bucket(key, rate, now) for key, rate in rates]
+        has = self._leases_enough if self.central else self._keeps_enough
+        if not all(has(bucket, count, now) for bucket in buckets):
+            return False
+        self._spend(buckets, count, now)
+        return True
 
     def fill(self, key: str, rate: Rate) -> Fill:
         """How full a bucket is."""
@@ -310,8 +340,7 @@ class Meter:
         if now - self._swept_at >= _AHEAD_SECONDS:
             self._swept_at = now
             for bucket in self._known.values():
-                held = bucket.lease or bucket.spent or bucket.debt
-                if held and now - bucket.contacted >= _IDLE_SECONDS:
+                if bucket.is_due(now):
                     self._asking[bucket.key] = bucket
         return [self._asking.pop(key) for key in list(self._asking)[:_MOST_ASKS]]
 
@@ -344,7 +373,7 @@ class Meter:
         bucket.lease, bucket.level = told.lease, told.level
         bucket.spent -= ask.spent
         bucket.debt -= ask.debt
-        bucket.ends = started + LEASE_SECONDS
+        bucket.ends = started + ask.term_seconds
         bucket.contacted = started
         bucket.seen = self._monotonic()
 
@@ -398,8 +427,11 @@ def _ask_of(bucket: Bucket, now: float) -> Ask:
     needed = math.ceil(bucket.spent / looked * _AHEAD_SECONDS)
     bucket.target = min(most, max(_LEAST, needed))
     waiting = sum(count for count, _ in bucket.waiters)
-    idle = not waiting and now - bucket.used >= _IDLE_SECONDS
-    want = 0 if idle else min(bucket.rate.quota, bucket.target + waiting)
+    unused = 0.0 if waiting else now - bucket.used
+    want = min(bucket.rate.quota, bucket.target + waiting)
+    if unused >= _IDLE_SECONDS:
+        want = min(want, bucket.crumb) if unused < _CRUMB_IDLE_SECONDS else 0
     bucket.lease = bucket.spent + min(bucket.free(now), want)
     need = min((count for count, _ in bucket.waiters), default=0)
-    return Ask(bucket.key, bucket.rate, bucket.spent, bucket.debt, need, want)
+    term = _CRUMB_LEASE_SECONDS if want <= bucket.crumb else _LEASE_SECONDS
+    return Ask(bucket.key, bucket.rate, bucket.spent, bucket.debt, need, want, term)

@@ -53,6 +53,24 @@ def new_document(order: NewOrder) -> dict[str, object]:
     )
 
 
+def new_answer(order: NewOrder) -> Response:
+    """A new order, accepted."""
+    return json_answer(new_document(order), 202, {"location": location_of(order)})
+
+
+def replayed_answer(view: OrderView) -> Response:
+    """The order that a reference stood for already."""
+    answer = order_answer(view)
+    answer.headers["idempotency-replayed"] = "true"
+    answer.headers["location"] = location_of(view)
+    return answer
+
+
+def location_of(order: NewOrder | OrderView) -> str:
+    """Where an order is shown."""
+    return f"/v1/orders/{order.order_id}"
+
+
 def order_answer(view: OrderView, request: Request | None = None) -> Response:
     """The order, or 304 where the request names its ETag."""
     tag = _etag(view)

@@ -9,9 +9,8 @@ from starlette.types import Receive, Scope, Send
 from app.errors import FieldError, Unprocessable
 from app.hops import HEADER, Hops, InvalidHops, read_hops
 from app.http import bodies, problems
-from app.http.answers import json_answer
 from app.http.api import Api, address_of, admit
-from app.http.order_answers import new_document, order_answer
+from app.http.order_answers import new_answer, replayed_answer
 from app.http.place import place, shed
 from app.scopes import KeyScope
 from app.storage.order_views import OrderView
@@ -21,9 +20,9 @@ from schemas.orders import NewOrder as Wanted
 IDEMPOTENCY_KEY = "Idempotency-Key"
 """May come beside the `ref_id`, which does what it is for."""
 
-_HOPS = HEADER.lower().encode()
-_KEY = IDEMPOTENCY_KEY.lower().encode()
-_NAMES = frozenset({b"authorization", b"content-type", b"content-length", _HOPS, _KEY})
+HOPS = HEADER.lower().encode()
+KEY = IDEMPOTENCY_KEY.lower().encode()
+_NAMES = frozenset({b"authorization", b"content-type", b"content-length", HOPS, KEY})
 _ESCAPED = re.compile(r'\\(["\\])')
 
 
@@ -55,10 +54,10 @@ class OrderDoor:
         bodies.require_json(_text(headers, b"content-type") or "")
         declared = _text(headers, b"content-length") or "0"
         body = await bodies.receive_body(receive, declared, api.limits.body_bytes)
-        hops = hops_of(scope) if _HOPS in headers else None
+        hops = hops_of(scope) if HOPS in headers else None
         wanted, trace = bodies.parse(Wanted, body), scope["state"]["trace"]
-        if _KEY in headers:
-            _require_reference(_text(headers, _KEY) or "", wanted.ref_id)
+        if KEY in headers:
+            _require_reference(_text(headers, KEY) or "", wanted.ref_id)
         return _answer(await place(api, caller, wanted, hops, trace))
 
 
@@ -89,7 +88,7 @@ def _require_reference(key: str, ref_id: str) -> None:
 
 def hops_of(scope: Scope) -> Hops | None:
     """The installations that a request came through. Raises Unprocessable."""
-    values = [value.decode("latin-1") for name, value in scope["headers"] if name == _HOPS]
+    values = [value.decode("latin-1") for name, value in scope["headers"] if name == HOPS]
     if not values:
         return None
     try:
@@ -102,10 +101,4 @@ def hops_of(scope: Scope) -> Hops | None:
 
 
 def _answer(placed: NewOrder | OrderView) -> Response:
-    if isinstance(placed, NewOrder):
-        location = f"/v1/orders/{placed.order_id}"
-        return json_answer(new_document(placed), 202, {"location": location})
-    answer = order_answer(placed)
-    answer.headers["idempotency-replayed"] = "true"
-    answer.headers["location"] = f"/v1/orders/{placed.order_id}"
-    return answer
+    return new_answer(placed) if isinstance(placed, NewOrder) else replayed_answer(placed)

@@ -5,6 +5,7 @@ is answered with that order, whatever has changed since: products, prices and ro
 but a reseller that asks again after a lost answer must learn what became of its order.
 """
 
+import asyncio
 import hashlib
 from datetime import UTC, datetime
 from uuid import UUID
@@ -27,8 +28,8 @@ from app.http.pick import NUMBER_BUSY_SECONDS, Pick, choose_dealer, inquire, num
 from app.lifecycle.accept import (
     Accepted,
     NumberBusy,
+    Outcome,
     OutOfFunds,
-    ReferenceTaken,
     Replayed,
     Submission,
 )
@@ -66,25 +67,167 @@ async def place(
     """Place an order for a reseller: the new order, or the one that its reference stands for.
 
     `hops`: the installations that it came through; `trace`: what the request belongs to. Raises
-    Problem, and what `Acceptor.accept` raises, after which the same reference again tells whether
+    Problem, and what `Acceptor.submit` brings, after which the same reference again tells whether
     the order stands.
     """
-    number = number_of(wanted)
-    fingerprint = fingerprint_of(wanted, number)
-    now = datetime.now(UTC)
+    placing = Placing(api, caller, wanted, hops, trace)
     try:
-        if hops is not None:
-            _refuse_loop(api, hops)
-        inquiry = inquire(api.router.trade, caller, wanted, number)
+        placing.prepare()
+    except Problem as problem:
+        return await placing.refused(problem)
+    deciding = placing.submit()
+    deciding.add_done_callback(placing.decided)
+    outcome = await asyncio.shield(deciding)
+    return placing.order if isinstance(outcome, Accepted) else await placing.otherwise(outcome)
+
+
+class Placing:
+    """One order on its way in: `prepare`, `submit`, `decided`; `refused` where preparing raised,
+    `otherwise` where it was not accepted.
+
+    Preparing decides in memory and changes nothing; only the last two wait for anything.
+    """
+
+    __slots__ = ("_api", "_caller", "_fingerprint", "_hops", "_trace", "_wanted", "order", "pick")
+
+    order: NewOrder
+    pick: Pick
+
+    def __init__(
+        self,
+        api: Api,
+        caller: KeyHolder,
+        wanted: Wanted,
+        hops: Hops | None,
+        trace: Trace | None,
+    ) -> None:
+        self._api = api
+        self._caller = caller
+        self._wanted = wanted
+        self._hops = hops
+        self._trace = trace
+        self._fingerprint = b""
+
+    def prepare(self) -> None:
+        """Find what the order is and who would serve it. Raises Problem."""
+        api, wanted = self._api, self._wanted
+        number = number_of(wanted)
+        self._fingerprint = fingerprint_of(wanted, number)
+        if self._hops is not None:
+            _refuse_loop(api, self._hops)
+        inquiry = inquire(api.router.trade, self._caller, wanted, number)
         _refuse_charge(wanted, inquiry.price_rupiah)
-        pick = choose_dealer(api, inquiry, number, now)
-    except Problem:
-        held = await _held(api, caller, wanted.ref_id, fingerprint)
+        now = datetime.now(UTC)
+        self.pick = choose_dealer(api, inquiry, number, now)
+        self.order = self._new_order(number, now)
+
+    def submit(self) -> "asyncio.Future[Outcome]":
+        """Have it accepted, in one commit with others. `decided` must be told what came of it.
+
+        The market's share is taken before, so that orders side by side see each other. Raises
+        Overloaded.
+        """
+        order, pick = self.order, self.pick
+        caller = self._caller
+        future = self._api.acceptor.submit(
+            Submission(order, pick.route.dealer_id, pick.route, caller.tier, caller.test)
+        )
+        self._api.router.take(pick.inquiry, pick.route, order.created_at)
+        return future
+
+    def decided(self, future: "asyncio.Future[Outcome]") -> bool:
+        """The commit is over: tell of a new order, or give its share back. Returns whether it is
+        new."""
+        order, pick = self.order, self.pick
+        failed = future.cancelled() or future.exception() is not None
+        if failed or not isinstance(future.result(), Accepted):
+            self._api.router.give_back(pick.inquiry, pick.route, order.created_at)
+            return False
+        self._tell()
+        return True
+
+    async def refused(self, problem: Problem) -> OrderView:
+        """The order that the reference stands for already. Raises the problem where there is none,
+        Unprocessable where that is another order."""
+        held = await self._held()
         if held is None:
-            raise
-        return await _replayed(api, caller, held)
-    order = _new_order(api, caller, wanted, number, fingerprint, pick, now, hops, trace)
-    return await _accept(api, caller, order, pick)
+            raise problem
+        return await self._replayed(held)
+
+    async def otherwise(self, outcome: Outcome) -> OrderView:
+        """As `refused`, after the batch decided against it."""
+        if isinstance(outcome, Replayed):
+            return await self._replayed(outcome.order_id)
+        if isinstance(outcome, (OutOfFunds, NumberBusy)):
+            # What took the money or the number may be this very order, by way of another process.
+            return await self.refused(_refusal(self.order, outcome))
+        raise _mismatch()
+
+    def _new_order(self, number: str, now: datetime) -> NewOrder:
+        pick, wanted, caller = self.pick, self._wanted, self._caller
+        inquiry, metadata = pick.inquiry, wanted.metadata
+        return NewOrder(
+            lane=caller.lane,
+            order_id=inquiry.order_id or uuid7(),
+            reseller_id=caller.reseller_id,
+            ref_id=wanted.ref_id,
+            fingerprint=self._fingerprint,
+            sku=wanted.sku,
+            brand=inquiry.brand,
+            customer_number=number,
+            cluster=inquiry.cluster,
+            region=wanted.region,
+            outlet_id=wanted.outlet_id,
+            max_price=wanted.max_price,
+            price=inquiry.price_rupiah,
+            retry_until=now + self._api.limits.retry_for,
+            created_at=now,
+            metadata=None if metadata is None else orjson.dumps(metadata).decode(),
+            decision=orjson.dumps(as_record(pick.decision)).decode(),
+            hops=self._hops,
+            trace=self._trace,
+            # Another installation guards its own resellers, who may well be several for one number.
+            may_repeat=wanted.allow_repeat or self._hops is not None,
+        )
+
+    def _tell(self) -> None:
+        api, order, pick = self._api, self.order, self.pick
+        if not pick.inquiry.test:
+            api.metrics.order_accepted()
+        if pick.decision.forced_monopoly:
+            api.metrics.forced_monopoly(Market(order.brand, order.cluster))
+        if pick.decision.monopoly_cost_rupiah:
+            market = Market(order.brand, order.cluster)
+            api.metrics.monopoly_avoided(market, pick.decision.monopoly_cost_rupiah)
+        log.info(
+            "order.accepted",
+            order_id=order.order_id,
+            reseller_id=order.reseller_id,
+            dealer_id=pick.route.dealer_id,
+            price=order.price,
+        )
+
+    async def _held(self) -> UUID | None:
+        """The order that the reference stands for. Raises Unprocessable where it is another one."""
+        api, caller, ref_id = self._api, self._caller, self._wanted.ref_id
+        async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
+            held = await order_references.find(connection, caller.lane, caller.reseller_id, ref_id)
+        if held is None:
+            return None
+        if held.fingerprint != self._fingerprint:
+            raise _mismatch()
+        return held.order_id
+
+    async def _replayed(self, order_id: UUID) -> OrderView:
+        api, caller = self._api, self._caller
+        async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
+            view = await order_views.find(connection, caller.lane, caller.reseller_id, order_id)
+        if view is None:
+            raise RuntimeError(f"the order {order_id} holds a reference but cannot be read")
+        if not caller.test:
+            api.metrics.order_replayed()
+        log.info("order.replayed", order_id=order_id, reseller_id=caller.reseller_id)
+        return view
 
 
 def fingerprint_of(wanted: Wanted, number: str) -> bytes:
@@ -106,73 +249,6 @@ def _refuse_charge(wanted: Wanted, price: int) -> None:
         raise Conflict("price-above-limit", f"The price is {price} rupiah, above your limit.")
 
 
-def _new_order(
-    api: Api,
-    caller: KeyHolder,
-    wanted: Wanted,
-    number: str,
-    fingerprint: bytes,
-    pick: Pick,
-    now: datetime,
-    hops: Hops | None,
-    trace: Trace | None,
-) -> NewOrder:
-    inquiry, metadata = pick.inquiry, wanted.metadata
-    return NewOrder(
-        lane=caller.lane,
-        order_id=inquiry.order_id or uuid7(),
-        reseller_id=caller.reseller_id,
-        ref_id=wanted.ref_id,
-        fingerprint=fingerprint,
-        sku=wanted.sku,
-        brand=inquiry.brand,
-        customer_number=number,
-        cluster=inquiry.cluster,
-        region=wanted.region,
-        outlet_id=wanted.outlet_id,
-        max_price=wanted.max_price,
-        price=inquiry.price_rupiah,
-        retry_until=now + api.limits.retry_for,
-        created_at=now,
-        metadata=None if metadata is None else orjson.dumps(metadata).decode(),
-        decision=orjson.dumps(as_record(pick.decision)).decode(),
-        hops=hops,
-        trace=trace,
-        # Another installation guards its own resellers, who may well be several for one number.
-        may_repeat=wanted.allow_repeat or hops is not None,
-    )
-
-
-# ------------------------------------------------------------------ accepting
-
-
-async def _accept(api: Api, caller: KeyHolder, order: NewOrder, pick: Pick) -> NewOrder | OrderView:
-    """Accept in one commit. The market's share is taken before, so that orders side by side see
-    each other, and given back unless the order is new."""
-    api.router.take(pick.inquiry, pick.route, order.created_at)
-    is_new = False
-    try:
-        outcome = await api.acceptor.accept(
-            Submission(order, pick.route.dealer_id, pick.route, caller.tier, caller.test)
-        )
-        is_new = isinstance(outcome, Accepted)
-    except ReferenceTaken:
-        raise _mismatch() from None
-    except (OutOfFunds, NumberBusy) as refused:
-        # What took the money or the number may be this very order, by way of another process.
-        held = await _held(api, caller, order.ref_id, order.fingerprint)
-        if held is None:
-            raise _refusal(order, refused) from None
-        return await _replayed(api, caller, held)
-    finally:
-        if not is_new:
-            api.router.give_back(pick.inquiry, pick.route, order.created_at)
-    if isinstance(outcome, Replayed):
-        return await _replayed(api, caller, outcome.order_id)
-    _tell(api, order, pick)
-    return order
-
-
 def _refusal(order: NewOrder, refused: OutOfFunds | NumberBusy) -> Problem:
     if isinstance(refused, OutOfFunds):
         return InsufficientBalance(
@@ -186,48 +262,6 @@ def _refusal(order: NewOrder, refused: OutOfFunds | NumberBusy) -> Problem:
         errors=[FieldError("customer_number", f"The order {refused.order_id} is open.")],
         retry_after_seconds=NUMBER_BUSY_SECONDS,
     )
-
-
-def _tell(api: Api, order: NewOrder, pick: Pick) -> None:
-    if not pick.inquiry.test:
-        api.metrics.order_accepted()
-    if pick.decision.forced_monopoly:
-        api.metrics.forced_monopoly(Market(order.brand, order.cluster))
-    if pick.decision.monopoly_cost_rupiah:
-        market = Market(order.brand, order.cluster)
-        api.metrics.monopoly_avoided(market, pick.decision.monopoly_cost_rupiah)
-    log.info(
-        "order.accepted",
-        order_id=order.order_id,
-        reseller_id=order.reseller_id,
-        dealer_id=pick.route.dealer_id,
-        price=order.price,
-    )
-
-
-# ------------------------------------------------------------------ the same reference again
-
-
-async def _held(api: Api, caller: KeyHolder, ref_id: str, fingerprint: bytes) -> UUID | None:
-    """The order that the reference stands for. Raises Unprocessable where it is another one."""
-    async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
-        held = await order_references.find(connection, caller.lane, caller.reseller_id, ref_id)
-    if held is None:
-        return None
-    if held.fingerprint != fingerprint:
-        raise _mismatch()
-    return held.order_id
-
-
-async def _replayed(api: Api, caller: KeyHolder, order_id: UUID) -> OrderView:
-    async with api.pool.acquire(timeout=api.limits.connection_seconds) as connection:
-        view = await order_views.find(connection, caller.lane, caller.reseller_id, order_id)
-    if view is None:
-        raise RuntimeError(f"the order {order_id} holds a reference but cannot be read")
-    if not caller.test:
-        api.metrics.order_replayed()
-    log.info("order.replayed", order_id=order_id, reseller_id=caller.reseller_id)
-    return view
 
 
 def _mismatch() -> Unprocessable:

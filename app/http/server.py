@@ -1,7 +1,9 @@
 """The HTTP application: routes, problems and documentation put together around the API's parts."""
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, cast
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -36,10 +38,12 @@ from app.http.api import Api, ApiLimits, Needs
 from app.http.description import operation_id
 from app.http.doors import digiflazz, irs, otomax
 from app.http.edge import ORDERS_PATH, Edge
+from app.http.order_shortcut import OrderShortcut, address_reader
 from app.http.stream_door import STREAM_PATH
+from app.http.wire import GatheringProtocol, ShortWay
 from app.scopes import KeyScope
 
-__all__ = ["Api", "ApiLimits", "build_app"]
+__all__ = ["Api", "ApiLimits", "build_app", "wire_protocol"]
 
 _TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
 
@@ -85,6 +89,17 @@ def build_app(api: Api, *, for_resellers: bool = True, documented: bool = True) 
         return Edge(nobody, nobody, api.metrics, api.draining)
     door = order_door.OrderDoor(api)
     return Edge(_build_fastapi(api, door, documented=documented), door, api.metrics, api.draining)
+
+
+def wire_protocol(
+    api: Api | None, trusted_proxies: Sequence[object] = ()
+) -> type[asyncio.Protocol]:
+    """What uvicorn is to speak: with `api`, new orders take the shortcut to it."""
+    short_way = None
+    if api is not None:
+        shortcut = OrderShortcut(api, address_reader(trusted_proxies))
+        short_way = ShortWay(shortcut, b"POST", ORDERS_PATH.encode(), api.limits.body_bytes)
+    return cast("type[asyncio.Protocol]", partial(GatheringProtocol, short_way=short_way))
 
 
 def _build_fastapi(api: Api, door: ASGIApp | None, *, documented: bool) -> FastAPI:

@@ -1,5 +1,7 @@
 """How requests come and answers leave on the wire.
 
+Orders, which are most requests, are offered whole to a shortcut before a task is made for them.
+
 Answers leave with head and body in one write. uvicorn writes them apart; for an answer as short as
 ours the second system call, and the second packet that wakes the caller, cost more than encoding
 it.
@@ -9,9 +11,15 @@ sends a byte a minute, or headers without end, would keep a connection and its m
 """
 
 import asyncio
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 SLOWEST_SECONDS = 20.0
 """So long a request may take to come, and longer only at some pace."""
@@ -29,8 +37,78 @@ _HEAD_TOO_LARGE = b"\r\n".join(
 )
 
 
+_HEARD = asyncio.Event()
+
+
+class Shortcut(Protocol):
+    """Answers whole requests to one address, if it takes them."""
+
+    def take(self, request: "WholeRequest") -> bool:
+        """Whether it answers this request, at once or later. Never raises."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ShortWay:
+    """A shortcut, and what requests it is offered."""
+
+    shortcut: Shortcut
+    method: bytes
+    target: bytes
+    most_body_bytes: int
+
+
+class WholeRequest:
+    """A request that is all there, and the way back. To uvicorn it is a request under way."""
+
+    __slots__ = ("_protocol", "body", "disconnected", "headers", "keep_alive", "response_complete")
+
+    message_event = _HEARD
+    """Nobody waits for more of it."""
+
+    def __init__(self, protocol: "GatheringProtocol", body: bytes) -> None:
+        self._protocol = protocol
+        self.headers: Sequence[tuple[bytes, bytes]] = protocol.headers
+        """Names in lower case."""
+        self.body = body
+        self.keep_alive = True
+        """False once the connection is to end with the answer."""
+        self.disconnected = False
+        self.response_complete = False
+
+    @property
+    def address(self) -> str:
+        """Of the connection's other end."""
+        client = self._protocol.client
+        return client[0] if client else ""
+
+    @property
+    def common_lines(self) -> bytes:
+        """Header lines that every answer has, such as its date."""
+        return b"".join(
+            [b"%b: %b\r\n" % header for header in self._protocol.server_state.default_headers]
+        )
+
+    @staticmethod
+    def status_line(status: int) -> bytes:
+        """The first line of an answer."""
+        return STATUS_LINE[status]
+
+    def answer(self, data: bytes, *, closing: bool) -> None:
+        """Send the whole answer, which says itself if it is the connection's last."""
+        self.response_complete = True
+        if not self.disconnected:
+            self._protocol.send_whole(data, closing=closing)
+
+
 class GatheringProtocol(HttpToolsProtocol):
     """uvicorn's protocol on a transport that gathers what is written in one turn of the loop."""
+
+    def __init__(self, *given: Any, short_way: ShortWay | None = None, **named: Any) -> None:  # noqa: ANN401 (uvicorn's)
+        super().__init__(*given, **named)
+        self._short_way = short_way
+        self._pieces: list[bytes] | None = None
+        """The body so far of a request that the shortcut is going to be offered."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Wrap the transport of a new connection, and watch what comes."""
@@ -61,12 +139,67 @@ class GatheringProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Its head is there."""
         self._in_head = False
-        super().on_headers_complete()
+        if self._short_way is not None and self._is_for(self._short_way):
+            self._pieces = []
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of its body is there."""
+        if self._pieces is None:
+            super().on_body(body)
+            return
+        self._pieces.append(body)
+        if self._short_way and sum(map(len, self._pieces)) > self._short_way.most_body_bytes:
+            self._go_the_long_way()
 
     def on_message_complete(self) -> None:
         """All of it is there."""
         self._since = None
+        if self._pieces is not None and self._short_way is not None:
+            request, before = WholeRequest(self, b"".join(self._pieces)), self.cycle
+            self.cycle = cast(RequestResponseCycle, request)
+            if self._short_way.shortcut.take(request):
+                self._pieces = None
+                return
+            self.cycle = before
+            self._go_the_long_way()
         super().on_message_complete()
+
+    def shutdown(self) -> None:
+        """Stop after the request under way, of which perhaps only a part is there."""
+        if self._pieces is not None:
+            self._go_the_long_way()
+        super().shutdown()
+
+    def send_whole(self, data: bytes, *, closing: bool) -> None:
+        """Send the answer to a request that the shortcut took."""
+        self.transport.write(data)
+        if closing:
+            self.transport.close()
+        self.on_response_complete()
+
+    def _is_for(self, way: ShortWay) -> bool:
+        """Whether a request is one for the shortcut, on a connection where nothing else waits."""
+        parser = self.parser
+        return (
+            parser is not None
+            and self.url == way.target
+            and parser.get_method() == way.method
+            and parser.get_http_version() == "1.1"
+            and parser.should_keep_alive()
+            and not self.expect_100_continue
+            and not parser.should_upgrade()
+            and not self.flow.write_paused
+            and (self.cycle is None or self.cycle.response_complete)  # pyright: ignore[reportUnnecessaryComparison]
+        )
+
+    def _go_the_long_way(self) -> None:
+        """Have the application answer after all, from the beginning of the body."""
+        pieces, self._pieces = self._pieces or (), None
+        super().on_headers_complete()
+        for piece in pieces:
+            super().on_body(piece)
 
     def _expect_request(self) -> None:
         self._in_head = True

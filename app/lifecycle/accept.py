@@ -139,12 +139,16 @@ class Acceptor:
         Raises ReferenceTaken, OutOfFunds, NumberBusy, Overloaded, DatabaseUnavailable. After the
         last two the caller cannot know whether the order stands; the same reference again tells.
         """
-        outcome = await asyncio.shield(self._put(submission))
+        outcome = await asyncio.shield(self.submit(submission))
         if isinstance(outcome, Accepted | Replayed):
             return outcome
         raise outcome
 
-    def _put(self, submission: Submission) -> "asyncio.Future[Outcome]":
+    def submit(self, submission: Submission) -> "asyncio.Future[Outcome]":
+        """As `accept`, for who goes on when the future is done. Raises Overloaded.
+
+        The future is not to be cancelled; a refusal is its result, not its exception.
+        """
         arrival = _Arrival(submission)
         future = self.batches.put(arrival)
         if self._executor is not None and submission.route is not None:

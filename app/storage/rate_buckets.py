@@ -2,8 +2,8 @@
 
 A process leases a few requests of a bucket and spends them from its memory. What is leased out and
 what is left never add up to more than the bucket holds, so however many processes lease, no more is
-spent than one bucket would have let through. A lease that is not renewed ends within
-`LEASE_SECONDS`, and nothing comes back of it: its process may have spent it.
+spent than one bucket would have let through. A lease that is not renewed ends with its term, and
+nothing comes back of it: its process may have spent it.
 
     jalur:rates:<format>:<database>:<bucket>   hash: level, at, and a field for each lease
 
@@ -27,9 +27,6 @@ from app.rates import Rate
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 
-LEASE_SECONDS = 1.0
-"""So long after it last asked a process may spend what it leased."""
-
 _FORMAT = 1
 _CONNECT_SECONDS = 0.5
 _ANSWER_SECONDS = 0.5
@@ -39,13 +36,14 @@ _MILLI = 1000
 _SCRIPT = """
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
-local lease, term = ARGV[1], tonumber(ARGV[2])
+local lease = ARGV[1]
 local told = {}
 for i, key in ipairs(KEYS) do
-    local a = 2 + (i - 1) * 6
+    local a = 1 + (i - 1) * 7
     local quota, window = tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2])
     local spent, debt = tonumber(ARGV[a + 3]), tonumber(ARGV[a + 4])
     local need, want = tonumber(ARGV[a + 5]), tonumber(ARGV[a + 6])
+    local term = tonumber(ARGV[a + 7])
     local level, at, mine, others = quota, now, 0, 0
     local row = redis.call('HGETALL', key)
     for j = 1, #row, 2 do
@@ -102,6 +100,8 @@ class Ask:
     """Less than this is of no use to it."""
     want: int
     """What it would hold afterwards; less than it holds is given back."""
+    term_seconds: float
+    """So long from now on it may spend what it then holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +126,11 @@ class RateBuckets:
         `lease` names this process's leases. Raises ExchangeLost: it may have been done or not, so
         nothing may be spent under this name any more.
         """
-        arguments: list[Any] = [lease, int(LEASE_SECONDS * _MILLI)]
+        arguments: list[Any] = [lease]
         for ask in asks:
-            rate = ask.rate
-            arguments += (rate.quota, rate.window_seconds, ask.spent, ask.debt, ask.need, ask.want)
+            rate, term = ask.rate, int(ask.term_seconds * _MILLI)
+            arguments += (rate.quota, rate.window_seconds, ask.spent, ask.debt)
+            arguments += (ask.need, ask.want, term)
         try:
             told: Any = await self._script([self._prefix + ask.bucket for ask in asks], arguments)
         except (RedisError, OSError, TimeoutError) as error:

@@ -6,13 +6,13 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import orjson
 import uvicorn
 
 from app.http.api import Api
-from app.http.server import build_app
-from app.http.wire import GatheringProtocol
+from app.http.server import build_app, wire_protocol
 
 HOST = "127.0.0.1"
 
@@ -23,6 +23,12 @@ class _Server(uvicorn.Server):
         yield
 
 
+class Closes(Protocol):
+    """A connection."""
+
+    def close(self) -> None: ...
+
+
 @dataclass(slots=True)
 class Served:
     """Where the API answers, and the way to stop it as a signal does."""
@@ -30,7 +36,8 @@ class Served:
     api: Api
     port: int
     server: uvicorn.Server
-    streams: list["Stream"] = field(default_factory=list)
+    streams: list["Closes"] = field(default_factory=list)
+    """Connections to close at the end."""
 
     def stop(self) -> None:
         self.api.draining.set()
@@ -38,13 +45,13 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(api: Api) -> AsyncIterator[Served]:
+async def serving(api: Api, *, shortcut: bool = True) -> AsyncIterator[Served]:
     """Serve, with what runs beside, while the test lasts."""
     listener = socket.create_server((HOST, 0))
     config = uvicorn.Config(
         build_app(api),
         loop="none",
-        http=GatheringProtocol,
+        http=wire_protocol(api if shortcut else None),
         ws="none",
         lifespan="off",
         log_config=None,

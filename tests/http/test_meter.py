@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,7 +16,7 @@ from app.http.meter import Meter
 from app.metrics import Metrics
 from app.rates import InvalidRate, Rate, read_rates, written
 from app.storage.pool import Pool
-from app.storage.rate_buckets import LEASE_SECONDS, Ask, open_buckets
+from app.storage.rate_buckets import Ask, open_buckets
 from tests.shops import until
 from tests.test_metrics import samples
 
@@ -24,9 +25,11 @@ SLOW = Rate(100, 86_400)
 
 
 @asynccontextmanager
-async def meters(pool: Pool, url: str | None, count: int) -> AsyncIterator[list[Meter]]:
+async def meters(
+    pool: Pool, url: str | None, count: int, monotonic: Callable[[], float] = time.monotonic
+) -> AsyncIterator[list[Meter]]:
     """So many processes that know of each other."""
-    made = [Meter(pool, url, Metrics()) for _ in range(count)]
+    made = [Meter(pool, url, Metrics(), monotonic) for _ in range(count)]
     running = [asyncio.ensure_future(each.run()) for each in made]
     try:
         await becomes(made, central=url is not None)
@@ -103,6 +106,33 @@ async def test_what_is_held_elsewhere_is_at_most_a_sixteenth_and_comes_back(
         assert 0 <= held <= 320 // 16
 
 
+async def test_who_comes_now_and_then_finds_a_crumb_leased(pool: Pool, valkey: RunningValkey):
+    rate, key = Rate(1280, 86_400), fresh()
+    async with meters(pool, valkey.url, 2) as (one, other):
+        assert await spends(one, key, rate)
+
+        async def idle() -> bool:
+            return one._known[key].lease == 1280 // 256
+
+        await until(idle)
+        assert one.take_now([(key, rate)], 1)
+        held = 1280 - 2 - await spend_all([other], key, rate, 1300)
+        assert 0 <= held <= 1280 // 16
+
+
+async def test_a_crumb_that_lies_idle_for_long_comes_back(pool: Pool, valkey: RunningValkey):
+    rate, key = Rate(1280, 86_400), fresh()
+    now = time.monotonic()
+    async with meters(pool, valkey.url, 1, lambda: now) as (meter,):
+        assert await spends(meter, key, rate)
+        now += 60
+
+        async def given_back() -> bool:
+            return not meter._known[key].lease
+
+        await until(given_back)
+
+
 async def test_a_batch_counts_whole_or_not_at_all(pool: Pool, valkey: RunningValkey):
     key = fresh()
     async with meters(pool, valkey.url, 1) as (meter,):
@@ -126,13 +156,13 @@ async def test_of_two_rates_both_must_allow_and_none_is_spent_otherwise(
 
 
 async def test_a_process_that_dies_takes_only_its_lease_along(pool: Pool, valkey: RunningValkey):
-    ask = Ask("reseller:x", SLOW, 0, 0, 1, 10)
+    ask = Ask("reseller:x", SLOW, 0, 0, 1, 10, term_seconds=0.5)
     async with open_buckets(valkey.url, uuid4().hex) as buckets:
         (died,) = await buckets.exchange("died", [ask])
         (lives,) = await buckets.exchange("lives", [ask])
         assert (died.lease, lives.lease, int(lives.level)) == (10, 10, 80)
-        await asyncio.sleep(LEASE_SECONDS + 0.1)
-        (after,) = await buckets.exchange("lives", [Ask("reseller:x", SLOW, 0, 0, 0, 0)])
+        await asyncio.sleep(0.6)
+        (after,) = await buckets.exchange("lives", [replace(ask, need=0, want=0)])
         assert (after.lease, int(after.level)) == (0, 80)
 
 
@@ -142,7 +172,8 @@ async def test_leases_and_what_is_left_never_exceed_the_bucket(valkey: RunningVa
         for _ in range(30):
             leased = 0
             for name in ("one", "two", "three"):
-                (told,) = await buckets.exchange(name, [Ask("b", rate, 3, 0, 1, 12)])
+                ask = Ask("b", rate, 3, 0, 1, 12, term_seconds=1)
+                (told,) = await buckets.exchange(name, [ask])
                 leased += told.lease
                 assert told.level + leased <= rate.quota + 1
             await asyncio.sleep(0.03)
