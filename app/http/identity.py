@@ -81,6 +81,7 @@ class Authenticator(Generic[H]):
         self._unchanged_until = 0.0
         """Until when all that was read under `_revision` may be trusted."""
         self._reading: dict[str, asyncio.Lock] = {}
+        self._refreshing: asyncio.Future[None] | None = None
         self._used: dict[str, float] = {}
         """When each key was used last."""
         self._presented: OrderedDict[bytes, PresentedKey] = OrderedDict()
@@ -170,11 +171,26 @@ class Authenticator(Generic[H]):
     async def find(self, key_id: str) -> H | None:
         """The holder of a key, whoever asks: to be let in, it must still prove itself."""
         known, now = self._known.get(key_id), self._monotonic()
+        if known is not None and not self._may_be_trusted(known, now):
+            if known.revision == self._revision:
+                await self._refreshed()
+            known, now = self._known.get(key_id), self._monotonic()
         if known is not None and self._may_be_trusted(known, now):
             if known.holder is not None:
                 self._used[key_id] = now
             return known.holder
         return await self._look_up(key_id)
+
+    async def _refreshed(self) -> None:
+        """Refresh, once for all who wait for it: a process that is late with it must not look its
+        keys up one by one besides."""
+        if self._refreshing is None:
+            self._refreshing = asyncio.ensure_future(self.refresh())
+            self._refreshing.add_done_callback(self._refresh_over)
+        await asyncio.shield(self._refreshing)
+
+    def _refresh_over(self, _: "asyncio.Future[None]") -> None:
+        self._refreshing = None
 
     def _may_be_trusted(self, known: _Known[H], now: float) -> bool:
         unchanged = known.revision == self._revision and self._unchanged_until > now

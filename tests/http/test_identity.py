@@ -83,6 +83,22 @@ async def test_a_key_that_was_not_in_use_when_it_was_revoked_is_not_trusted_agai
     assert (await customer.http.get("/v1/balance")).status_code == 401
 
 
+async def test_keys_that_are_late_to_be_refreshed_are_not_read_one_by_one(shop: Shop) -> None:
+    customers = [await shop.customer() for _ in range(5)]
+    seconds = 100.0
+    authenticator = shop.api.authenticator
+    authenticator._monotonic = lambda: seconds
+    await authenticator.refresh()
+    for each in customers:
+        assert (await each.http.get("/v1/balance")).status_code == 200
+    seconds += 3
+    async with shop.owner.transaction():
+        await shop.owner.execute("lock table api_keys in access exclusive mode")
+        asked = asyncio.gather(*(each.http.get("/v1/balance") for each in customers))
+        answers = await asyncio.wait_for(asked, 5)
+    assert [each.status_code for each in answers] == [200] * 5
+
+
 async def test_keys_are_not_read_again_while_nothing_changes(shop: Shop) -> None:
     customer = await shop.customer()
     seconds = 100.0
