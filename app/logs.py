@@ -6,8 +6,8 @@ is censored too. A phone number is masked wherever it stands, an error message o
 included.
 
 An order writes several lines, so a line must cost little: the searches of the last two rules run
-only where a cheap look finds something that could be meant, and lines are written out together,
-those of a tenth of a second at most. A warning is written out at once, with all before it. A log
+only where a value, and then a cheap look, could be meant, and lines are written out together, those
+of a tenth of a second at most. A warning is written out at once, with all before it. A log
 that cannot be written (a full disk, a reader that went away) stops no order: the line is counted
 as lost.
 """
@@ -63,7 +63,11 @@ _PHONE_NUMBER = re.compile(
     rb"(?:0|\+?62)8[0-9]{8,11}(?![0-9A-Za-z])"
 )
 _HINT_OF_A_NUMBER = re.compile(rb"8[0-9]{8}")
-_SIMPLE = frozenset({str, int, float, bool, type(None), UUID, datetime})
+_SHORTEST_NUMBER = 800_000_000
+"""No integer nearer to 0 is a phone number."""
+_PLAIN = frozenset({bool, type(None), UUID, datetime})
+_LONGEST_PLAIN = 64
+_PLAIN_TEXT = re.compile(r"[a-z]{0,8}[0-9]{0,4}|(?:[A-Za-z]+[-.])*[A-Za-z]+")
 _SILENT = ("uvicorn.access", "asyncio", "httpx", "httpcore")
 _TOGETHER_SECONDS = 0.1
 _DUMP = orjson.OPT_UTC_Z | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_NON_STR_KEYS
@@ -117,13 +121,15 @@ class _Lines:
     def write(self, level: int, event: str, fields: Fields) -> None:
         """Write one line. Never raises: what is logged about must go on."""
         fields["event"] = event
+        fields, is_plain = _censored(fields)
         fields["level"] = _NAMES[level]
         bound = _bound.get()
         if bound is not None:
             fields.update(bound)
         fields["timestamp"] = datetime.now(UTC)  # noqa: TID251 - a line says when it was written
+        line = self.render(fields)
         try:
-            self.out.write(self.render(_censored(fields)) + b"\n")
+            self.out.write((line if is_plain else _fit_to_keep(line)) + b"\n")
             self._flush_soon(at_once=level >= logging.WARNING)
         except (OSError, ValueError):
             self.lost += 1
@@ -153,16 +159,24 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def _censored(fields: Fields) -> Fields:
-    """The fields without the values whose name says that they are secret, at any depth."""
+def _censored(fields: Fields) -> tuple[Fields, bool]:
+    """The fields without the values whose name says that they are secret, at any depth; and whether
+    none of the others can hold a secret or a phone number."""
     if "exc_info" in fields:
         fields = dict(structlog.processors.format_exc_info(None, "", fields))
+    is_plain = True
     for name, value in fields.items():
+        kind = type(value)  # pyright: ignore[reportUnknownVariableType]
         if _is_secret[name]:
             fields[name] = _CENSORED
-        elif type(value) not in _SIMPLE:
+        elif kind is str:
+            is_plain = is_plain and _is_plain[value]
+        elif kind is int:
+            is_plain = is_plain and -_SHORTEST_NUMBER < value < _SHORTEST_NUMBER
+        elif kind not in _PLAIN and not isinstance(value, UUID):
             fields[name] = _fit(value)
-    return fields
+            is_plain = False
+    return fields, is_plain
 
 
 def _fit(value: object) -> object:
@@ -192,6 +206,21 @@ class _Secrecy(dict[str, bool]):
 _is_secret = _Secrecy()
 
 
+class _Plainness(dict[str, bool]):
+    """Whether a text is too plain to hold a secret or a phone number; those that are, kept."""
+
+    _MOST = 4096
+
+    def __missing__(self, text: str) -> bool:
+        found = len(text) <= _LONGEST_PLAIN and _PLAIN_TEXT.fullmatch(text) is not None
+        if found and len(self) < self._MOST:
+            self[text] = found
+        return found
+
+
+_is_plain = _Plainness()
+
+
 def _fit_to_keep(line: bytes) -> bytes:
     """The rendered line without secrets in its texts, and with its phone numbers masked."""
     for hint in _HINTS_OF_SECRETS:
@@ -211,11 +240,10 @@ def mask_numbers(line: str) -> str:
 
 def _json(fields: Fields) -> bytes:
     try:
-        line = orjson.dumps(fields, str, _DUMP)
+        return orjson.dumps(fields, str, _DUMP)
     except TypeError:
         # Lone surrogates and huge integers, which orjson refuses.
-        line = json.dumps(fields, default=str, ensure_ascii=False).encode(errors="backslashreplace")
-    return _fit_to_keep(line)
+        return json.dumps(fields, default=str, ensure_ascii=False).encode(errors="backslashreplace")
 
 
 def _console(*, colors: bool) -> Callable[[Fields], bytes]:
@@ -223,12 +251,15 @@ def _console(*, colors: bool) -> Callable[[Fields], bytes]:
         colors=colors, exception_formatter=structlog.dev.plain_traceback
     )
 
-    def masked(fields: Fields) -> bytes:
+    def line(fields: Fields) -> bytes:
         fields["timestamp"] = fields["timestamp"].isoformat(timespec="milliseconds")
-        text = render(None, fields["level"], fields)
-        return _fit_to_keep(str(text).encode(errors="backslashreplace"))
+        shown = {
+            name: str(value) if isinstance(value, UUID) else value for name, value in fields.items()
+        }
+        text = render(None, fields["level"], shown)
+        return str(text).encode(errors="backslashreplace")
 
-    return masked
+    return line
 
 
 _NAMES = {

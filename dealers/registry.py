@@ -14,9 +14,9 @@ import inspect
 import json
 import pkgutil
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from types import MappingProxyType, ModuleType
 from typing import TypeVar, cast
 from urllib.parse import quote, quote_plus, urlsplit
@@ -305,12 +305,15 @@ def _once(pairs: list[tuple[str, object]]) -> None:
         raise _NamedTwice
 
 
+_ONCE = json.JSONDecoder(object_pairs_hook=_once)
+
+
 def _names_twice(body: bytes) -> bool:
     """Whether a JSON answer gives a member twice: readers differ in which of them counts."""
     if body.lstrip()[:1] not in (b"{", b"["):
         return False
     try:
-        json.loads(body, object_pairs_hook=_once)
+        _ONCE.decode(body.decode("utf-8", "surrogatepass"))
     except _NamedTwice:
         return True
     return False
@@ -318,14 +321,19 @@ def _names_twice(body: bytes) -> bool:
 
 def _without_secrets(report: Report, account: Account) -> Report:
     """Dealers quote the request that they did not like, with what it was signed in by."""
-    secrets = [*account.credentials.values(), account.session or ""]
     hidden = report.message
-    for secret in secrets:
-        for written in {secret, quote(secret, safe=""), quote_plus(secret)}:
-            if len(written) >= _SHORTEST_SECRET and written in hidden:
-                alone = rf"(?<![0-9A-Za-z]){re.escape(written)}(?![0-9A-Za-z])"
-                hidden = re.sub(alone, "***", hidden)
+    for written in _written((*account.credentials.values(), account.session or "")):
+        if written in hidden:
+            alone = rf"(?<![0-9A-Za-z]){re.escape(written)}(?![0-9A-Za-z])"
+            hidden = re.sub(alone, "***", hidden)
     return report if hidden == report.message else replace(report, message=hidden)
+
+
+@lru_cache(1024)
+def _written(secrets: tuple[str, ...]) -> Sequence[str]:
+    """Secrets in every way that a request has them, but for those too short to be told apart."""
+    ways = [way for each in secrets for way in (each, quote(each, safe=""), quote_plus(each))]
+    return [way for way in dict.fromkeys(ways) if len(way) >= _SHORTEST_SECRET]
 
 
 def _storable(report: Report) -> Report:

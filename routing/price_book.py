@@ -31,6 +31,7 @@ from routing.blocks import (
 from routing.table import BadTable, Product
 
 _MAGIC = b"jalur prices 1\n"
+_MOST_ASKED = 4096
 
 
 class Price(NamedTuple):
@@ -75,7 +76,7 @@ def compile_prices(products: Iterable[Product], prices: Iterable[Price]) -> byte
 class PriceBook:
     """A compiled price book, read where it lies. Never changes."""
 
-    __slots__ = ("_ends", "_numbers", "_prices", "_skus", "_texts", "_tiers", "checksum")
+    __slots__ = ("_asked", "_ends", "_numbers", "_prices", "_skus", "_texts", "_tiers", "checksum")
 
     def __init__(self, content: Content, expected_checksum: str | None = None) -> None:
         """Read a price book. Raises `BadTable` for bytes that are none, or not those expected."""
@@ -90,6 +91,8 @@ class PriceBook:
         self._tiers: Mapping[str, int] = {
             tier: number * count for number, tier in enumerate(head["tiers"])
         }
+        self._asked: dict[str, Product] = {}
+        """Products that were asked for, unpacked."""
 
     def __len__(self) -> int:
         """How many products there are."""
@@ -97,8 +100,16 @@ class PriceBook:
 
     def product(self, sku: str) -> Product | None:
         """A product on sale; None where there is none."""
+        found = self._asked.get(sku)
+        if found is not None:
+            return found
         number = self._numbers.get(sku)
-        return None if number is None else self._product(number)
+        if number is None:
+            return None
+        if len(self._asked) >= _MOST_ASKED:
+            self._asked.clear()
+        found = self._asked[sku] = self._product(number)
+        return found
 
     def price(self, tier: str, sku: str) -> int | None:
         """What a tier pays, in rupiah; None where it cannot buy the product."""

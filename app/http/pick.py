@@ -59,7 +59,8 @@ def _invalid_number(why: str) -> Unprocessable:
 def choose_dealer(api: Api, inquiry: Inquiry, number: str, now: datetime) -> Pick:
     """The dealer for what was inquired about. Raises Conflict where none can serve it now."""
     repeats = api.router.repeats.of(number, inquiry.sku, now)
-    inquiry = inquiry._replace(repeats=repeats)
+    if repeats:
+        inquiry = inquiry._replace(repeats=repeats)
     decision = api.router.choose(inquiry, now)
     if decision.chosen is None:
         if Reason.REPEATED in decision.excluded:

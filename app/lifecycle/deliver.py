@@ -252,9 +252,9 @@ class Deliverer:
         self._metrics.delivered(outcome)
         log.info(
             "delivery.tried",
-            order_id=delivery.order_id and str(delivery.order_id),
+            order_id=delivery.order_id,
             webhook_id=webhook_id(delivery.event_id),
-            endpoint_id=str(delivery.endpoint_id),
+            endpoint_id=delivery.endpoint_id,
             result=outcome,
             status=result.last_status,
             error=result.last_error,

@@ -268,7 +268,7 @@ class Settler:
                 dealer_sku=rise.dealer_sku,
                 cost=rise.cost,
                 charged=rise.charged,
-                order_id=str(rise.order_id),
+                order_id=rise.order_id,
             )
 
     def _learn(self, settlement: "_Settlement") -> None:
@@ -409,7 +409,7 @@ class _Settlement:
         change = _change(order, OrderStatus.FAILED, failure=why)
         self._note_change(order, change)
         self.news.append((order, change, EventType.FAILED))
-        fields: dict[str, object] = {"order_id": str(order.order_id), "why": why}
+        fields: dict[str, object] = {"order_id": order.order_id, "why": why}
         self.told.append(("order.withdrawn", fields | _traced(order)))
         return Settled(found=True, withdrawn=True)
 
@@ -448,7 +448,7 @@ class _Settlement:
         self._account(order, attempt, word, ruling, capabilities)
         self.outcomes.append((attempt.dealer_id, word.source, word.report.outcome))
         fields: dict[str, object] = {
-            "order_id": str(order.order_id),
+            "order_id": order.order_id,
             "attempt_no": attempt.attempt_no,
             "dealer_id": attempt.dealer_id,
             "source": word.source,

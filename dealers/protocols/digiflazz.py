@@ -229,14 +229,15 @@ def _post(account: Account, path: str, fields: Mapping[str, object]) -> Request:
 
 
 def _read(answer: Answer, order: TopUp, meanings: _Meanings) -> Report:
+    if answer.status == HTTPStatus.OK:
+        return _read_body(answer.body, order, meanings)
     by_transport = _unknown(f"http-{answer.status}")
-    refused = HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
-    if answer.status != HTTPStatus.OK and not refused:
+    if not HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return by_transport
     report = _read_body(answer.body, order, meanings)
     # Some codes arrive with a 4xx, but only a refusal or a failure is at home there.
     failed = report.outcome in (Outcome.REJECTED, Outcome.FAILED) or report.not_found
-    return by_transport if refused and not failed else report
+    return report if failed else by_transport
 
 
 def _read_body(body: bytes, order: TopUp, meanings: _Meanings) -> Report:
@@ -260,18 +261,18 @@ def _report(fields: Fields, code: str, meanings: _Meanings) -> Report:
     due = _STATUS_TEXT.get(outcome)
     if due is not None and text_in(fields, "status").casefold() != due:
         return replace(_unknown("contradiction"), message=message)
-    report = Report(
+    # `sn` of a failure holds free text, and its price was not charged.
+    succeeded = outcome is Outcome.SUCCEEDED
+    return Report(
         outcome,
         code,
         message,
         meaning.fault,
-        reversal=meaning.reversal,
-        not_found=meaning.not_found,
+        text_in(fields, "sn") or None if succeeded else None,
+        _price(fields) if succeeded else None,
+        meaning.reversal,
+        meaning.not_found,
     )
-    if outcome is not Outcome.SUCCEEDED:
-        # `sn` of a failure holds free text, and its price was not charged.
-        return report
-    return replace(report, serial_number=text_in(fields, "sn") or None, price_rupiah=_price(fields))
 
 
 def _unknown(code: str) -> Report:
