@@ -5,7 +5,7 @@ only then is their median taken.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 
 from loadtests.job import Percentiles
@@ -25,6 +25,28 @@ class Figures:
     """CPU microseconds an order, by process."""
     accept: Percentiles | None = None
     end_to_end: Percentiles | None = None
+    lag: Percentiles | None = None
+    """Of an open load: how much later than due the client sent."""
+    memory_mb: Mapping[str, float] = field(default_factory=dict[str, float])
+    """The most memory that each process held, shared pages once, in megabytes."""
+    lost: int | None = None
+    """Accepted orders that were not bought or not reported; None: nobody asked."""
+    doubled: int | None = None
+    """Orders bought more than once; None: nobody asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Killed:
+    """What a kill -9 in the middle of a load did, once it was up again and all had gone quiet."""
+
+    accepted: int
+    lost: int
+    """Accepted, and neither bought nor said to have failed."""
+    bought_twice: int
+    reported_twice: int
+    """Orders whose final report came more than once."""
+    unreported: int = 0
+    """Bought, and never reported."""
 
 
 Run = Mapping[str, Figures]

@@ -24,6 +24,8 @@ class Job:
     """The receiver to ask which orders were reported; None: being accepted is the end."""
     most_open: int = 0
     """Orders sent and not yet reported, at most: this makes the load a sustained one."""
+    per_second: float | None = None
+    """Orders due a second, each sent at its own moment; None: as fast as they are answered."""
 
     def to_line(self) -> bytes:
         """The job as one line of JSON."""
@@ -36,6 +38,7 @@ class Percentiles:
 
     p50_ms: float
     p99_ms: float
+    p999_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class Outcome:
     """The client's own."""
     accept: Percentiles
     end_to_end: Percentiles | None
+    lag: Percentiles | None
+    """Of an open load: how much later than due orders were sent; all else counts from due."""
     accepted_in_all: int
     faults: list[str]
 
@@ -66,20 +71,20 @@ def read_job(line: bytes) -> Job:
 def read_outcome(line: bytes) -> Outcome:
     """The outcome out of its line."""
     raw = orjson.loads(line)
-    raw["accept"] = Percentiles(**raw["accept"])
-    raw["end_to_end"] = Percentiles(**raw["end_to_end"]) if raw["end_to_end"] else None
+    for name in ("accept", "end_to_end", "lag"):
+        raw[name] = Percentiles(**raw[name]) if raw[name] else None
     return Outcome(**raw)
 
 
 def percentiles(seconds: Sequence[float]) -> Percentiles:
-    """The median and the 99th percentile, by nearest rank; zero of nothing."""
+    """The median, the 99th percentile and that of a thousand, by nearest rank; zero of nothing."""
     ranked = sorted(seconds)
-    return Percentiles(_rank(ranked, 0.50), _rank(ranked, 0.99))
+    return Percentiles(_rank(ranked, 500), _rank(ranked, 990), _rank(ranked, 999))
 
 
-def _rank(ranked: Sequence[float], share: float) -> float:
+def _rank(ranked: Sequence[float], thousandths: int) -> float:
     if not ranked:
         return 0.0
-    # The smallest value that at least this share does not exceed.
-    position = max(0, -int(-share * len(ranked) // 1) - 1)
-    return round(ranked[position] * 1000, 3)
+    # The smallest value that at least this share does not exceed; in whole numbers, which are exact.
+    position = -(-thousandths * len(ranked) // 1000) - 1
+    return round(ranked[max(0, position)] * 1000, 3)

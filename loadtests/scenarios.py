@@ -7,37 +7,18 @@ from pathlib import Path
 
 import uvloop
 
-from loadtests import pgbench, shop, witnesses
+from loadtests import pgbench, shop, trial, witnesses
 from loadtests.figures import Figures
-from loadtests.job import Job, Outcome, read_outcome
+from loadtests.job import Job
 from loadtests.programs import Program, cpu_seconds, running
 from loadtests.stage import BUYERS, Stage, outside, service
+from loadtests.trial import Load, Measured, drive
 
 _MOST_PER_SECOND = 15_000
 """Orders prepared for each second of a load; more than any arrangement takes."""
 _MOST_BARE_PER_SECOND = 45_000
 _MOST_WAITING = 90_000
 """Orders that may be accepted with nobody to work on them: below the service's own limit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """How hard and how long."""
-
-    seconds: float
-    most_orders: int | None
-    """End a load after so many orders, even before the time is over."""
-    connections: int
-    open_orders: int
-    """Orders sent and not yet reported, at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What a scenario gave, and what was wrong with it."""
-
-    figures: Figures
-    faults: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +76,19 @@ def _measure_inserts(stage: Stage, load: Load) -> Measured:
         stored = uvloop.run(pgbench.rows_written(dsn))
     faults = [] if stored == done.rows else [f"{done.rows} rows inserted, {stored} stored"]
     cpu = {"postgres": used, "pgbench": done.cpu_seconds}
-    return Measured(_figures(done.rows, done.seconds, cpu), faults)
+    seconds = round(done.seconds, 3)
+    per_second = trial.rate(done.rows, done.seconds)
+    return Measured(
+        Figures(done.rows, seconds, per_second, trial.cpu_us(cpu, done.rows)), faults
+    )
 
 
 def _measure_bare(stage: Stage, load: Load, logs: Path) -> Measured:
     with running("bare", ["loadtests.bare_asgi", "--port", "0"], logs) as server:
         address = json.loads(server.read_line())["listening"]
         job = _job(stage, load, address, BUYERS, _MOST_BARE_PER_SECOND)
-        outcome, cpu = _drive(job, {"uvicorn": server.process.pid}, logs)
-    return _measured(outcome, cpu, [])
+        driven = drive(job, {"uvicorn": server.process.pid}, logs)
+    return _measured(driven, [])
 
 
 def _measure_accepting(scenario: Scenario, stage: Stage, load: Load, logs: Path) -> Measured:
@@ -111,9 +96,9 @@ def _measure_accepting(scenario: Scenario, stage: Stage, load: Load, logs: Path)
     job = replace(job, most_orders=min(job.most_orders, _MOST_WAITING - job.warm_up_orders))
     with shop.copy(stage.postgres.dsn) as dsn:
         with service(stage, dsn, scenario.service, logs) as programs:
-            outcome, cpu = _drive(job, _watched(stage, programs), logs)
-        faults = uvloop.run(witnesses.examine_accepted(dsn, outcome.accepted_in_all))
-    return _measured(outcome, cpu, faults)
+            driven = drive(job, _watched(stage, programs), logs)
+        faults = uvloop.run(witnesses.examine_accepted(dsn, driven.outcome.accepted_in_all))
+    return _measured(driven, faults)
 
 
 def _measure_whole_way(scenario: Scenario, stage: Stage, load: Load, logs: Path) -> Measured:
@@ -147,30 +132,3 @@ def _watched(stage: Stage, programs: Sequence[Program]) -> dict[str, int]:
     """The processes whose CPU time is counted, by name."""
     servers = {"postgres": stage.postgres.process.pid, "valkey": stage.valkey.process.pid}
     return {program.name: program.process.pid for program in programs} | servers
-
-
-def _drive(job: Job, watched: Mapping[str, int], logs: Path) -> tuple[Outcome, dict[str, float]]:
-    """Run the load client. Returns what it says, and everybody's CPU seconds during the load."""
-    with running("client", ["loadtests.client"], logs) as client:
-        client.write_line(job.to_line())
-        client.read_line()
-        before = {name: cpu_seconds(process_id) for name, process_id in watched.items()}
-        client.write_line(b"go\n")
-        outcome = read_outcome(client.read_line())
-        used = {name: cpu_seconds(watched[name]) - before[name] for name in watched}
-    return outcome, used | {"client": outcome.cpu_seconds}
-
-
-def _measured(outcome: Outcome, cpu: Mapping[str, float], faults: Sequence[str]) -> Measured:
-    figures = _figures(outcome.orders, outcome.seconds, cpu)
-    figures = replace(figures, accept=outcome.accept, end_to_end=outcome.end_to_end)
-    return Measured(figures, [*outcome.faults, *faults])
-
-
-def _figures(orders: int, seconds: float, cpu: Mapping[str, float]) -> Figures:
-    return Figures(
-        orders=orders,
-        seconds=round(seconds, 3),
-        per_second=round(orders / seconds, 1) if seconds else 0.0,
-        cpu_us={name: round(used / max(orders, 1) * 1e6, 1) for name, used in cpu.items()},
-    )
