@@ -26,6 +26,8 @@ class Job:
     """Orders sent and not yet reported, at most: this makes the load a sustained one."""
     per_second: float | None = None
     """Orders due a second, each sent at its own moment; None: as fast as they are answered."""
+    misbehaving: bool = False
+    """Whether one order in twenty is for a number at which the dealers misbehave."""
 
     def to_line(self) -> bytes:
         """The job as one line of JSON."""
@@ -49,6 +51,10 @@ class Outcome:
     """Measured: accepted and, where a receiver was asked, reported."""
     seconds: float
     """From the first sending to the last answer, or to the last webhook."""
+    sending_seconds: float
+    """From the first sending to the last one."""
+    ended_while_sending: int
+    """How many were accepted, or reported, before the last sending."""
     cpu_seconds: float
     """The client's own."""
     accept: Percentiles

@@ -19,7 +19,7 @@ from app.embedded.valkey import RunningValkey, start_valkey
 from app.sealing import generate_key
 from loadtests import shop
 from loadtests.programs import LoadTestFailure, Program, running
-from loadtests.shop import Addresses, Buyer
+from loadtests.shop import Addresses, Buyer, DealerManner
 
 BUYERS = 1000
 _START_SECONDS = 30.0
@@ -106,9 +106,14 @@ def service(
 
 
 @contextlib.contextmanager
-def outside(stage: Stage, logs: Path) -> Generator[list[Program]]:
+def outside(
+    stage: Stage, logs: Path, manner: DealerManner | None = None
+) -> Generator[list[Program]]:
     """Run the simulated dealers and the resellers' receiver until the block ends."""
     config, secrets = str(stage.folder / "simulator.json"), str(stage.folder / "secrets.json")
+    if manner is not None:
+        config = str(logs / "simulator.json")
+        shop.write_simulator_config(Path(config), stage.addresses, manner)
     simulator_port = stage.addresses.simulator.rpartition(":")[2]
     receiver_port = stage.addresses.receiver.rpartition(":")[2]
     simulator = ["dealers.simulator", "--config", config, "--port", simulator_port]
