@@ -75,7 +75,7 @@ class Spread:
         digits = ",.0f" if self.median >= _WHOLE_FROM else ".2f"
         if self.least == self.most:
             return f"{self.median:{digits}}"
-        return f"{self.median:{digits}} ({self.least:{digits}}–{self.most:{digits}})"
+        return f"{self.median:{digits}} ({self.least:{digits}} to {self.most:{digits}})"
 
 
 _WHOLE_FROM = 100

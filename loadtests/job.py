@@ -91,6 +91,6 @@ def percentiles(seconds: Sequence[float]) -> Percentiles:
 def _rank(ranked: Sequence[float], thousandths: int) -> float:
     if not ranked:
         return 0.0
-    # The smallest value that at least this share does not exceed; in whole numbers, which are exact.
+    # The smallest value that at least this share does not exceed; whole numbers are exact.
     position = -(-thousandths * len(ranked) // 1000) - 1
     return round(ranked[max(0, position)] * 1000, 3)

@@ -175,7 +175,7 @@ def _bound_row(bound: Bound) -> tuple[str, ...]:
 
 def _ratios_sheet(report: Report) -> Sheet:
     rows = [(name, str(each)) for name, each in ratios(report.runs).items()]
-    return Sheet("Ratios of rates", ("", "median (least–most)"), rows, 1)
+    return Sheet("Ratios of rates", ("", "median (least to most)"), rows, 1)
 
 
 def _killed_sheet(report: Report) -> Sheet:
@@ -217,7 +217,7 @@ def print_report(report: Report, console: Console) -> None:
 
 def _title(report: Report) -> str:
     count = len(report.runs)
-    return f"Medians of {count} runs (least–most)" if count > 1 else "One run"
+    return f"Medians of {count} runs (least to most)" if count > 1 else "One run"
 
 
 # ------------------------------------------------------------------ for the documentation

@@ -1,4 +1,4 @@
-"""What the load tests conclude from what they saw: medians, ratios, bounds, percentiles, faults."""
+"""What the load tests conclude from what they saw: medians, ratios, bounds, faults."""
 
 from dataclasses import replace
 
@@ -8,7 +8,6 @@ from loadtests.figures import Figures, Run, Spread, bounds, medians, most_reache
 from loadtests.job import Percentiles, percentiles
 from loadtests.report import BEGIN, END, with_figures
 from loadtests.witnesses import book_faults
-
 
 SOME = Percentiles(1.0, 2.0, 3.0)
 
@@ -55,7 +54,7 @@ def test_what_one_run_lost_or_doubled_is_in_no_median_outvoted():
 def test_rates_are_given_with_the_least_and_the_most():
     runs = [run(accept=300), run(accept=100), run(accept=110)]
     assert rates(runs) == {"accept": Spread(110, 100, 300)}
-    assert str(rates(runs)["accept"]) == "110 (100–300)"
+    assert str(rates(runs)["accept"]) == "110 (100 to 300)"
     assert str(Spread(0.5, 0.5, 0.5)) == "0.50"
 
 
