@@ -17,6 +17,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import closing
+from resource import RUSAGE_SELF, getrusage
 
 import uvloop
 
@@ -102,6 +103,7 @@ class Load:
             sending_seconds=last_sent - first,
             ended_while_sending=sum(ended[each] <= last_sent for each in sent),
             cpu_seconds=cpu_seconds,
+            memory_bytes=1024 * getrusage(RUSAGE_SELF).ru_maxrss,
             accept=percentiles([self._answered_at[each] - self._begun_at[each] for each in sent]),
             end_to_end=end_to_end,
             lag=percentiles(self._lags) if self._lags else None,

@@ -1,7 +1,7 @@
 """The figures as pictures: small, the same bytes for the same figures, for light and dark pages."""
 
 # matplotlib leaves the types of its keyword arguments open.
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import io
 import re
@@ -16,7 +16,7 @@ from loadtests.figures import Figures, Run, medians
 
 TITLES = {
     "rates": "Orders a second (of the references: rows, answers)",
-    "durations": "End to end, milliseconds: open loads, by share of the most that a closed one reached",
+    "durations": "End to end, milliseconds: open loads, by share of the most in a closed one",
     "cpu": "CPU microseconds an order",
 }
 _STYLE: dict[Any, Any] = {
