@@ -44,6 +44,12 @@ class Figures:
         around = sum(used for name, used in self.cpu_us.items() if name in _AROUND)
         return around / (sum(self.cpu_us.values()) or 1.0)
 
+    @property
+    def busiest_around(self) -> float:
+        """What the busiest of those three took of one core; at one it holds up everything."""
+        around = (used for name, used in self.cpu_us.items() if name in _AROUND)
+        return max(around, default=0.0) * self.per_second / 1e6
+
 
 @dataclass(frozen=True, slots=True)
 class Killed:

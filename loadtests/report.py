@@ -58,7 +58,11 @@ class Report:
 
 def _as_dicts(run: Mapping[str, Figures]) -> dict[str, object]:
     return {
-        name: asdict(figures) | {"share_around": round(figures.share_around, 3)}
+        name: asdict(figures)
+        | {
+            "share_around": round(figures.share_around, 3),
+            "busiest_around": round(figures.busiest_around, 3),
+        }
         for name, figures in run.items()
     }
 
@@ -144,12 +148,14 @@ def _cpu_sheet(report: Report) -> Sheet:
             name,
             f"{sum(each.cpu_us.values()):.0f}",
             f"{100 * each.share_around:.0f} %",
+            f"{100 * each.busiest_around:.0f} %",
             ", ".join(f"{process} {used:.0f}" for process, used in each.cpu_us.items()),
         )
         for name, each in medians(report.runs).items()
     ]
-    headings = ("", "µs an order", "of it dealers, receiver, client", "by process")
-    return Sheet("CPU", headings, rows, 2)
+    around = "dealers, receiver, client"
+    headings = ("", "µs an order", around, "busiest of them, of a core", "µs by process")
+    return Sheet("CPU", headings, rows, 3)
 
 
 def _memory_sheet(report: Report) -> Sheet:

@@ -112,7 +112,9 @@ def test_the_longest_durations_are_judged_at_half_of_the_most():
 
 def test_the_share_of_what_stands_around_the_service_is_known():
     cpu = {"service": 60.0, "postgres": 20.0, "simulator": 10.0, "receiver": 4.0, "client": 6.0}
-    assert replace(figures(100), cpu_us=cpu).share_around == 0.2
+    measured = replace(figures(10_000), cpu_us=cpu)
+    assert measured.share_around == 0.2
+    assert measured.busiest_around == 0.1
 
 
 def test_a_page_keeps_what_is_outside_its_markers():
