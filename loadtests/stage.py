@@ -22,7 +22,7 @@ from loadtests.programs import LoadTestFailure, Program, running
 from loadtests.shop import Addresses, Buyer, DealerManner
 
 BUYERS = 1000
-_START_SECONDS = 30.0
+_START_SECONDS = 60.0
 _POLL_SECONDS = 0.05
 
 
