@@ -21,9 +21,9 @@ from resource import RUSAGE_SELF, getrusage
 
 import uvloop
 
+from loadtests.asking import requests_of
 from loadtests.caller import FAULTS, Caller, request_head
 from loadtests.job import Job, Outcome, percentiles, read_job
-from loadtests.orders import order_body
 
 _ACCEPTED = 202
 _REQUEST_SECONDS = 30.0
@@ -41,12 +41,8 @@ class Load:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._callers = [Caller(job.orders_url, _REQUEST_SECONDS) for _ in range(job.connections)]
-        self._heads = [_order_head(job.orders_url, token) for token in job.tokens]
         total = job.warm_up_orders + job.most_orders
-        self._bodies = [
-            order_body(number, number % len(job.tokens), misbehaving=job.misbehaving)
-            for number in range(total)
-        ]
+        self._request = requests_of(job, total)
         self._begun_at = array("d", bytes(8 * total))
         """When an order was due, or sent where the load is closed: what durations count from."""
         self._lags = array("d")
@@ -149,9 +145,9 @@ class Load:
 
     async def _send(self, caller: Caller, number: int) -> bool:
         """Send one order. Returns whether it was accepted."""
-        head, body = self._heads[number % len(self._heads)], self._bodies[number]
+        request = self._request(number)
         try:
-            answer = await caller.ask(b"%b%d\r\n\r\n%b" % (head, len(body), body))
+            answer = await caller.ask(request)
         except FAULTS as error:
             self._refused[type(error).__name__] += 1
             return False
@@ -199,15 +195,6 @@ async def work() -> None:
         await load.run_open(measured, job.per_second)
     _write_line(load.outcome(measured, time.process_time() - before).to_line())
     load.close()
-
-
-def _order_head(orders_url: str, token: str) -> bytes:
-    """An order's first bytes; its length and its body follow."""
-    authorization = f"Bearer {token}"
-    head = request_head(
-        "POST", orders_url, authorization=authorization, content_type="application/json"
-    )
-    return head + b"content-length: "
 
 
 def _read_line() -> bytes:

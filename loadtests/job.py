@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Literal
 
 import orjson
 
@@ -24,6 +25,8 @@ class Job:
     """The receiver to ask which orders were reported; None: being accepted is the end."""
     most_open: int = 0
     """Orders sent and not yet reported, at most: this makes the load a sustained one."""
+    kind: Literal["order", "sendsms"] = "order"
+    """How orders are sent: as the service takes them, or as Kannel does."""
     per_second: float | None = None
     """Orders due a second, each sent at its own moment; None: as fast as they are answered."""
     misbehaving: bool = False

@@ -55,13 +55,17 @@ class Inbox:
             reason = str(rejected)
             self._rejected[reason] = self._rejected.get(reason, 0) + 1
             return False
+        self.note(number)
+        return True
+
+    def note(self, number: int) -> None:
+        """Note that an order was reported."""
         if number in self._seen:
             self._repeated += 1
         else:
             self._seen.add(number)
             self._heard.append(number)
             self._heard.append(time.monotonic())
-        return True
 
     def news(self, after: int) -> bytes:
         """Orders reported since the first `after` ones: pairs of number and monotonic seconds."""
