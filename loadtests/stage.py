@@ -83,7 +83,27 @@ def service(
     Settings are the defaults for production, except that webhooks may go to this machine, without
     TLS, and for those given, by their variables. Raises LoadTestFailure.
     """
-    environment = {
+    with ExitStack() as stack:
+        programs = [
+            stack.enter_context(
+                running(
+                    name,
+                    ["app", *command],
+                    logs,
+                    environment(stage, dsn) | dict(settings or {}),
+                    log_output=True,
+                )
+            )
+            for name, command in commands.items()
+        ]
+        for program, command in zip(programs, commands.values(), strict=True):
+            _wait_until_ready(program, None if command[0] == "worker" else stage.addresses.service)
+        yield programs
+
+
+def environment(stage: Stage, dsn: str) -> dict[str, str]:
+    """The service's environment on this stage and a database."""
+    return {
         "PATH": os.environ.get("PATH", os.defpath),
         "DATABASE_URL": dsn,
         "REDIS_URL": stage.valkey.url,
@@ -91,18 +111,7 @@ def service(
         "JALUR_PORT": stage.addresses.service.rpartition(":")[2],
         "JALUR_WEBHOOK_ALLOW": "127.0.0.0/8",
         "JALUR_WEBHOOK_ALLOW_HTTP": "true",
-        **(settings or {}),
     }
-    with ExitStack() as stack:
-        programs = [
-            stack.enter_context(
-                running(name, ["app", *command], logs, environment, log_output=True)
-            )
-            for name, command in commands.items()
-        ]
-        for program, command in zip(programs, commands.values(), strict=True):
-            _wait_until_ready(program, None if command[0] == "worker" else stage.addresses.service)
-        yield programs
 
 
 @contextlib.contextmanager
