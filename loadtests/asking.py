@@ -10,7 +10,7 @@ from loadtests.orders import customer_number, order_body, reference
 RequestOf = Callable[[int], bytes]
 """The request that places the order of a number."""
 
-SMS_USER, SMS_PASSWORD = "load", "load"  # noqa: S105 - of a daemon that lives for one load
+SMS_USER, SMS_PASSWORD = "load", "load"
 _REPORT_EITHER_WAY = 8 | 16
 """Kannel's reports on what the next centre took and on what it refused."""
 
@@ -44,7 +44,7 @@ def _order_head(orders_url: str, token: str) -> bytes:
 
 
 def _messages(job: Job, total: int) -> RequestOf:
-    """A message a request, in the words by which orders come as messages: SKU.CUSTOMER.REFERENCE."""
+    """A message a request, worded as orders by message are: SKU.CUSTOMER.REFERENCE."""
     requests = [_message(job, number) for number in range(total)]
     return requests.__getitem__
 

@@ -77,12 +77,10 @@ def _password(kept: Path) -> str:
     return kept.read_text()
 
 
-def _start(
-    program: Path, port: int, password: str, persistence: str, log: Path
-) -> RunningValkey:
+def _start(program: Path, port: int, password: str, persistence: str, log: Path) -> RunningValkey:
     offset = folder.length_of(log)
     # On standard input rather than as arguments, which every user of the machine can read.
-    settings = f'bind {folder.HOST}\nport {port}\nrequirepass {password}\n{persistence}'
+    settings = f"bind {folder.HOST}\nport {port}\nrequirepass {password}\n{persistence}"
     process = spawn(program, ["-"], log=log, death_signal=signal.SIGTERM, stdin=settings)
     if wait_until(lambda: _answers(port, password), process, START_SECONDS):
         return RunningValkey(process, port, f"redis://:{password}@{folder.HOST}:{port}/0")

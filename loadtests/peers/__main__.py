@@ -1,6 +1,6 @@
 """The peers by one command: what they take, what it costs them, and what a kill -9 does to them.
 
-    python -m loadtests.peers
+python -m loadtests.peers
 """
 
 import argparse
@@ -89,7 +89,9 @@ def service_faults(victim: str, killed: Killed) -> list[str]:
         "bought twice": killed.bought_twice,
         "never reported": killed.unreported,
     }
-    return [f"jalur, {victim} killed: {count} orders {what}" for what, count in counts.items() if count]
+    return [
+        f"jalur, {victim} killed: {count} orders {what}" for what, count in counts.items() if count
+    ]
 
 
 def _tell(wish: Wish, line: str) -> None:

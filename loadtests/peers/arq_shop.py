@@ -2,8 +2,8 @@
 # The peers' packages are in an environment of their own.
 """FastAPI and arq: an order is a job in Redis, a worker buys it and reports it.
 
-    uvicorn loadtests.peers.arq_shop:app
-    python -m loadtests.peers.arq_shop work
+uvicorn loadtests.peers.arq_shop:app
+python -m loadtests.peers.arq_shop work
 """
 
 import asyncio

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import orjson
 from pydantic import BaseModel, Field
 
-_REPORT_TRIES = 5
+_REPORT_PAUSES_SECONDS = (1, 2, 4)
 _PREFIX = "whsec_"
 _JSON = {"content-type": "application/json"}
 
@@ -99,11 +99,13 @@ class Shop:
         }
         body = orjson.dumps(event)
         headers = _JSON | self._signature(reseller, order["ref_id"], body)
-        for tried in range(_REPORT_TRIES):
-            reply = await calls.post(f"{self.receiver_url}/hooks/{reseller}", body, headers)
+        url = f"{self.receiver_url}/hooks/{reseller}"
+        reply = await calls.post(url, body, headers)
+        for pause_seconds in _REPORT_PAUSES_SECONDS:
             if reply.status < 300:  # noqa: PLR2004 - the class of what went well
                 return
-            await asyncio.sleep(2**tried)
+            await asyncio.sleep(pause_seconds)
+            reply = await calls.post(url, body, headers)
         raise Refused(f"the reseller answered {reply.status}")
 
     def _signature(self, reseller: int, ref_id: str, body: bytes) -> dict[str, str]:

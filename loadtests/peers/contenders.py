@@ -81,7 +81,7 @@ _PROCRASTINATE = {"AT_ONCE": "30", "CONNECTIONS": "10"}
 
 def _arq(python: Path, client: str, *, durable: bool) -> Peer:
     kept = "Valkey's log on disk before each answer" if durable else "Valkey in memory only"
-    arrangement = Arrangement(python, "arq_shop", client, durable, _ARQ[client])
+    arrangement = Arrangement(python, "arq_shop", client, durable, tuning=_ARQ[client])
     return Peer(
         name=f"arq-{client}-{'durable' if durable else 'volatile'}",
         what=f"FastAPI, arq and {client}, {kept}",
@@ -94,7 +94,9 @@ def _arq(python: Path, client: str, *, durable: bool) -> Peer:
 
 def _procrastinate(python: Path, *, durable: bool) -> Peer:
     kept = "PostgreSQL with synchronous_commit " + ("on" if durable else "off")
-    arrangement = Arrangement(python, "procrastinate_shop", "aiohttp", durable, _PROCRASTINATE)
+    arrangement = Arrangement(
+        python, "procrastinate_shop", "aiohttp", durable, tuning=_PROCRASTINATE
+    )
     return Peer(
         name=f"procrastinate-{'durable' if durable else 'volatile'}",
         what=f"FastAPI, procrastinate and aiohttp, {kept}",

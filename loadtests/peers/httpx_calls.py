@@ -26,7 +26,5 @@ class HttpxCalls:
 async def open_calls(connections: int, timeout_seconds: float) -> AsyncGenerator[HttpxCalls]:
     """A client that keeps so many connections, as httpx's page on limits shows."""
     limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-    async with httpx.AsyncClient(
-        limits=limits, timeout=timeout_seconds, trust_env=False
-    ) as client:
+    async with httpx.AsyncClient(limits=limits, timeout=timeout_seconds, trust_env=False) as client:
         yield HttpxCalls(client)

@@ -35,9 +35,7 @@ def running(stage: Stage, logs: Path) -> Generator[Scene]:
         others = {each.name: each for each in stack.enter_context(outside(own, logs))}
         log = logs / f"{SERVICE}.log"
         command = [sys.executable, "-m", "app", "serve"]
-        service = supervise(
-            SERVICE, partial(spawn_program, command, environment(own, dsn), log)
-        )
+        service = supervise(SERVICE, partial(spawn_program, command, environment(own, dsn), log))
         stack.callback(service.stop)
         wait_for_port(int(own.addresses.service.rpartition(":")[2]), service, log)
         yield Scene(

@@ -1,7 +1,7 @@
 """Kannel put up: messages in over HTTP, out to the dealer over HTTP, reports back over HTTP.
 
-Debian has it as `kannel`. It is a gateway for messages and not for money: it keeps no ledger, checks
-no price, and does not choose a dealer. What it spools it never forces to disk.
+Debian has it as `kannel`. It is a gateway for messages and not for money: it keeps no ledger,
+checks no price, and does not choose a dealer. What it spools it never forces to disk.
 """
 
 import shutil
@@ -16,7 +16,7 @@ from app.embedded.folder import HOST, give_to_server, prepare
 from app.embedded.launcher import spawn
 from loadtests.asking import SMS_PASSWORD, SMS_USER
 from loadtests.peers.peer import Scene, around, read_book
-from loadtests.peers.processes import free_port, supervise, wait_for_port
+from loadtests.peers.processes import Supervised, free_port, supervise, wait_for_port
 from loadtests.programs import LoadTestFailure
 from loadtests.stage import Stage
 
@@ -52,6 +52,7 @@ group = smsbox
 bearerbox-host = {host}
 sendsms-port = {door}
 sendsms-interface = {host}
+global-sender = jalur
 log-level = {log_level}
 max-pending-requests = {requests}
 http-request-retry = 5
@@ -102,7 +103,7 @@ def running(
                 log_level=_PANIC_LEVEL,
             )
         )
-        supervised = {}
+        supervised: dict[str, Supervised] = {}
         for name, port in ((BEARERBOX, boxes), (SMSBOX, door)):
             log = home / f"{name}.log"
             supervised[name] = supervise(name, partial(_spawn, name, config, log))

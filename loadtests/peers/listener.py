@@ -1,6 +1,6 @@
 """The load tests' receiver, which also hears Kannel: its reports are plain GETs that nobody signs.
 
-    python -m loadtests.peers.listener --port 0
+python -m loadtests.peers.listener --port 0
 """
 
 import argparse
@@ -18,7 +18,7 @@ _HEARD, _NOT_DELIVERED = Answer(on_wire(b"")), Answer(on_wire(b"not delivered", 
 
 
 def hear(inbox: Inbox, request: Request) -> Answer:
-    """`GET /reports/{reference}?type=8`: the order was handed to the dealer; else as the receiver."""
+    """`GET /reports/{reference}?type=8`: the dealer took the order; else as the receiver."""
     if not request.target.startswith(_REPORTS):
         return respond(inbox, request)
     if not request.target.endswith(_DELIVERED):

@@ -2,9 +2,9 @@
 # The peers' packages are in an environment of their own.
 """FastAPI and procrastinate: an order is a job in PostgreSQL, a worker buys it and reports it.
 
-    python -m loadtests.peers.procrastinate_shop schema
-    uvicorn loadtests.peers.procrastinate_shop:app
-    python -m loadtests.peers.procrastinate_shop work
+python -m loadtests.peers.procrastinate_shop schema
+uvicorn loadtests.peers.procrastinate_shop:app
+python -m loadtests.peers.procrastinate_shop work
 """
 
 import importlib
@@ -71,12 +71,12 @@ async def place(order: Order, reseller: Annotated[int, Depends(identify)]) -> Ac
 
 
 @tasks.task(
+    # Without a name it is the module's, which differs between the API and the worker.
+    name="fulfil",
     pass_context=True,
     retry=procrastinate.RetryStrategy(max_attempts=5, linear_wait=2, retry_exceptions={Refused}),
 )
-async def fulfil(
-    context: procrastinate.JobContext, reseller: int, order: dict[str, Any]
-) -> None:
+async def fulfil(context: procrastinate.JobContext, reseller: int, order: dict[str, Any]) -> None:
     """Buy an order and report it."""
     await shop.fulfil(context.additional_context["calls"], reseller, order)
 

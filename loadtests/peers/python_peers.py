@@ -38,6 +38,7 @@ class Arrangement:
     """The module with the FastAPI application and the worker."""
     http_client: str
     durable: bool
+    workers: int = 1
     tuning: Mapping[str, str] = field(default_factory=dict[str, str])
     """Environment variables by which the program is tuned."""
 
@@ -49,7 +50,7 @@ class Arrangement:
 
 @contextmanager
 def on_valkey(arrangement: Arrangement, stage: Stage, logs: Path) -> Generator[Scene]:
-    """A queue in Valkey; durable: every write is in its log, and that on disk, before its answer."""
+    """A queue in Valkey; durable: a write is in its log, and that on disk, before its answer."""
     home = prepare(logs / "queue")
     persistence = _append_only(home) if arrangement.durable else KEEPS_NOTHING
     start = partial(start_valkey, home, persistence=persistence)
@@ -111,16 +112,23 @@ def _shop(
             ),
         )
         stack.callback(api.stop)
-        worker = supervise(
-            WORKER,
-            partial(
-                spawn_program,
-                [str(arrangement.python), "-m", arrangement.module, "work"],
-                environment,
-                logs / "worker.log",
-            ),
-        )
-        stack.callback(worker.stop)
+        workers = [
+            supervise(
+                name,
+                partial(
+                    spawn_program,
+                    [str(arrangement.python), "-m", arrangement.module, "work"],
+                    environment,
+                    logs / f"{name}.log",
+                ),
+            )
+            for name in (
+                WORKER,
+                *(f"{WORKER}-{each}" for each in range(2, arrangement.workers + 1)),
+            )
+        ]
+        for each in workers:
+            stack.callback(each.stop)
         wait_for_port(port, api, logs / "api.log")
         yield Scene(
             orders_url=f"http://{HOST}:{port}/v1/orders",
@@ -128,7 +136,7 @@ def _shop(
             tokens=[buyer.token for buyer in stage.buyers],
             receiver_url=receiver,
             book=partial(read_book, upstream),
-            supervised={each.name: each for each in (api, worker, queue)},
+            supervised={each.name: each for each in (api, *workers, queue)},
             around=others,
         )
 

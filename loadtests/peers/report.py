@@ -97,7 +97,5 @@ def _kills(report: Report) -> Table:
                 killed.unreported,
                 wreck.unsure,
             )
-            table.add_row(
-                f"{name}: {victim}", *map(str, counted), f"{wreck.recovered_seconds:.1f}"
-            )
+            table.add_row(f"{name}: {victim}", *map(str, counted), f"{wreck.recovered_seconds:.1f}")
     return table

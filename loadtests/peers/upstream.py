@@ -1,5 +1,5 @@
-"""A dealer of the least that will do, for peers that speak no dealer's protocol: it delivers whatever
-it is asked for, at once and as often as it is asked, and keeps count. A process of its own:
+"""A dealer of the least that will do, for peers that speak no dealer's protocol: it delivers
+whatever it is asked for, at once and as often as it is asked, and keeps count. A process:
 
     python -m loadtests.peers.upstream --port 0
 """
