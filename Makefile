@@ -78,7 +78,7 @@ matrix: setup ## every protocol under every behaviour, a minute; writes docs/dea
 	exec $(BIN)/python -m tests.matrix $(ARGS)
 
 bench: setup ## the benchmark beside peers, about 25 minutes; ARGS="--quick" takes four
-	exec $(BIN)/python -m loadtests.bench $(ARGS)
+	exec $(BIN)/python -m loadtests.bench --install $(ARGS)
 
 routing-bench: setup ## how fast a dealer is chosen, about 3 minutes; ARGS="--quick" takes seconds
 	exec $(BIN)/python -m loadtests.routing_bench $(ARGS)

@@ -64,6 +64,16 @@ class Killed:
     unreported: int = 0
     """Bought, and never reported."""
 
+    @property
+    def broken_promises(self) -> list[str]:
+        """What the service must never do, whoever is killed; a report may come twice, as promised."""
+        counts = {
+            "lost": self.lost,
+            "bought twice": self.bought_twice,
+            "never reported": self.unreported,
+        }
+        return [f"{count} orders {what}" for what, count in counts.items() if count]
+
 
 Run = Mapping[str, Figures]
 """The figures of one run, by scenario."""

@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtests import plots
-from loadtests.figures import Bound, Figures, Killed, Run, bounds, medians, rates, ratios
+from loadtests.figures import Bound, Figures, Run, bounds, medians, rates, ratios
 from loadtests.job import Percentiles
+from loadtests.peers.kills import Wreck
 from loadtests.trial import Load
 
 _FOLDER = Path(__file__).resolve().parent
@@ -31,10 +32,11 @@ class Report:
     machine: Mapping[str, object]
     load: Load
     runs: Sequence[Run]
-    killed: Mapping[str, Killed] = field(default_factory=dict[str, Killed])
+    wrecks: Mapping[str, Wreck] = field(default_factory=dict[str, Wreck])
+    """By who was killed."""
     faults: Sequence[str] = ()
     notes: Sequence[str] = ()
-    """What is to be known of the contenders: who was left out and why, what they did wrong."""
+    """What is to be known of the peers: who was left out and why, what they did wrong."""
 
     def as_json(self) -> str:
         """One line: every run, the medians, the ratios and bounds, what was wrong."""
@@ -52,7 +54,7 @@ class Report:
             "ratios": {name: asdict(each) for name, each in ratios(self.runs).items()},
             "rates": {name: asdict(each) for name, each in rates(self.runs).items()},
             "medians": _as_dicts(medians(self.runs)),
-            "killed": {name: asdict(each) for name, each in self.killed.items()},
+            "killed": {name: asdict(each) for name, each in self.wrecks.items()},
         }
 
 
@@ -186,11 +188,17 @@ def _ratios_sheet(report: Report) -> Sheet:
 
 def _killed_sheet(report: Report) -> Sheet:
     rows = [
-        (name, *(f"{count:,}" for count in asdict(each).values()))
-        for name, each in report.killed.items()
+        (
+            name,
+            *(f"{count:,}" for count in asdict(each.killed).values()),
+            f"{each.unsure:,}",
+            f"{each.recovered_seconds:.1f}",
+        )
+        for name, each in report.wrecks.items()
     ]
-    headings = ("", "accepted", "lost", "bought twice", "reported twice", "never reported")
-    return Sheet("Killed with -9 in the middle of a load", headings, rows, 5)
+    counts = ("accepted", "lost", "bought twice", "reported twice", "never reported")
+    headings = ("", *counts, "sent without an answer", "s until the last report")
+    return Sheet("Killed with -9 in the middle of a load", headings, rows, 7)
 
 
 def _durations(each: Percentiles | None) -> str:

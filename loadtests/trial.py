@@ -7,12 +7,10 @@ the same.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from loadtests.figures import Figures, Killed
+from loadtests.figures import Figures
 from loadtests.job import Job, Outcome, read_outcome
 from loadtests.programs import cpu_seconds, memory_bytes, running
-from loadtests.stage import Stage
 
 CLIENT = "client"
 
@@ -46,28 +44,6 @@ class Driven:
     outcome: Outcome
     cpu_seconds: Mapping[str, float]
     memory_bytes: Mapping[str, int]
-
-
-class Contender(Protocol):
-    """Another way to do the same job: an order in by HTTP, bought upstream, reported by HTTP."""
-
-    @property
-    def name(self) -> str:
-        """Short, as in tables and on the command line."""
-        ...
-
-    @property
-    def what(self) -> str:
-        """One line about how it is set up and what it keeps."""
-        ...
-
-    def measure(self, stage: Stage, load: Load, logs: Path) -> Measured:
-        """Put it under a load once. What it loses or doubles is a figure, not a fault."""
-        ...
-
-    def kill(self, stage: Stage, load: Load, logs: Path) -> Killed:
-        """Kill it with -9 in the middle of a load and start it again, as its supervisor would."""
-        ...
 
 
 def drive(job: Job, watched: Mapping[str, int], logs: Path) -> Driven:

@@ -1,6 +1,6 @@
 """A peer that keeps its orders in memory, buys each a moment later, and now and then buys twice.
 
-    python -m tests.loadtests.forgetful_peer --port N --upstream URL --receiver URL
+python -m tests.loadtests.forgetful_peer --port N --upstream URL --receiver URL
 """
 
 import argparse
