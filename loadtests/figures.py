@@ -66,7 +66,7 @@ class Killed:
 
     @property
     def broken_promises(self) -> list[str]:
-        """What the service must never do, whoever is killed; a report may come twice, as promised."""
+        """What the service must never do, killed or not; a report may come twice, as promised."""
         counts = {
             "lost": self.lost,
             "bought twice": self.bought_twice,
