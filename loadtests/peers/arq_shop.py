@@ -50,9 +50,15 @@ async def identify(authorization: Annotated[str, Header()]) -> int:
 
 @app.post("/v1/orders", status_code=202)
 async def place(order: Order, reseller: Annotated[int, Depends(identify)]) -> Accepted:
-    """Queue an order; one that is queued under its reference already is not queued again."""
+    """Queue an order; one that is queued under its reference already is not queued again.
+
+    arq says None to such a one, and also where its connection broke while it looked: whoever sent
+    the order must ask again.
+    """
     job_id = f"{reseller}:{order.ref_id}"
-    await app.state.queue.enqueue_job("fulfil", reseller, order.model_dump(), _job_id=job_id)
+    job = await app.state.queue.enqueue_job("fulfil", reseller, order.model_dump(), _job_id=job_id)
+    if job is None:
+        raise HTTPException(409)
     return Accepted(id=job_id)
 
 

@@ -9,11 +9,13 @@ from loadtests.peers import environment, jalur, kannel, python_peers
 from loadtests.peers.peer import Peer
 from loadtests.peers.python_peers import Arrangement
 
-_ARQ_PATIENCE_SECONDS = 30.0
+_ARQ_PATIENCE_SECONDS = 25.0
 """A job of a dead worker is taken up again after twenty."""
-_PROCRASTINATE_PATIENCE_SECONDS = 30.0
-_KANNEL_PATIENCE_SECONDS = 10.0
-_JALUR_PATIENCE_SECONDS = 150.0
+_PROCRASTINATE_PATIENCE_SECONDS = 20.0
+"""After ten without a sign of life, looked for every five."""
+_KANNEL_PATIENCE_SECONDS = 15.0
+"""Kannel's smsbox takes ten to notice that its bearerbox has gone, and to end."""
+_JALUR_PATIENCE_SECONDS = 120.0
 """A purchase that was under way is asked about once its lease of ninety is over."""
 
 JALUR = Peer(

@@ -7,10 +7,12 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
+import asyncpg
 import orjson
 
 from app.embedded.folder import prepare
 from app.embedded.postgres import start_postgres
+from app.storage import lives
 from loadtests import shop
 from loadtests.orders import customer_number
 from loadtests.peers.peer import Scene, fetch
@@ -43,9 +45,10 @@ def running(stage: Stage, logs: Path) -> Generator[Scene]:
             kind="order",
             tokens=[buyer.token for buyer in own.buyers],
             receiver_url=own.addresses.receiver,
-            book=partial(_read_book, own.addresses.simulator),
+            read_book=partial(_read_book, own.addresses.simulator),
             supervised={each.name: each for each in (service, postgres)},
             around=others,
+            ask_if_done=partial(_is_done, dsn),
         )
 
 
@@ -59,3 +62,11 @@ def _read_book(simulator_url: str) -> "Counter[int]":
         if (customer := customer_number(number)) in served:
             numbers[customer] = number
     return Counter({numbers[customer]: times for customer, times in served.items()})
+
+
+async def _is_done(dsn: str) -> bool:
+    connection = await asyncpg.connect(dsn)
+    try:
+        return (await lives.unfinished(connection)).nothing
+    finally:
+        await connection.close()

@@ -8,9 +8,10 @@ import asyncio
 import time
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Protocol
 
 import uvloop
 
@@ -26,6 +27,7 @@ _ANSWER_SECONDS = 30.0
 _AFTER_FAULT_SECONDS = 0.05
 _NEWS_EVERY_SECONDS = 0.01
 _START_SECONDS = 30.0
+_LOOK_SECONDS = 0.5
 _RESTART_SECONDS = 0.1
 """systemd's own `RestartSec`."""
 
@@ -39,6 +41,22 @@ class Heard:
     repeated: int
     """Reports that had come before."""
     rejected: Mapping[str, int]
+
+
+class Witness(Protocol):
+    """Those around a peer, and what it says itself."""
+
+    def book(self) -> "Counter[int]":
+        """How often each order was delivered by the dealer."""
+        ...
+
+    def heard(self) -> Heard:
+        """What the receiver has heard."""
+        ...
+
+    async def is_done(self) -> bool:
+        """Whether the peer knows that nothing is left to do; never, where it cannot know."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +119,6 @@ class Survivor:
                     self._places.release()
                 await asyncio.sleep(_NEWS_EVERY_SECONDS)
 
-    async def until_quiet(self, patience_seconds: float) -> None:
-        """Wait until every accepted order is reported, or nothing was heard for so long."""
-        since = time.monotonic()
-        while self.accepted - self.reported:
-            if time.monotonic() - max(since, self.last_report) > patience_seconds:
-                return
-            await asyncio.sleep(_RESTART_SECONDS)
-
     async def _send_on(self) -> None:
         with closing(Caller(self._job.orders_url, _ANSWER_SECONDS)) as caller:
             for number in self._numbers:
@@ -140,23 +150,22 @@ def wreck(
     job: Job,
     supervised: Mapping[str, Supervised],
     victim: str,
-    book: "Callable[[], Counter[int]]",
-    heard: Callable[[], Heard],
+    witness: Witness,
     patience_seconds: float,
 ) -> Wreck:
     """Load, kill in the middle, start again what ended, wait, and count. In the main thread.
 
-    Raises LoadTestFailure where nothing is accepted before the kill or nothing reported.
+    `patience_seconds`: how long nothing may be heard before it is over. Raises LoadTestFailure
+    where nothing is accepted or reported to begin with.
     """
-    return uvloop.run(_wreck(job, supervised, victim, book, heard, patience_seconds))
+    return uvloop.run(_wreck(job, supervised, victim, witness, patience_seconds))
 
 
 async def _wreck(
     job: Job,
     supervised: Mapping[str, Supervised],
     victim: str,
-    book: "Callable[[], Counter[int]]",
-    heard: Callable[[], Heard],
+    witness: Witness,
     patience_seconds: float,
 ) -> Wreck:
     survivor = Survivor(job, requests_of(job, job.most_orders))
@@ -171,10 +180,19 @@ async def _wreck(
         supervised[victim].kill()
         killed_at = time.monotonic()
         await sending
-        await survivor.until_quiet(patience_seconds)
+        await _until_quiet(witness, patience_seconds)
         for task in watching:
             task.cancel()
-    return _count(survivor, book(), heard().repeated, killed_at)
+    return _count(survivor, witness.book(), witness.heard().repeated, killed_at)
+
+
+async def _until_quiet(witness: Witness, patience_seconds: float) -> None:
+    """Wait until nothing more is heard, also not of orders that were reported before."""
+    newest, since = witness.heard(), time.monotonic()
+    while time.monotonic() - since < patience_seconds and not await witness.is_done():
+        await asyncio.sleep(_LOOK_SECONDS)
+        if (now := witness.heard()) != newest:
+            newest, since = now, time.monotonic()
 
 
 async def _supervise(supervised: Mapping[str, Supervised]) -> None:

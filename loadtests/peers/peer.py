@@ -3,7 +3,7 @@
 import json
 from array import array
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,11 +31,11 @@ class Scene:
     kind: str
     tokens: Sequence[str] = field(repr=False)
     receiver_url: str
-    book: Callable[[], "Counter[int]"]
-    """How often each order was delivered by the dealer."""
+    read_book: Callable[[], "Counter[int]"]
     supervised: Mapping[str, Supervised]
     """The peer's own processes by name."""
     around: Mapping[str, Program]
+    ask_if_done: Callable[[], Awaitable[bool]] | None = None
 
     def job(self, load: Load) -> Job:
         """The load as the client is told it."""
@@ -56,6 +56,14 @@ class Scene:
         """Of everybody's processes, by name."""
         own = {name: each.process.pid for name, each in self.supervised.items()}
         return own | {name: each.process.pid for name, each in self.around.items()}
+
+    def book(self) -> "Counter[int]":
+        """How often each order was delivered by the dealer."""
+        return self.read_book()
+
+    async def is_done(self) -> bool:
+        """Whether the peer knows that nothing is left to do; never, where it cannot know."""
+        return self.ask_if_done is not None and await self.ask_if_done()
 
     def heard(self) -> Heard:
         """What the receiver has heard."""
@@ -78,7 +86,7 @@ class Peer:
     keeper: str | None
     """The one that keeps the queue, where it is another."""
     patience_seconds: float
-    """How long nothing may be heard after a kill before what is missing counts as lost."""
+    """How long nothing may be heard after a kill before it is over; what is missing is lost."""
 
     def measure(self, stage: Stage, load: Load, logs: Path) -> Measured:
         """Put it under a load once. Raises LoadTestFailure."""
@@ -106,14 +114,8 @@ class Peer:
 
     def _wreck(self, stage: Stage, load: Load, logs: Path, victim: str) -> Wreck:
         with self.staging(stage, logs) as scene:
-            return wreck(
-                scene.job(load),
-                scene.supervised,
-                victim,
-                scene.book,
-                scene.heard,
-                self.patience_seconds,
-            )
+            job = scene.job(load)
+            return wreck(job, scene.supervised, victim, scene, self.patience_seconds)
 
 
 @contextmanager

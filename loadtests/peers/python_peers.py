@@ -135,7 +135,7 @@ def _shop(
             kind="order",
             tokens=[buyer.token for buyer in stage.buyers],
             receiver_url=receiver,
-            book=partial(read_book, upstream),
+            read_book=partial(read_book, upstream),
             supervised={each.name: each for each in (api, *workers, queue)},
             around=others,
         )
