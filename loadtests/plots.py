@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from loadtests.figures import Figures, Run, medians
 
 TITLES = {
-    "rates": "Orders a second (of the references: rows, answers)",
+    "rates": "Orders a second: Jalur blue, peers orange; rows and answers of the references grey",
     "durations": "End to end, milliseconds: open loads, by share of the most in a closed one",
     "cpu": "CPU microseconds an order",
 }
@@ -31,6 +31,8 @@ _INK = (
     "<style>text{fill:#1f2328!important;font-family:sans-serif!important}"
     "@media(prefers-color-scheme:dark){text{fill:#d1d7e0!important}}</style>"
 )
+_UNSIGNED = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+"""Neither a day nor a program's version: those change without the figures."""
 _LINES = "#848d97"
 _COLORS = ("#2f81f7", "#3fb950", "#d29922", "#a371f7", "#db6d28", "#8b949e")
 _WIDE, _BAR, _FRAME, _HIGH = 8.6, 0.24, 0.9, 3.0
@@ -45,7 +47,9 @@ _PARTS = {
     "client": ("client",),
 }
 _OPEN = "serve-open-"
-_OURS = re.compile(r"(serve|two|apart)-")
+_WHOLE_WAY = re.compile(r"(serve|two|apart)-")
+_REFERENCES = {"pgbench", "bare"}
+_OURS_COLOR, _REFERENCE_COLOR, _PEER_COLOR = _COLORS[0], _COLORS[5], _COLORS[4]
 
 
 def draw(runs: Sequence[Run]) -> dict[str, str]:
@@ -59,11 +63,20 @@ def _rates(middle: Mapping[str, Figures]) -> str | None:
     rates = {name: each.per_second for name, each in middle.items() if _OPEN not in name}
 
     def put(axes: Axes) -> None:
-        bars = axes.barh(list(rates), list(rates.values()), color=_COLORS[0])
+        colors = [_color_of(name) for name in rates]
+        bars = axes.barh(list(rates), list(rates.values()), color=colors)
         axes.bar_label(bars, [f"{rate:,.0f}" for rate in rates.values()], padding=3)
         axes.invert_yaxis()
 
     return _picture("rates", _height(rates), put) if rates else None
+
+
+def _color_of(name: str) -> str:
+    """References, the service and its peers apart."""
+    if name in _REFERENCES:
+        return _REFERENCE_COLOR
+    ours = name == "accept" or _WHOLE_WAY.match(name)
+    return _OURS_COLOR if ours else _PEER_COLOR
 
 
 def _durations(middle: Mapping[str, Figures]) -> str | None:
@@ -91,7 +104,7 @@ def _durations(middle: Mapping[str, Figures]) -> str | None:
 
 
 def _cpu(middle: Mapping[str, Figures]) -> str | None:
-    ours = {name: each for name, each in middle.items() if _OURS.match(name)}
+    ours = {name: each for name, each in middle.items() if _WHOLE_WAY.match(name)}
 
     def put(axes: Axes) -> None:
         left = [0.0] * len(ours)
@@ -125,5 +138,5 @@ def _picture(name: str, high: float, put: Callable[[Axes], None]) -> str:
             spine.set_color(_LINES)
         put(axes)
         image = io.StringIO()
-        figure.savefig(image, format="svg", transparent=True, metadata={"Date": None})
+        figure.savefig(image, format="svg", transparent=True, metadata=_UNSIGNED)
     return image.getvalue().replace("<defs>", f"{_INK}<defs>", 1)
