@@ -81,7 +81,8 @@ def service(
     """Run the service's processes until the block ends; ready when it begins.
 
     Settings are the defaults for production, except that webhooks may go to this machine, without
-    TLS, and for those given, by their variables. Raises LoadTestFailure.
+    TLS, that a stop waits for no load balancer, and for those given, by their variables. Raises
+    LoadTestFailure.
     """
     with ExitStack() as stack:
         programs = [
