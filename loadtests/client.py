@@ -17,7 +17,6 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import closing
-from resource import RUSAGE_SELF, getrusage
 
 import uvloop
 
@@ -99,7 +98,6 @@ class Load:
             sending_seconds=last_sent - first,
             ended_while_sending=sum(ended[each] <= last_sent for each in sent),
             cpu_seconds=cpu_seconds,
-            memory_bytes=1024 * getrusage(RUSAGE_SELF).ru_maxrss,
             accept=percentiles([self._answered_at[each] - self._begun_at[each] for each in sent]),
             end_to_end=end_to_end,
             lag=percentiles(self._lags) if self._lags else None,
@@ -193,8 +191,11 @@ async def work() -> None:
         await load.run(measured, job.seconds)
     else:
         await load.run_open(measured, job.per_second)
-    _write_line(load.outcome(measured, time.process_time() - before).to_line())
+    outcome = load.outcome(measured, time.process_time() - before)
     load.close()
+    _write_line(outcome.to_line())
+    # Until it is ended, its memory can be looked at.
+    _read_line()
 
 
 def _read_line() -> bytes:

@@ -60,8 +60,6 @@ class Outcome:
     """How many were accepted, or reported, before the last sending."""
     cpu_seconds: float
     """The client's own."""
-    memory_bytes: int
-    """The most that the client ever held."""
     accept: Percentiles
     end_to_end: Percentiles | None
     lag: Percentiles | None

@@ -55,12 +55,9 @@ def drive(job: Job, watched: Mapping[str, int], logs: Path) -> Driven:
         client.write_line(b"go\n")
         outcome = read_outcome(client.read_line())
         used = {name: cpu_seconds(watched[name]) - before[name] for name in watched}
-        memory = {name: memory_bytes(process_id) for name, process_id in watched.items()}
-    return Driven(
-        outcome,
-        {**used, CLIENT: outcome.cpu_seconds},
-        {**memory, CLIENT: outcome.memory_bytes},
-    )
+        everybody = {**watched, CLIENT: client.process.pid}
+        memory = {name: memory_bytes(process_id) for name, process_id in everybody.items()}
+    return Driven(outcome, {**used, CLIENT: outcome.cpu_seconds}, memory)
 
 
 def figures(driven: Driven, lost: int | None = None, doubled: int | None = None) -> Figures:
