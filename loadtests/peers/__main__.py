@@ -14,7 +14,6 @@ from pathlib import Path
 from rich.console import Console
 
 from app.errors import JalurError
-from loadtests.figures import Killed
 from loadtests.peers.contenders import JALUR, NAMES, find
 from loadtests.peers.environment import default_cache
 from loadtests.peers.peer import Peer
@@ -77,21 +76,10 @@ def _measure(stage: Stage, contender: Peer, wish: Wish, report: Report) -> None:
         for victim, wreck in wrecks.items():
             _tell(wish, f"  {victim} killed: {wreck}")
             if contender is JALUR:
-                report.faults += service_faults(victim, wreck.killed)
+                found = wreck.killed.broken_promises
+                report.faults += [f"jalur, {victim} killed: {each}" for each in found]
     if wish.data_dir is None:
         shutil.rmtree(logs)
-
-
-def service_faults(victim: str, killed: Killed) -> list[str]:
-    """What the service must never do, whoever is killed; a report may come twice, as promised."""
-    counts = {
-        "lost": killed.lost,
-        "bought twice": killed.bought_twice,
-        "never reported": killed.unreported,
-    }
-    return [
-        f"jalur, {victim} killed: {count} orders {what}" for what, count in counts.items() if count
-    ]
 
 
 def _tell(wish: Wish, line: str) -> None:

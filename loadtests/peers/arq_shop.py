@@ -21,7 +21,7 @@ from fastapi import Depends, FastAPI, Header, HTTPException
 from loadtests.peers.bargain import Accepted, Order, Refused, open_shop
 
 _REDIS = RedisSettings.from_dsn(os.environ["REDIS_URL"])
-_AT_ONCE = int(os.environ.get("AT_ONCE", "20"))
+_AT_ONCE = int(os.environ["AT_ONCE"])
 _CALL_SECONDS = 5.0
 _JOB_SECONDS = 10.0
 """Nobody else takes up the job of a worker that died before this and ten seconds are over."""
@@ -93,7 +93,7 @@ class WorkerSettings:
     on_shutdown = shutdown
     max_jobs = _AT_ONCE
     poll_delay = 0.01
-    queue_read_limit = int(os.environ.get("READ_LIMIT", str(2 * _AT_ONCE)))
+    queue_read_limit = int(os.environ["READ_LIMIT"])
 
 
 if __name__ == "__main__":

@@ -72,18 +72,24 @@ def find(cache: Path, *, install: bool) -> Found:
 
 def _python_peers(python: Path) -> list[Peer]:
     return [
-        *(_arq(python, client, durable=each) for client in _ARQ for each in (True, False)),
+        *(
+            _arq(python, client, durable=each)
+            for client in ("httpx", "aiohttp")
+            for each in (True, False)
+        ),
         *(_procrastinate(python, durable=each) for each in (True, False)),
     ]
 
 
-_ARQ = {"httpx": {"AT_ONCE": "20"}, "aiohttp": {"AT_ONCE": "50"}}
+# Tried: 5 to 100 jobs at once, one to three workers. More workers than one cost more than they
+# bring where two cores are shared with the API, the queue's server, the dealer and the client.
+_ARQ = {"AT_ONCE": "100", "READ_LIMIT": "500"}
 _PROCRASTINATE = {"AT_ONCE": "30", "CONNECTIONS": "10"}
 
 
 def _arq(python: Path, client: str, *, durable: bool) -> Peer:
     kept = "Valkey's log on disk before each answer" if durable else "Valkey in memory only"
-    arrangement = Arrangement(python, "arq_shop", client, durable, tuning=_ARQ[client])
+    arrangement = Arrangement(python, "arq_shop", client, durable, _ARQ)
     return Peer(
         name=f"arq-{client}-{'durable' if durable else 'volatile'}",
         what=f"FastAPI, arq and {client}, {kept}",

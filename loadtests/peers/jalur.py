@@ -17,6 +17,7 @@ from loadtests import shop
 from loadtests.orders import customer_number
 from loadtests.peers.peer import Scene, fetch
 from loadtests.peers.processes import Supervised, spawn_program, supervise, wait_for_port
+from loadtests.shop import DealerManner
 from loadtests.stage import Stage, environment, outside, set_stage
 
 SERVICE = "service"
@@ -24,7 +25,7 @@ _MOST_ORDERS = 1_000_000
 
 
 @contextmanager
-def running(stage: Stage, logs: Path) -> Generator[Scene]:
+def running(stage: Stage, logs: Path, dealer_seconds: float) -> Generator[Scene]:
     """`jalur serve` on a PostgreSQL that nobody else needs, the simulated dealers around it."""
     home = prepare(logs / "stage")
     with ExitStack() as stack:
@@ -33,8 +34,9 @@ def running(stage: Stage, logs: Path) -> Generator[Scene]:
             "postgres", own.postgres.process, lambda: start_postgres(home).process
         )
         stack.callback(postgres.stop)
+        manner = DealerManner(answer_seconds=dealer_seconds)
         dsn = stack.enter_context(shop.copy(own.postgres.dsn))
-        others = {each.name: each for each in stack.enter_context(outside(own, logs))}
+        others = {each.name: each for each in stack.enter_context(outside(own, logs, manner))}
         log = logs / f"{SERVICE}.log"
         command = [sys.executable, "-m", "app", "serve"]
         service = supervise(SERVICE, partial(spawn_program, command, environment(own, dsn), log))

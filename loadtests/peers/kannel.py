@@ -80,14 +80,14 @@ def is_installed() -> bool:
 
 
 @contextmanager
-def running(stage: Stage, logs: Path, *, spooled: bool) -> Generator[Scene]:
+def running(stage: Stage, logs: Path, dealer_seconds: float, *, spooled: bool) -> Generator[Scene]:
     """Kannel with its spool or without a store; the dealer and the receiver around it."""
     home = prepare(logs / "kannel")
     give_to_server(home)
     door, boxes = free_port(home), free_port(home)
     with (
         ExitStack() as stack,
-        around(logs, ["loadtests.peers.listener"]) as (others, upstream, receiver),
+        around(logs, ["loadtests.peers.listener"], dealer_seconds) as (others, upstream, receiver),
     ):
         config = home / "kannel.conf"
         config.write_text(

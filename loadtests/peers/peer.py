@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.request import urlopen
 
-from loadtests.figures import Killed
 from loadtests.job import Job
 from loadtests.peers.kills import Heard, Wreck, wreck
 from loadtests.peers.processes import Supervised
@@ -21,6 +20,8 @@ _MOST_PER_SECOND = 12_000
 """Orders prepared for each second of a load; more than any peer takes."""
 _WARM_UP_ORDERS = 200
 _ANSWER_SECONDS = 60.0
+_DEALER_SECONDS = 0.1
+"""Where something is killed, dealers take time, as real ones do: so purchases are under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,9 @@ class Scene:
         return Heard(**json.loads(fetch(f"{self.receiver_url}/counts")))
 
 
-Staging = Callable[[Stage, Path], AbstractContextManager[Scene]]
-"""Puts a peer up for as long as the block lasts; what it keeps and logs goes to the folder."""
+Staging = Callable[[Stage, Path, float], AbstractContextManager[Scene]]
+"""Puts a peer up for as long as the block lasts; what it keeps and logs goes to the folder. The
+dealers answer after so many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ class Peer:
 
     def measure(self, stage: Stage, load: Load, logs: Path) -> Measured:
         """Put it under a load once. Raises LoadTestFailure."""
-        with self.staging(stage, logs) as scene:
+        with self.staging(stage, logs, 0.0) as scene:
             driven = drive(scene.job(load), scene.process_ids(), logs)
             book, heard = scene.book(), scene.heard()
         lost = driven.outcome.accepted_in_all - min(len(book), heard.orders)
@@ -98,10 +100,6 @@ class Peer:
         rejected = [f"{count} webhooks rejected: {why}" for why, count in heard.rejected.items()]
         faults = [*driven.outcome.faults, *rejected]
         return Measured(figures(driven, lost, doubled), faults)
-
-    def kill(self, stage: Stage, load: Load, logs: Path) -> Killed:
-        """Kill the process that buys. Raises LoadTestFailure."""
-        return self._wreck(stage, load, logs, self.worker).killed
 
     def kills(self, stage: Stage, load: Load, logs: Path) -> dict[str, Wreck]:
         """Kill the process that buys, and in another load the one that keeps the queue."""
@@ -113,15 +111,18 @@ class Peer:
         return found
 
     def _wreck(self, stage: Stage, load: Load, logs: Path, victim: str) -> Wreck:
-        with self.staging(stage, logs) as scene:
+        with self.staging(stage, logs, _DEALER_SECONDS) as scene:
             job = scene.job(load)
             return wreck(job, scene.supervised, victim, scene, self.patience_seconds)
 
 
 @contextmanager
-def around(logs: Path, receiver: list[str]) -> Generator[tuple[dict[str, Program], str, str]]:
+def around(
+    logs: Path, receiver: list[str], dealer_seconds: float
+) -> Generator[tuple[dict[str, Program], str, str]]:
     """The dealer and the receiver; with them their addresses, the dealer's first."""
-    upstream = ["loadtests.peers.upstream", "--port", "0"]
+    waits = ["--answer-seconds", str(dealer_seconds)]
+    upstream = ["loadtests.peers.upstream", "--port", "0", *waits]
     with (
         running("upstream", upstream, logs) as sells,
         running("receiver", [*receiver, "--port", "0"], logs) as hears,

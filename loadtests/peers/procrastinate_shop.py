@@ -21,8 +21,8 @@ from procrastinate.exceptions import AlreadyEnqueued
 
 from loadtests.peers.bargain import Accepted, Order, Refused, open_shop
 
-_AT_ONCE = int(os.environ.get("AT_ONCE", "20"))
-_CONNECTIONS = int(os.environ.get("CONNECTIONS", "10"))
+_AT_ONCE = int(os.environ["AT_ONCE"])
+_CONNECTIONS = int(os.environ["CONNECTIONS"])
 _CALL_SECONDS = 5.0
 _HEARTBEAT_SECONDS = 2.0
 _STALLED_SECONDS = 10.0

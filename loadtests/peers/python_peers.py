@@ -7,7 +7,7 @@ import json
 import subprocess
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -38,8 +38,7 @@ class Arrangement:
     """The module with the FastAPI application and the worker."""
     http_client: str
     durable: bool
-    workers: int = 1
-    tuning: Mapping[str, str] = field(default_factory=dict[str, str])
+    tuning: Mapping[str, str]
     """Environment variables by which the program is tuned."""
 
     @property
@@ -49,7 +48,9 @@ class Arrangement:
 
 
 @contextmanager
-def on_valkey(arrangement: Arrangement, stage: Stage, logs: Path) -> Generator[Scene]:
+def on_valkey(
+    arrangement: Arrangement, stage: Stage, logs: Path, dealer_seconds: float
+) -> Generator[Scene]:
     """A queue in Valkey; durable: a write is in its log, and that on disk, before its answer."""
     home = prepare(logs / "queue")
     persistence = _append_only(home) if arrangement.durable else KEEPS_NOTHING
@@ -59,11 +60,13 @@ def on_valkey(arrangement: Arrangement, stage: Stage, logs: Path) -> Generator[S
         valkey = Supervised("valkey", first.process, lambda: start().process)
         stack.callback(valkey.stop)
         settings = {"REDIS_URL": first.url}
-        yield stack.enter_context(_shop(arrangement, stage, logs, settings, valkey))
+        yield stack.enter_context(_shop(arrangement, stage, logs, dealer_seconds, settings, valkey))
 
 
 @contextmanager
-def on_postgres(arrangement: Arrangement, stage: Stage, logs: Path) -> Generator[Scene]:
+def on_postgres(
+    arrangement: Arrangement, stage: Stage, logs: Path, dealer_seconds: float
+) -> Generator[Scene]:
     """A queue in PostgreSQL; not durable: a commit does not wait for the disk."""
     home = prepare(logs / "queue")
     with ExitStack() as stack:
@@ -74,7 +77,9 @@ def on_postgres(arrangement: Arrangement, stage: Stage, logs: Path) -> Generator
             "DATABASE_URL": first.dsn,
             "SYNCHRONOUS_COMMIT": "on" if arrangement.durable else "off",
         }
-        yield stack.enter_context(_shop(arrangement, stage, logs, settings, postgres))
+        yield stack.enter_context(
+            _shop(arrangement, stage, logs, dealer_seconds, settings, postgres)
+        )
 
 
 @contextmanager
@@ -82,6 +87,7 @@ def _shop(
     arrangement: Arrangement,
     stage: Stage,
     logs: Path,
+    dealer_seconds: float,
     settings: Mapping[str, str],
     queue: Supervised,
 ) -> Generator[Scene]:
@@ -89,7 +95,11 @@ def _shop(
     secrets = str(stage.folder / "secrets.json")
     with (
         ExitStack() as stack,
-        around(logs, ["loadtests.receiver", "--secrets", secrets]) as (others, upstream, receiver),
+        around(logs, ["loadtests.receiver", "--secrets", secrets], dealer_seconds) as (
+            others,
+            upstream,
+            receiver,
+        ),
     ):
         environment = {
             **settings,
@@ -112,23 +122,16 @@ def _shop(
             ),
         )
         stack.callback(api.stop)
-        workers = [
-            supervise(
-                name,
-                partial(
-                    spawn_program,
-                    [str(arrangement.python), "-m", arrangement.module, "work"],
-                    environment,
-                    logs / f"{name}.log",
-                ),
-            )
-            for name in (
-                WORKER,
-                *(f"{WORKER}-{each}" for each in range(2, arrangement.workers + 1)),
-            )
-        ]
-        for each in workers:
-            stack.callback(each.stop)
+        worker = supervise(
+            WORKER,
+            partial(
+                spawn_program,
+                [str(arrangement.python), "-m", arrangement.module, "work"],
+                environment,
+                logs / "worker.log",
+            ),
+        )
+        stack.callback(worker.stop)
         wait_for_port(port, api, logs / "api.log")
         yield Scene(
             orders_url=f"http://{HOST}:{port}/v1/orders",
@@ -136,7 +139,7 @@ def _shop(
             tokens=[buyer.token for buyer in stage.buyers],
             receiver_url=receiver,
             read_book=partial(read_book, upstream),
-            supervised={each.name: each for each in (api, *workers, queue)},
+            supervised={each.name: each for each in (api, worker, queue)},
             around=others,
         )
 

@@ -1,7 +1,7 @@
 """A dealer of the least that will do, for peers that speak no dealer's protocol: it delivers
-whatever it is asked for, at once and as often as it is asked, and keeps count. A process:
+whatever it is asked for as often as it is asked, and keeps count. A process:
 
-    python -m loadtests.peers.upstream --port 0
+    python -m loadtests.peers.upstream --port 0 --answer-seconds 0.1
 """
 
 import argparse
@@ -17,7 +17,7 @@ from loadtests.orders import read_reference
 
 _PURCHASES, _MESSAGES = b"/purchases", b"/messages?"
 _BINARY, _JSON = b"application/octet-stream", b"application/json"
-_SENT = Answer(on_wire(b"Sent"))
+_SENT = on_wire(b"Sent")
 
 
 class Book:
@@ -36,17 +36,17 @@ class Book:
         return self._delivered.tobytes()
 
 
-def respond(book: Book, request: Request) -> Answer:
+def respond(book: Book, answer_seconds: float, request: Request) -> Answer:
     """`POST /purchases` buys, so does `GET /messages?text=SKU.CUSTOMER.REFERENCE`; `GET /book`."""
     if request.target == _PURCHASES:
         wanted = orjson.loads(request.body)
         number = book.deliver(wanted["ref_id"])
         sold = {"status": "succeeded", "ref_id": wanted["ref_id"], "serial_number": number}
-        return Answer(on_wire(orjson.dumps(sold), _JSON))
+        return Answer(on_wire(orjson.dumps(sold), _JSON), answer_seconds)
     if request.target.startswith(_MESSAGES):
         (text,) = parse_qs(request.target[len(_MESSAGES) :].decode())["text"]
         book.deliver(text.rpartition(".")[2])
-        return _SENT
+        return Answer(_SENT, answer_seconds)
     return Answer(on_wire(book.to_bytes(), _BINARY))
 
 
@@ -54,8 +54,10 @@ def main() -> None:
     """Read the command line and serve."""
     parser = argparse.ArgumentParser(prog="python -m loadtests.peers.upstream", description=__doc__)
     parser.add_argument("--port", type=int, required=True, help="0 takes a free one")
-    with listen(parser.parse_args().port) as listener:
-        uvloop.run(serve(partial(respond, Book()), listener))
+    parser.add_argument("--answer-seconds", type=float, default=0.0, help="it delivers before; 0")
+    given = parser.parse_args()
+    with listen(given.port) as listener:
+        uvloop.run(serve(partial(respond, Book(), given.answer_seconds), listener))
 
 
 if __name__ == "__main__":

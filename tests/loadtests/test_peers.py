@@ -11,11 +11,9 @@ from urllib.parse import parse_qs, urlsplit
 from app.embedded.folder import HOST
 from dealers.simulator.connection import Request
 from loadtests.asking import requests_of
-from loadtests.figures import Killed
 from loadtests.job import Job
 from loadtests.orders import order_body, reference
 from loadtests.peers import contenders, listener, upstream
-from loadtests.peers.__main__ import service_faults
 from loadtests.peers.kills import wreck
 from loadtests.peers.peer import Scene, around, read_book
 from loadtests.peers.processes import free_port, spawn_program, supervise, wait_for_port
@@ -30,7 +28,7 @@ def asked(method: str, target: str, body: bytes = b"") -> Request:
 
 
 def test_a_kill_in_the_middle_of_a_load_shows_what_was_lost_and_what_was_doubled(tmp_path):
-    with around(tmp_path, ["loadtests.peers.listener"]) as (others, sells, hears):
+    with around(tmp_path, ["loadtests.peers.listener"], 0.0) as (others, sells, hears):
         port, log = free_port(tmp_path), tmp_path / "peer.log"
         module = ["-m", "tests.loadtests.forgetful_peer"]
         where = ["--port", str(port), "--upstream", sells, "--receiver", hears]
@@ -66,9 +64,9 @@ def test_the_light_dealer_delivers_as_often_as_it_is_asked():
     book = upstream.Book()
     order = json.dumps({"ref_id": reference(7, 1)}).encode()
     for _ in range(2):
-        upstream.respond(book, asked("POST", "/purchases", order))
+        upstream.respond(book, 0.0, asked("POST", "/purchases", order))
     text = f"/messages?to=0812&text=S10.0812.{reference(8, 1)}"
-    assert upstream.respond(book, asked("GET", text)).wire.endswith(b"Sent")
+    assert upstream.respond(book, 0.0, asked("GET", text)).wire.endswith(b"Sent")
     delivered = memoryview(book.to_bytes()).cast("q")
     assert Counter(delivered.tolist()) == {7: 2, 8: 1}
 
@@ -113,14 +111,6 @@ def test_every_peer_has_the_name_it_is_asked_for_by(tmp_path, monkeypatch):
     monkeypatch.setattr("loadtests.peers.kannel.is_installed", lambda: True)
     found = contenders.find(tmp_path, install=False)
     assert tuple(each.name for each in found.contenders) == contenders.NAMES
-
-
-def test_the_service_may_report_twice_but_neither_lose_nor_buy_twice():
-    assert service_faults("service", Killed(9, 0, 0, 2, 0)) == []
-    assert service_faults("service", Killed(9, 1, 2, 0, 0)) == [
-        "jalur, service killed: 1 orders lost",
-        "jalur, service killed: 2 orders bought twice",
-    ]
 
 
 def test_the_command_measures_the_service_like_a_peer():
