@@ -52,21 +52,20 @@ def find(cache: Path, *, install: bool) -> Found:
     """All contenders; with `install` what is missing is installed where that is possible."""
     contenders: list[Peer] = []
     left_out: list[str] = []
-    python, failure = environment.python_of(cache), None
-    if python is None and install:
-        failure = environment.install_packages(cache)
-        python = environment.python_of(cache)
-    if python is not None:
+    why = "their packages are not installed: --install"
+    if install and environment.python_of(cache) is None:
+        why = environment.install_packages(cache)
+    if (python := environment.python_of(cache)) is not None:
         contenders += _python_peers(python)
     else:
-        why = failure or "their packages are not installed: --install"
         left_out.append(f"arq and procrastinate: {why}")
-    if not kannel.is_installed() and install:
-        failure = environment.install_kannel()
+    why = "it is not installed: --install"
+    if install and not kannel.is_installed():
+        why = environment.install_kannel()
     if kannel.is_installed():
         contenders += _kannels()
     else:
-        left_out.append(f"kannel: {failure or 'apt-get install kannel, or --install'}")
+        left_out.append(f"kannel: {why}")
     return Found([*contenders, JALUR], left_out)
 
 

@@ -34,9 +34,8 @@ def install_packages(cache: Path) -> str | None:
     shutil.rmtree(folder, ignore_errors=True)
     pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--quiet"]
     wanted = ["install", "--no-deps", "--require-hashes", "-r", str(LOCK)]
-    for command in ([sys.executable, "-m", "venv", str(folder)], [*pip, *wanted]):
-        if failure := _run(command):
-            return failure
+    if not (_run([sys.executable, "-m", "venv", str(folder)]) and _run([*pip, *wanted])):
+        return "pip could not install their packages"
     (folder / "complete").touch()
     return None
 
@@ -46,30 +45,28 @@ def install_kannel() -> str | None:
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         return "only root can install it, on Debian"
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
-    failure = _run(["apt-get", "update", "-qq"], quiet) or _run(_INSTALL, quiet)
-    if failure is None and shutil.which("systemctl"):
+    if not (_run(["apt-get", "update", "-qq"], quiet) and _run(_INSTALL, quiet)):
+        return "apt-get could not install it"
+    if shutil.which("systemctl"):
         # Debian's package starts its daemon, which is not wanted.
-        subprocess.run(["systemctl", "disable", "--now", kannel.PACKAGE], check=False)
-    return failure
+        _run(["systemctl", "disable", "--now", kannel.PACKAGE])
+    return None
 
 
-def _run(command: list[str], environment: dict[str, str] | None = None) -> str | None:
-    """Run a command. Returns the end of what it said where it failed."""
+def _run(command: list[str], environment: dict[str, str] | None = None) -> bool:
+    """Whether a command did what it was told; where not, it has said why on standard error."""
     try:
         done = subprocess.run(
             command,
             env={**os.environ, **(environment or {})},
-            capture_output=True,
-            text=True,
+            stdout=sys.stderr,
             timeout=_SECONDS,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    if done.returncode == 0:
-        return None
-    lines = (done.stdout + done.stderr).strip().splitlines() or ["no word of it"]
-    return lines[-1]
+        print(error, file=sys.stderr)
+        return False
+    return done.returncode == 0
 
 
 def _folder(cache: Path) -> Path:

@@ -65,7 +65,7 @@ class Wreck:
 
     killed: Killed
     unsure: int
-    """Orders sent without an answer: whoever sent them does not know and must ask or send again."""
+    """Orders sent that nobody answered: whoever sent them must ask, or send them again."""
     recovered_seconds: float
     """From the kill to the last report."""
 
