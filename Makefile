@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTHON ?=
 ARGS ?=
 
-.PHONY: help setup run check test prometheus rehearse lock schema problems fuzz-api throughput routing-bench table-load chain streams endpoints matrix python
+.PHONY: help setup run check test prometheus rehearse lock schema problems fuzz-api bench peers peers-lock routing-bench table-load chain streams endpoints matrix python
 
 help: ## list these commands
 	sed -n 's/^\([a-z-]*\):.*## /  make \1 \t/p' Makefile | expand -t 22
@@ -77,8 +77,16 @@ fuzz-api: setup ## everything that the API describes, called every way; ARGS="--
 matrix: setup ## every protocol under every behaviour, a minute; writes docs/dealer-matrix.md
 	exec $(BIN)/python -m tests.matrix $(ARGS)
 
-throughput: setup ## the load test, about 6 minutes; ARGS="--quick" takes one
-	exec $(BIN)/python -m loadtests.throughput $(ARGS)
+bench: setup ## the benchmark beside peers, about 25 minutes; ARGS="--quick" takes four
+	exec $(BIN)/python -m loadtests.bench --install $(ARGS)
+
+peers: setup ## the peers alone, and what a kill -9 does, about 15 minutes; ARGS="--quick" takes two
+	exec $(BIN)/python -m loadtests.peers --install $(ARGS)
+
+peers-lock: setup ## write the lock of what the Python peers are built from
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header loadtests/peers/requirements.in \
+		-o loadtests/peers/requirements.lock
 
 routing-bench: setup ## how fast a dealer is chosen, about 3 minutes; ARGS="--quick" takes seconds
 	exec $(BIN)/python -m loadtests.routing_bench $(ARGS)

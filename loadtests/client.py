@@ -1,4 +1,8 @@
-"""The load client: sends orders over HTTP as fast as they are answered, a process of its own.
+"""The load client: sends orders over HTTP, a process of its own.
+
+A closed load sends the next order once one is answered. An open one sends each at its own moment,
+laid down before, and counts from that moment: where everything stands still, all the orders that
+fell due meanwhile have waited, not only those that were on their way.
 
 It reads a job from standard input, warms up, says that it is ready, and begins when told to go; so
 whoever measures the other processes can look at them right before and right after.
@@ -11,20 +15,23 @@ import sys
 import time
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine
 from contextlib import closing
 
 import uvloop
 
+from loadtests.asking import requests_of
 from loadtests.caller import FAULTS, Caller, request_head
 from loadtests.job import Job, Outcome, percentiles, read_job
-from loadtests.orders import order_body
 
 _ACCEPTED = 202
 _REQUEST_SECONDS = 30.0
 _NEWS_EVERY_SECONDS = 0.01
 _SILENCE_SECONDS = 20.0
 """How long no order may be reported before those that are open are given up."""
+_TIMER_SECONDS = 0.0005
+"""Timers are rounded to the millisecond: with half of one more, none comes before its time."""
+_HEAD_START_SECONDS = 0.01
 
 
 class Load:
@@ -33,10 +40,11 @@ class Load:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._callers = [Caller(job.orders_url, _REQUEST_SECONDS) for _ in range(job.connections)]
-        self._heads = [_order_head(job.orders_url, token) for token in job.tokens]
         total = job.warm_up_orders + job.most_orders
-        self._bodies = [order_body(number, number % len(job.tokens)) for number in range(total)]
-        self._sent_at = array("d", bytes(8 * total))
+        self._request = requests_of(job, total)
+        self._begun_at = array("d", bytes(8 * total))
+        """When an order was due, or sent where the load is closed: what durations count from."""
+        self._lags = array("d")
         self._answered_at = array("d", bytes(8 * total))
         self._heard_at = array("d", bytes(8 * total))
         self._free = asyncio.Semaphore(job.most_open or job.connections)
@@ -46,15 +54,19 @@ class Load:
 
     async def run(self, numbers: range, seconds: float) -> None:
         """Send these orders for at most so long, then wait until every accepted one is reported."""
+        await self._run(self._send_all(numbers, seconds))
+
+    async def run_open(self, numbers: range, per_second: float) -> None:
+        """Send these orders, so many a second, then wait as `run` does."""
+        await self._run(self._send_due(numbers, per_second))
+
+    async def _run(self, sending: Coroutine[None, None, None]) -> None:
         accepted_before, heard_before = self._accepted, self._heard
-        remaining, deadline = iter(numbers), time.monotonic() + seconds
         async with asyncio.TaskGroup() as group:
             listening = None
             if self._job.receiver_url is not None:
                 listening = group.create_task(self._listen(self._job.receiver_url))
-            async with asyncio.TaskGroup() as sending:
-                for caller in self._callers:
-                    sending.create_task(self._send_all(caller, remaining, deadline))
+            await sending
             if listening is not None:
                 expected = heard_before + self._accepted - accepted_before
                 await self._until_heard(expected)
@@ -76,33 +88,64 @@ class Load:
             if unheard:
                 self._refused["accepted and never reported"] = len(unheard)
             sent = [number for number in sent if self._heard_at[number]]
-            end_to_end = percentiles([ended[each] - self._sent_at[each] for each in sent])
-        first = min((self._sent_at[each] for each in sent), default=0.0)
+            end_to_end = percentiles([ended[each] - self._begun_at[each] for each in sent])
+        first = min((self._begun_at[each] for each in sent), default=0.0)
         last = max((ended[each] for each in sent), default=0.0)
+        last_sent = max((self._begun_at[each] for each in sent), default=0.0)
         return Outcome(
             orders=len(sent),
             seconds=last - first,
+            sending_seconds=last_sent - first,
+            ended_while_sending=sum(ended[each] <= last_sent for each in sent),
             cpu_seconds=cpu_seconds,
-            accept=percentiles([self._answered_at[each] - self._sent_at[each] for each in sent]),
+            accept=percentiles([self._answered_at[each] - self._begun_at[each] for each in sent]),
             end_to_end=end_to_end,
+            lag=percentiles(self._lags) if self._lags else None,
             accepted_in_all=self._accepted,
             faults=[f"{count} orders: {what}" for what, count in self._refused.items()],
         )
 
-    async def _send_all(self, caller: Caller, remaining: Iterator[int], deadline: float) -> None:
-        for number in remaining:
-            await self._free.acquire()
-            if not await self._send(caller, number) or self._job.receiver_url is None:
-                self._free.release()
-            if time.monotonic() > deadline:
-                return
+    async def _send_all(self, numbers: range, seconds: float) -> None:
+        remaining, deadline = iter(numbers), time.monotonic() + seconds
+
+        async def send_on(caller: Caller) -> None:
+            for number in remaining:
+                await self._free.acquire()
+                self._begun_at[number] = time.monotonic()
+                if not await self._send(caller, number) or self._job.receiver_url is None:
+                    self._free.release()
+                if time.monotonic() > deadline:
+                    return
+
+        await self._on_all_connections(send_on)
+
+    async def _send_due(self, numbers: range, per_second: float) -> None:
+        remaining, begin = iter(enumerate(numbers)), time.monotonic() + _HEAD_START_SECONDS
+
+        async def send_on(caller: Caller) -> None:
+            for place, number in remaining:
+                due = begin + place / per_second
+                early_seconds = due - time.monotonic()
+                if early_seconds > 0:
+                    await asyncio.sleep(early_seconds + _TIMER_SECONDS)
+                self._begun_at[number] = due
+                self._lags.append(time.monotonic() - due)
+                await self._send(caller, number)
+
+        await self._on_all_connections(send_on)
+
+    async def _on_all_connections(
+        self, send_on: Callable[[Caller], Coroutine[None, None, None]]
+    ) -> None:
+        async with asyncio.TaskGroup() as group:
+            for caller in self._callers:
+                group.create_task(send_on(caller))
 
     async def _send(self, caller: Caller, number: int) -> bool:
         """Send one order. Returns whether it was accepted."""
-        head, body = self._heads[number % len(self._heads)], self._bodies[number]
-        self._sent_at[number] = time.monotonic()
+        request = self._request(number)
         try:
-            answer = await caller.ask(b"%b%d\r\n\r\n%b" % (head, len(body), body))
+            answer = await caller.ask(request)
         except FAULTS as error:
             self._refused[type(error).__name__] += 1
             return False
@@ -144,18 +187,15 @@ async def work() -> None:
     _read_line()
     before = time.process_time()
     measured = range(job.warm_up_orders, job.warm_up_orders + job.most_orders)
-    await load.run(measured, job.seconds)
-    _write_line(load.outcome(measured, time.process_time() - before).to_line())
+    if job.per_second is None:
+        await load.run(measured, job.seconds)
+    else:
+        await load.run_open(measured, job.per_second)
+    outcome = load.outcome(measured, time.process_time() - before)
     load.close()
-
-
-def _order_head(orders_url: str, token: str) -> bytes:
-    """An order's first bytes; its length and its body follow."""
-    authorization = f"Bearer {token}"
-    head = request_head(
-        "POST", orders_url, authorization=authorization, content_type="application/json"
-    )
-    return head + b"content-length: "
+    _write_line(outcome.to_line())
+    # Until it is ended, its memory can be looked at.
+    _read_line()
 
 
 def _read_line() -> bytes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Literal
 
 import orjson
 
@@ -24,6 +25,12 @@ class Job:
     """The receiver to ask which orders were reported; None: being accepted is the end."""
     most_open: int = 0
     """Orders sent and not yet reported, at most: this makes the load a sustained one."""
+    kind: Literal["order", "sendsms"] = "order"
+    """How orders are sent: as the service takes them, or as Kannel does."""
+    per_second: float | None = None
+    """Orders due a second, each sent at its own moment; None: as fast as they are answered."""
+    misbehaving: bool = False
+    """Whether one order in twenty is for a number at which the dealers misbehave."""
 
     def to_line(self) -> bytes:
         """The job as one line of JSON."""
@@ -36,6 +43,7 @@ class Percentiles:
 
     p50_ms: float
     p99_ms: float
+    p999_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +54,16 @@ class Outcome:
     """Measured: accepted and, where a receiver was asked, reported."""
     seconds: float
     """From the first sending to the last answer, or to the last webhook."""
+    sending_seconds: float
+    """From the first sending to the last one."""
+    ended_while_sending: int
+    """How many were accepted, or reported, before the last sending."""
     cpu_seconds: float
     """The client's own."""
     accept: Percentiles
     end_to_end: Percentiles | None
+    lag: Percentiles | None
+    """Of an open load: how much later than due orders were sent; all else counts from due."""
     accepted_in_all: int
     faults: list[str]
 
@@ -66,20 +80,20 @@ def read_job(line: bytes) -> Job:
 def read_outcome(line: bytes) -> Outcome:
     """The outcome out of its line."""
     raw = orjson.loads(line)
-    raw["accept"] = Percentiles(**raw["accept"])
-    raw["end_to_end"] = Percentiles(**raw["end_to_end"]) if raw["end_to_end"] else None
+    for name in ("accept", "end_to_end", "lag"):
+        raw[name] = Percentiles(**raw[name]) if raw[name] else None
     return Outcome(**raw)
 
 
 def percentiles(seconds: Sequence[float]) -> Percentiles:
-    """The median and the 99th percentile, by nearest rank; zero of nothing."""
+    """The median, the 99th percentile and that of a thousand, by nearest rank; zero of nothing."""
     ranked = sorted(seconds)
-    return Percentiles(_rank(ranked, 0.50), _rank(ranked, 0.99))
+    return Percentiles(_rank(ranked, 500), _rank(ranked, 990), _rank(ranked, 999))
 
 
-def _rank(ranked: Sequence[float], share: float) -> float:
+def _rank(ranked: Sequence[float], thousandths: int) -> float:
     if not ranked:
         return 0.0
-    # The smallest value that at least this share does not exceed.
-    position = max(0, -int(-share * len(ranked) // 1) - 1)
-    return round(ranked[position] * 1000, 3)
+    # The smallest value that at least this share does not exceed; whole numbers are exact.
+    position = -(-thousandths * len(ranked) // 1000) - 1
+    return round(ranked[max(0, position)] * 1000, 3)

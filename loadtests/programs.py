@@ -1,4 +1,4 @@
-"""Programs under measurement: started as processes of their own, asked what CPU time they used."""
+"""Programs under measurement: processes of their own, asked what CPU and memory they used."""
 
 import contextlib
 import shutil
@@ -91,3 +91,22 @@ def cpu_seconds(process_id: int) -> float:
             used = process.cpu_times()
             total += used.user + used.system + used.children_user + used.children_system
     return total
+
+
+def memory_bytes(process_id: int) -> int:
+    """The most that a process and its children ever held; pages that they share count once."""
+    root = psutil.Process(process_id)
+    own, shared = 0, [0]
+    for process in (root, *root.children(recursive=True)):
+        with contextlib.suppress(OSError):
+            held = _kilobytes(Path(f"/proc/{process.pid}/status").read_text())
+            common = held.get("RssFile", 0) + held.get("RssShmem", 0)
+            own += max(0, held.get("VmHWM", 0) - common)
+            shared.append(common)
+    return 1024 * (own + max(shared))
+
+
+def _kilobytes(status: str) -> dict[str, int]:
+    """The figures in kilobytes out of a process's `/proc/…/status`."""
+    pairs = (line.split(":", 1) for line in status.splitlines() if line.endswith(" kB"))
+    return {name: int(value.split()[0]) for name, value in pairs}

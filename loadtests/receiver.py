@@ -21,7 +21,7 @@ import orjson
 import uvloop
 
 from dealers.simulator.connection import Answer, Request, listen, on_wire, serve
-from loadtests.orders import read_reference
+from loadtests.orders import must_fail, read_reference
 
 _PREFIX = "whsec_"
 _TOLERANCE_SECONDS = 300
@@ -55,13 +55,17 @@ class Inbox:
             reason = str(rejected)
             self._rejected[reason] = self._rejected.get(reason, 0) + 1
             return False
+        self.note(number)
+        return True
+
+    def note(self, number: int) -> None:
+        """Note that an order was reported."""
         if number in self._seen:
             self._repeated += 1
         else:
             self._seen.add(number)
             self._heard.append(number)
             self._heard.append(time.monotonic())
-        return True
 
     def news(self, after: int) -> bytes:
         """Orders reported since the first `after` ones: pairs of number and monotonic seconds."""
@@ -90,12 +94,14 @@ class Inbox:
 
 
 def _order_number(endpoint: int, body: bytes) -> int:
-    """The number of the delivered order that the webhook tells of, to its own buyer."""
+    """The number of the order that the webhook tells of, to its own buyer, as it had to end."""
     event = orjson.loads(body)
-    number, buyer = read_reference(event["data"]["ref_id"])
+    order = event["data"]
+    number, buyer = read_reference(order["ref_id"])
     if buyer != endpoint:
         raise Rejected("another reseller's order")
-    if event["type"] != "order.succeeded" or event["data"]["status"] != "succeeded":
+    end = "failed" if must_fail(order["customer_number"]) else "succeeded"
+    if order["status"] != end or event["type"] != f"order.{end}":
         raise Rejected(event["type"])
     return number
 

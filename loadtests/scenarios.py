@@ -7,37 +7,23 @@ from pathlib import Path
 
 import uvloop
 
-from loadtests import pgbench, shop, witnesses
+from loadtests import pgbench, shop, trial, witnesses
 from loadtests.figures import Figures
-from loadtests.job import Job, Outcome, read_outcome
+from loadtests.job import Job
 from loadtests.programs import Program, cpu_seconds, running
+from loadtests.shop import DealerManner
 from loadtests.stage import BUYERS, Stage, outside, service
+from loadtests.trial import Load, Measured, drive
 
 _MOST_PER_SECOND = 15_000
 """Orders prepared for each second of a load; more than any arrangement takes."""
 _MOST_BARE_PER_SECOND = 45_000
 _MOST_WAITING = 90_000
 """Orders that may be accepted with nobody to work on them: below the service's own limit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """How hard and how long."""
-
-    seconds: float
-    most_orders: int | None
-    """End a load after so many orders, even before the time is over."""
-    connections: int
-    open_orders: int
-    """Orders sent and not yet reported, at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What a scenario gave, and what was wrong with it."""
-
-    figures: Figures
-    faults: Sequence[str] = ()
+_MOST_BOUGHT_PER_SECOND = 5_000
+"""What the dealers' places are enough for, however long they take to answer."""
+_OPEN_CONNECTIONS = 256
+"""Of an open load: enough that an order due finds one free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +34,25 @@ class Scenario:
     what: str
     service: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     buyers: int = 0
+    connections: int | None = None
+    """None: as many as the load has."""
+    share: float | None = None
+    """An open load, at this share of the most that closed ones reached; None: a closed load."""
+    manner: DealerManner | None = None
+    """How the dealers answer; None: at once."""
+    misbehaving: bool = False
+    """Whether one order in twenty meets a dealer that misbehaves."""
+
+    def load(self, load: Load, most_per_second: float) -> Load:
+        """The load asked for, as this scenario takes it. An open one needs the most reached."""
+        load = replace(load, connections=self.connections or load.connections)
+        if self.manner is not None:
+            under_way = round(self.manner.answer_seconds * _MOST_BOUGHT_PER_SECOND)
+            load = replace(load, open_orders=load.open_orders + under_way)
+        if self.share is not None:
+            per_second = round(self.share * most_per_second, 1)
+            load = replace(load, connections=_OPEN_CONNECTIONS, per_second=per_second)
+        return load
 
     def measure(self, stage: Stage, load: Load, logs: Path) -> Measured:
         """Measure it once. Raises LoadTestFailure."""
@@ -66,22 +71,56 @@ _ONE = {"service": ("serve",)}
 _TWO = {"service": ("serve", "--processes", "2")}
 _APART = {"api": ("api",), "worker": ("worker",)}
 
+
+def _answering_after(milliseconds: int) -> Scenario:
+    seconds = milliseconds / 1000
+    # A quarter of a dealer's places is kept for orders that wait.
+    places = max(shop.DEALER_CONCURRENCY, round(seconds * _MOST_BOUGHT_PER_SECOND * 4 / 3))
+    return Scenario(
+        f"serve-dealers-{milliseconds}ms",
+        f"`jalur serve`, 1,000 resellers, dealers answer after {milliseconds} ms",
+        _ONE,
+        BUYERS,
+        manner=DealerManner(answer_seconds=seconds, places=places),
+    )
+
+
+def _open_at(percent: int) -> Scenario:
+    return Scenario(
+        f"serve-open-{percent}",
+        f"`jalur serve`, 1,000 resellers, open: {percent} % of the most a closed load reached",
+        _ONE,
+        BUYERS,
+        share=percent / 100,
+    )
+
+
 SCENARIOS = (
     Scenario("pgbench", "one durable order row a transaction, 64 clients"),
     Scenario("bare", "uvicorn answering 202 and keeping nothing, one process"),
     Scenario(
         "accept", "`jalur api` accepting orders, nobody buying them", {"api": ("api",)}, BUYERS
     ),
-    Scenario("serve-spread", "end to end, `jalur serve`, 1,000 resellers", _ONE, BUYERS),
-    Scenario("serve-hot", "end to end, `jalur serve`, one reseller", _ONE, 1),
+    Scenario("serve-spread", "`jalur serve`, 1,000 resellers", _ONE, BUYERS),
     Scenario(
-        "two-spread", "end to end, `jalur serve --processes 2`, 1,000 resellers", _TWO, BUYERS
+        "serve-spread-256", "`jalur serve`, 1,000 resellers, 256 connections", _ONE, BUYERS, 256
     ),
-    Scenario("two-hot", "end to end, `jalur serve --processes 2`, one reseller", _TWO, 1),
+    Scenario("serve-hot", "`jalur serve`, one reseller", _ONE, 1),
+    Scenario("serve-hot-256", "`jalur serve`, one reseller, 256 connections", _ONE, 1, 256),
+    *(_open_at(percent) for percent in (25, 50, 75)),
+    *(_answering_after(milliseconds) for milliseconds in (50, 300)),
     Scenario(
-        "apart-spread", "end to end, `api` and `worker` apart, 1,000 resellers", _APART, BUYERS
+        "serve-misbehaving",
+        "`jalur serve`, 1,000 resellers, dealers misbehave on 5 % of the orders",
+        _ONE,
+        BUYERS,
+        manner=DealerManner(timeout_seconds=2.0),
+        misbehaving=True,
     ),
-    Scenario("apart-hot", "end to end, `api` and `worker` apart, one reseller", _APART, 1),
+    Scenario("two-spread", "`jalur serve --processes 2`, 1,000 resellers", _TWO, BUYERS),
+    Scenario("two-hot", "`jalur serve --processes 2`, one reseller", _TWO, 1),
+    Scenario("apart-spread", "`api` and `worker` apart, 1,000 resellers", _APART, BUYERS),
+    Scenario("apart-hot", "`api` and `worker` apart, one reseller", _APART, 1),
 )
 
 
@@ -94,16 +133,17 @@ def _measure_inserts(stage: Stage, load: Load) -> Measured:
         used = cpu_seconds(postgres_id) - before
         stored = uvloop.run(pgbench.rows_written(dsn))
     faults = [] if stored == done.rows else [f"{done.rows} rows inserted, {stored} stored"]
-    cpu = {"postgres": used, "pgbench": done.cpu_seconds}
-    return Measured(_figures(done.rows, done.seconds, cpu), faults)
+    cpu = trial.cpu_us({"postgres": used, "pgbench": done.cpu_seconds}, done.rows)
+    per_second = trial.rate(done.rows, done.seconds)
+    return Measured(Figures(done.rows, round(done.seconds, 3), per_second, cpu), faults)
 
 
 def _measure_bare(stage: Stage, load: Load, logs: Path) -> Measured:
     with running("bare", ["loadtests.bare_asgi", "--port", "0"], logs) as server:
         address = json.loads(server.read_line())["listening"]
         job = _job(stage, load, address, BUYERS, _MOST_BARE_PER_SECOND)
-        outcome, cpu = _drive(job, {"uvicorn": server.process.pid}, logs)
-    return _measured(outcome, cpu, [])
+        driven = drive(job, {"uvicorn": server.process.pid}, logs)
+    return Measured(trial.figures(driven), driven.outcome.faults)
 
 
 def _measure_accepting(scenario: Scenario, stage: Stage, load: Load, logs: Path) -> Measured:
@@ -111,28 +151,42 @@ def _measure_accepting(scenario: Scenario, stage: Stage, load: Load, logs: Path)
     job = replace(job, most_orders=min(job.most_orders, _MOST_WAITING - job.warm_up_orders))
     with shop.copy(stage.postgres.dsn) as dsn:
         with service(stage, dsn, scenario.service, logs) as programs:
-            outcome, cpu = _drive(job, _watched(stage, programs), logs)
-        faults = uvloop.run(witnesses.examine_accepted(dsn, outcome.accepted_in_all))
-    return _measured(outcome, cpu, faults)
+            driven = drive(job, _watched(stage, programs), logs)
+        faults = uvloop.run(witnesses.examine_accepted(dsn, driven.outcome.accepted_in_all))
+    return Measured(trial.figures(driven), [*driven.outcome.faults, *faults])
 
 
 def _measure_whole_way(scenario: Scenario, stage: Stage, load: Load, logs: Path) -> Measured:
     job = _job(stage, load, stage.addresses.service, scenario.buyers, _MOST_PER_SECOND)
-    job = replace(job, receiver_url=stage.addresses.receiver, most_open=load.open_orders)
-    with shop.copy(stage.postgres.dsn) as dsn, outside(stage, logs) as others:
+    job = replace(
+        job,
+        receiver_url=stage.addresses.receiver,
+        most_open=load.open_orders,
+        misbehaving=scenario.misbehaving,
+    )
+    manner = scenario.manner
+    with shop.copy(stage.postgres.dsn, manner) as dsn, outside(stage, logs, manner) as others:
         with service(stage, dsn, scenario.service, logs) as programs:
-            outcome, cpu = _drive(job, _watched(stage, [*programs, *others]), logs)
+            driven = drive(job, _watched(stage, [*programs, *others]), logs)
             uvloop.run(witnesses.until_nothing_is_left(dsn))
-        faults = uvloop.run(
-            witnesses.examine_delivered(
-                dsn, stage.addresses.simulator, stage.addresses.receiver, outcome.accepted_in_all
+        verdict = uvloop.run(
+            witnesses.judge_delivered(
+                dsn,
+                stage.addresses.simulator,
+                stage.addresses.receiver,
+                driven.outcome.accepted_in_all,
             )
         )
-    return _measured(outcome, cpu, faults)
+    outcome, figures = driven.outcome, trial.figures(driven, verdict.lost, verdict.doubled)
+    if scenario.misbehaving:
+        # The last orders wait for their dealers' late words: a tail of seconds, of a few orders.
+        per_second = trial.rate(outcome.ended_while_sending, outcome.sending_seconds)
+        figures = replace(figures, per_second=per_second)
+    return Measured(figures, [*outcome.faults, *verdict.faults])
 
 
 def _job(stage: Stage, load: Load, base_url: str, buyers: int, most_per_second: int) -> Job:
-    most_orders = load.most_orders or round(load.seconds * most_per_second)
+    most_orders = load.most_orders or round(load.seconds * (load.per_second or most_per_second))
     return Job(
         orders_url=f"{base_url}/v1/orders",
         tokens=[buyer.token for buyer in stage.buyers[:buyers]],
@@ -140,6 +194,7 @@ def _job(stage: Stage, load: Load, base_url: str, buyers: int, most_per_second: 
         most_orders=most_orders,
         connections=load.connections,
         warm_up_orders=min(BUYERS, most_orders),
+        per_second=load.per_second,
     )
 
 
@@ -147,30 +202,3 @@ def _watched(stage: Stage, programs: Sequence[Program]) -> dict[str, int]:
     """The processes whose CPU time is counted, by name."""
     servers = {"postgres": stage.postgres.process.pid, "valkey": stage.valkey.process.pid}
     return {program.name: program.process.pid for program in programs} | servers
-
-
-def _drive(job: Job, watched: Mapping[str, int], logs: Path) -> tuple[Outcome, dict[str, float]]:
-    """Run the load client. Returns what it says, and everybody's CPU seconds during the load."""
-    with running("client", ["loadtests.client"], logs) as client:
-        client.write_line(job.to_line())
-        client.read_line()
-        before = {name: cpu_seconds(process_id) for name, process_id in watched.items()}
-        client.write_line(b"go\n")
-        outcome = read_outcome(client.read_line())
-        used = {name: cpu_seconds(watched[name]) - before[name] for name in watched}
-    return outcome, used | {"client": outcome.cpu_seconds}
-
-
-def _measured(outcome: Outcome, cpu: Mapping[str, float], faults: Sequence[str]) -> Measured:
-    figures = _figures(outcome.orders, outcome.seconds, cpu)
-    figures = replace(figures, accept=outcome.accept, end_to_end=outcome.end_to_end)
-    return Measured(figures, [*outcome.faults, *faults])
-
-
-def _figures(orders: int, seconds: float, cpu: Mapping[str, float]) -> Figures:
-    return Figures(
-        orders=orders,
-        seconds=round(seconds, 3),
-        per_second=round(orders / seconds, 1) if seconds else 0.0,
-        cpu_us={name: round(used / max(orders, 1) * 1e6, 1) for name, used in cpu.items()},
-    )

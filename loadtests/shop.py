@@ -28,6 +28,7 @@ from app.storage.resellers import NewReseller
 DEALER_TIMEOUT_SECONDS = 30.0
 DEALER_CONCURRENCY = 256
 """Enough that an order seldom waits for a place: places are measured by nobody here."""
+_CALLBACK_SECONDS = 0.2
 _DEPOSIT_RUPIAH = 1_000_000_000_000
 _TEMPLATE = "jalur_load_template"
 _DATABASE = "jalur_load"
@@ -51,6 +52,27 @@ class Buyer:
 
     token: str = field(repr=False)
     webhook_secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DealerManner:
+    """How the dealers take what they are sent."""
+
+    answer_seconds: float = 0.0
+    """How long each answer takes."""
+    places: int = DEALER_CONCURRENCY
+    """Purchases that each of them takes at once."""
+    timeout_seconds: float = DEALER_TIMEOUT_SECONDS
+    """How long Jalur waits for an answer."""
+
+    @property
+    def timing(self) -> dict[str, float]:
+        """What the simulator is told: an answer that is late comes after the time-out."""
+        return {
+            "latency_seconds": self.answer_seconds,
+            "late_answer_seconds": self.timeout_seconds + 1.0,
+            "callback_seconds": _CALLBACK_SECONDS,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +111,11 @@ async def create(
 
 
 @contextlib.contextmanager
-def copy(server_dsn: str) -> Generator[str]:
+def copy(server_dsn: str, manner: DealerManner | None = None) -> Generator[str]:
     """A fresh copy of the shop while it is needed; its address, as its owner."""
     uvloop.run(_execute(server_dsn, f"create database {_DATABASE} template {_TEMPLATE}"))
+    if manner is not None:
+        uvloop.run(_set_manner(_of_database(server_dsn, _DATABASE), manner))
     # What was written before must not be flushed to disk at this scenario's expense.
     uvloop.run(_execute(server_dsn, "checkpoint"))
     try:
@@ -100,9 +124,12 @@ def copy(server_dsn: str) -> Generator[str]:
         uvloop.run(_execute(server_dsn, f"drop database {_DATABASE} with (force)"))
 
 
-def write_simulator_config(path: Path, addresses: Addresses) -> None:
-    """The simulated dealers; none of them waits before it answers."""
-    path.write_text(json.dumps(seed.simulator_config(addresses.service, {})))
+def write_simulator_config(
+    path: Path, addresses: Addresses, manner: DealerManner | None = None
+) -> None:
+    """The simulated dealers; none of them waits before it answers, unless its manner says so."""
+    timing = manner.timing if manner is not None else {}
+    path.write_text(json.dumps(seed.simulator_config(addresses.service, timing)))
 
 
 def write_secrets(path: Path, buyers: Sequence[Buyer]) -> None:
@@ -137,6 +164,18 @@ async def _create_buyers(pool: Pool, sealer: Sealer, receiver_url: str, count: i
 
 def _of_database(dsn: str, name: str) -> str:
     return urlunsplit(urlsplit(dsn)._replace(path=f"/{name}"))
+
+
+async def _set_manner(dsn: str, manner: DealerManner) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(
+            "update dealers set concurrency = $1, timeout_seconds = $2",
+            manner.places,
+            manner.timeout_seconds,
+        )
+    finally:
+        await connection.close()
 
 
 async def _execute(dsn: str, statement: str) -> None:

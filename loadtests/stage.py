@@ -19,10 +19,10 @@ from app.embedded.valkey import RunningValkey, start_valkey
 from app.sealing import generate_key
 from loadtests import shop
 from loadtests.programs import LoadTestFailure, Program, running
-from loadtests.shop import Addresses, Buyer
+from loadtests.shop import Addresses, Buyer, DealerManner
 
 BUYERS = 1000
-_START_SECONDS = 30.0
+_START_SECONDS = 60.0
 _POLL_SECONDS = 0.05
 
 
@@ -81,22 +81,19 @@ def service(
     """Run the service's processes until the block ends; ready when it begins.
 
     Settings are the defaults for production, except that webhooks may go to this machine, without
-    TLS, and for those given, by their variables. Raises LoadTestFailure.
+    TLS, that a stop waits for no load balancer, and for those given, by their variables. Raises
+    LoadTestFailure.
     """
-    environment = {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "DATABASE_URL": dsn,
-        "REDIS_URL": stage.valkey.url,
-        "JALUR_SECRET_KEY": stage.secret_key,
-        "JALUR_PORT": stage.addresses.service.rpartition(":")[2],
-        "JALUR_WEBHOOK_ALLOW": "127.0.0.0/8",
-        "JALUR_WEBHOOK_ALLOW_HTTP": "true",
-        **(settings or {}),
-    }
     with ExitStack() as stack:
         programs = [
             stack.enter_context(
-                running(name, ["app", *command], logs, environment, log_output=True)
+                running(
+                    name,
+                    ["app", *command],
+                    logs,
+                    environment(stage, dsn) | dict(settings or {}),
+                    log_output=True,
+                )
             )
             for name, command in commands.items()
         ]
@@ -105,10 +102,28 @@ def service(
         yield programs
 
 
+def environment(stage: Stage, dsn: str) -> dict[str, str]:
+    """The service's environment on this stage and a database."""
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "DATABASE_URL": dsn,
+        "REDIS_URL": stage.valkey.url,
+        "JALUR_SECRET_KEY": stage.secret_key,
+        "JALUR_PORT": stage.addresses.service.rpartition(":")[2],
+        "JALUR_WEBHOOK_ALLOW": "127.0.0.0/8",
+        "JALUR_WEBHOOK_ALLOW_HTTP": "true",
+    }
+
+
 @contextlib.contextmanager
-def outside(stage: Stage, logs: Path) -> Generator[list[Program]]:
+def outside(
+    stage: Stage, logs: Path, manner: DealerManner | None = None
+) -> Generator[list[Program]]:
     """Run the simulated dealers and the resellers' receiver until the block ends."""
     config, secrets = str(stage.folder / "simulator.json"), str(stage.folder / "secrets.json")
+    if manner is not None:
+        config = str(logs / "simulator.json")
+        shop.write_simulator_config(Path(config), stage.addresses, manner)
     simulator_port = stage.addresses.simulator.rpartition(":")[2]
     receiver_port = stage.addresses.receiver.rpartition(":")[2]
     simulator = ["dealers.simulator", "--config", config, "--port", simulator_port]

@@ -4,6 +4,8 @@ loses, doubles or miscounts are worth nothing."""
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
@@ -11,10 +13,22 @@ import httpx
 
 from app.storage import lives, statements
 from app.storage.pool import Connection
+from loadtests.orders import must_fail
 
 _SETTLING_SECONDS = 20.0
 _LOOK_SECONDS = 0.2
 _ANSWER_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the witnesses say of a load."""
+
+    faults: Sequence[str]
+    lost: int
+    """Accepted, and not both ended and reported."""
+    doubled: int
+    """Customers who were served more than once."""
 
 
 async def examine_accepted(dsn: str, accepted: int) -> list[str]:
@@ -49,12 +63,17 @@ async def examine_delivered(
     dsn: str, simulator_url: str, receiver_url: str, accepted: int
 ) -> list[str]:
     """What is wrong after every accepted order should have been bought once and reported."""
+    return list((await judge_delivered(dsn, simulator_url, receiver_url, accepted)).faults)
+
+
+async def judge_delivered(
+    dsn: str, simulator_url: str, receiver_url: str, accepted: int
+) -> Verdict:
+    """The same with its counts; orders for numbers that nobody can serve must have failed."""
     connection = await asyncpg.connect(dsn)
     try:
         left = await lives.unfinished(connection)
-        succeeded = await connection.fetchval(
-            "select count(*) from orders where status = 'succeeded'"
-        )
+        orders = await connection.fetch("select status, customer_number from orders")
         purchases = await connection.fetch(
             "select dealer_id, dealer_ref from attempts where state = 'succeeded'"
         )
@@ -64,14 +83,19 @@ async def examine_delivered(
     async with httpx.AsyncClient(timeout=_ANSWER_SECONDS, trust_env=False) as client:
         book = (await client.get(f"{simulator_url}/book")).raise_for_status().json()
         counts = (await client.get(f"{receiver_url}/counts")).raise_for_status().json()
-    return [
+    hopeless = sum(must_fail(row[1]) for row in orders)
+    ended = sum(row[0] == ("failed" if must_fail(row[1]) else "succeeded") for row in orders)
+    served = Counter(row["customer_number"] for row in book)
+    faults = [
         *([] if left.nothing else [f"left undone: {left}"]),
-        *_differing("orders accepted", accepted, "succeeded", succeeded),
-        *book_faults(book, {(row[0], row[1]) for row in purchases}, accepted),
+        *_differing("orders accepted", accepted, "ended as they had to", ended),
+        *book_faults(book, {(row[0], row[1]) for row in purchases}, accepted - hopeless),
         *_differing("orders accepted", accepted, "reported", counts["orders"]),
         *(f"{count} webhooks rejected: {why}" for why, count in counts["rejected"].items()),
         *ledger_faults,
     ]
+    reached = min(ended, len(served) + hopeless, counts["orders"])
+    return Verdict(faults, max(0, accepted - reached), sum(each > 1 for each in served.values()))
 
 
 def book_faults(
@@ -82,7 +106,7 @@ def book_faults(
     twice = sum(count > 1 for count in served.values())
     delivered = {(row["dealer"], row["dealer_ref"]) for row in book}
     return [
-        *_differing("orders accepted", accepted, "customers served", len(served)),
+        *_differing("orders that can be served", accepted, "customers served", len(served)),
         *([f"{twice} customers were served more than once"] if twice else []),
         *(
             [f"{left} purchases differ from the book"]

