@@ -67,7 +67,8 @@ _SHORTEST_NUMBER = 800_000_000
 """No integer nearer to 0 is a phone number."""
 _PLAIN = frozenset({bool, type(None), UUID, datetime})
 _LONGEST_PLAIN = 64
-_PLAIN_TEXT = re.compile(r"[a-z]{0,8}[0-9]{0,4}|(?:[A-Za-z]+[-.])*[A-Za-z]+")
+_PLAIN_TEXT = re.compile(r"[a-z]{0,8}[0-9]{0,4}|(?:[A-Za-z]+[-.])*[A-Za-z]+|evt_[0-9a-f-]{36}")
+_LONGEST_KEPT = 32
 _SILENT = ("uvicorn.access", "asyncio", "httpx", "httpcore")
 _TOGETHER_SECONDS = 0.1
 _DUMP = orjson.OPT_UTC_Z | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_NON_STR_KEYS
@@ -173,6 +174,8 @@ def _censored(fields: Fields) -> tuple[Fields, bool]:
             is_plain = is_plain and _is_plain[value]
         elif kind is int:
             is_plain = is_plain and -_SHORTEST_NUMBER < value < _SHORTEST_NUMBER
+        elif isinstance(value, str):
+            is_plain = is_plain and _is_plain[value]
         elif kind not in _PLAIN and not isinstance(value, UUID):
             fields[name] = _fit(value)
             is_plain = False
@@ -213,7 +216,7 @@ class _Plainness(dict[str, bool]):
 
     def __missing__(self, text: str) -> bool:
         found = len(text) <= _LONGEST_PLAIN and _PLAIN_TEXT.fullmatch(text) is not None
-        if found and len(self) < self._MOST:
+        if found and len(text) <= _LONGEST_KEPT and len(self) < self._MOST:
             self[text] = found
         return found
 
