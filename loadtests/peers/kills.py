@@ -88,6 +88,7 @@ class Survivor:
         """Place one order and hear of it. Raises LoadTestFailure."""
         deadline = time.monotonic() + _START_SECONDS
         number = next(self._numbers)
+        await self._places.acquire()
         with closing(Caller(self._job.orders_url, _ANSWER_SECONDS)) as caller:
             while not await self._send(caller, number):
                 await asyncio.sleep(_AFTER_FAULT_SECONDS)

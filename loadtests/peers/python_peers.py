@@ -148,9 +148,11 @@ def _uvicorn(arrangement: Arrangement, port: int) -> list[str]:
     """One process, on uvloop and httptools, without an access log."""
     application = f"{arrangement.module}:app"
     quiet = ["--no-access-log", "--log-level", "warning"]
+    # Longer than a slow peer lets a connection wait for its next order.
+    patient = ["--timeout-keep-alive", "60"]
     fast = ["--loop", "uvloop", "--http", "httptools"]
     where = ["--host", HOST, "--port", str(port)]
-    return [str(arrangement.python), "-m", "uvicorn", application, *where, *fast, *quiet]
+    return [str(arrangement.python), "-m", "uvicorn", application, *where, *fast, *quiet, *patient]
 
 
 def _make_tables(arrangement: Arrangement, environment: Mapping[str, str], logs: Path) -> None:
