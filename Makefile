@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTHON ?=
 ARGS ?=
 
-.PHONY: help setup run check test prometheus rehearse lock schema problems fuzz-api bench peers peers-lock routing-bench table-load chain streams endpoints matrix python
+.PHONY: help setup run check test prometheus rehearse lock schema problems fuzz-api bench peers peers-lock routing-bench table-load chain streams overload endpoints matrix python
 
 help: ## list these commands
 	sed -n 's/^\([a-z-]*\):.*## /  make \1 \t/p' Makefile | expand -t 22
@@ -99,6 +99,9 @@ streams: setup ## a thousand clients that listen to events on one process, a min
 
 chain: setup ## two installations that buy from each other and three in a circle, half a minute
 	exec $(BIN)/python -m loadtests.chain $(ARGS)
+
+overload: setup ## three times what can be done, offered; about 3 minutes; ARGS="--quick" takes one
+	exec $(BIN)/python -m loadtests.overload $(ARGS)
 
 endpoints: setup ## fifty webhook endpoints beside five bad ones, about 3 minutes
 	exec $(BIN)/python -m loadtests.endpoints $(ARGS)

@@ -125,6 +125,15 @@ class Metrics:
         """An order was refused, with the problem's code."""
         self._refused[code,].inc()
 
+    def order_shed(self, reason: str) -> None:
+        """An order was not let in, since the `queues` are old or the `backlog` is too deep."""
+        self._shed[reason,].inc()
+
+    def intake(self, waits: Mapping[str, float], ratio: float) -> None:
+        """So long the oldest waits in each queue; so much of what is asked for is let in."""
+        self._ages.show(((queue,), seconds) for queue, seconds in waits.items())
+        self._intake_ratio.set(ratio)
+
     def repeat_refused(self, dealer_id: str) -> None:
         """A purchase was not made: the dealer sold its product for the number today already."""
         self._repeats_refused[dealer_id,].inc()
@@ -423,6 +432,17 @@ class Metrics:
         self._refused = _Children(
             self._counter("orders_refused", "Orders refused.", "code"), [("overloaded",)]
         )
+        self._shed = _Children(
+            self._counter("orders_shed", "Orders not let in for overload.", "reason"),
+            [("queues",), ("backlog",)],
+        )
+        self._ages = self._rows(
+            "queue_age_seconds", "How long the oldest in a queue of this process waits.", "queue"
+        )
+        self._intake_ratio = self._gauge(
+            "intake_ratio", "How much of the orders asked for is let in; 1: all."
+        )
+        self._intake_ratio.set(1)
         self._finished = _Children(
             self._counter("orders_finished", "Final statuses given to orders.", "status"),
             [("succeeded",), ("failed",), ("reversed",)],

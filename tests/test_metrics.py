@@ -39,6 +39,8 @@ def exercised() -> Metrics:
     metrics.order_accepted()
     metrics.order_replayed()
     metrics.order_refused("invalid-number")
+    metrics.order_shed("queues")
+    metrics.intake({"accept": 0.02}, 1.0)
     metrics.order_finished("succeeded")
     metrics.forced_monopoly(XL)
     metrics.monopoly_avoided(XL, 75)

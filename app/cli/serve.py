@@ -22,6 +22,7 @@ from app.cli.processes import own_command, run_processes
 from app.errors import ConfigurationError
 from app.http.api import Api, ApiLimits
 from app.http.event_feed import FeedLimits
+from app.http.intake import IntakeLimits
 from app.http.limits import DefaultRates
 from app.http.server import build_app, wire_protocol
 from app.lifecycle.deliver import Persistence
@@ -41,6 +42,10 @@ _YOUNG_OBJECTS = 50_000
 _FIRST_CONNECTIONS = 8
 """To the database, as many as are soon in use: on a busy machine each takes so long to open that
 the first requests would give up waiting for one."""
+
+_ACCEPTS_A_TURN = 16
+"""Connections taken up in one turn of the event loop: uvloop takes one a listener, so that under
+load, when turns are long, callers who connect would wait before they are even seen."""
 
 _KEEP_ALIVE_SECONDS = 75
 """Longer than load balancers keep an idle connection, commonly 60 s: whoever closes it first must
@@ -117,6 +122,12 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
+def _several_of_each(listeners: Sequence[socket.socket]) -> list[socket.socket]:
+    """Every listener as several sockets of one queue."""
+    twins = [each.dup() for each in listeners for _ in range(_ACCEPTS_A_TURN - 1)]
+    return [*listeners, *twins]
+
+
 def run_service(settings: Settings, role: Role) -> None:
     """Run one process until SIGTERM or SIGINT. Raises JalurError when it cannot start."""
     uvloop.run(_run_service(settings, role))
@@ -157,11 +168,12 @@ async def run(
                     api.operators,
                     api.doors,
                     api.feed,
+                    api.intake,
                     api.meter,
                     api.key_uses,
                 )
                 running_on = [group.create_task(each.run()) for each in beside]
-                await server.serve(sockets=list(listeners))
+                await server.serve(sockets=_several_of_each(listeners))
                 for each in running_on:
                     each.cancel()
                 await api.key_uses.write(everything=True)
@@ -194,7 +206,7 @@ def _api(settings: Settings, engine: Engine, metrics: Metrics) -> Api:
         address_policy=engine.settings.address_policy,
         limits=ApiLimits(
             body_bytes=settings.max_body_bytes,
-            backlog_orders=settings.backlog_limit,
+            intake=IntakeLimits(settings.backlog_limit, settings.queue_target_seconds),
             retry_for=timedelta(seconds=settings.retry_for_seconds),
             feed=FeedLimits(streams=settings.stream_limit),
             rates=DefaultRates(settings.orders_rate, settings.reads_rate),
@@ -206,6 +218,7 @@ def _api(settings: Settings, engine: Engine, metrics: Metrics) -> Api:
         installation_id=engine.installation_id,
         admin_token=settings.admin_token.get_secret_value() if settings.admin_token else None,
         backlog=lambda: engine.upkeep.backlog,
+        queues=engine.queues,
     )
 
 

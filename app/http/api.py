@@ -1,7 +1,7 @@
 """What the API is made of: the parts it calls and the limits it keeps, put together at the door."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -16,6 +16,7 @@ from app.http.door_holders import DoorFinder, DoorHolder
 from app.http.event_feed import EventFeed, FeedLimits
 from app.http.failures import Failures
 from app.http.identity import Authenticator
+from app.http.intake import Intake, IntakeLimits
 from app.http.key_uses import KeyUses
 from app.http.limits import CallerLimits, DefaultRates, Policy, Visits
 from app.http.meter import Meter
@@ -31,6 +32,7 @@ from app.scopes import KeyScope
 from app.sealing import Sealer
 from app.storage import api_keys, operator_tokens
 from app.storage.api_keys import KeyHolder
+from app.storage.batches import Queue
 from app.storage.hints import Hints
 from app.storage.operator_tokens import TokenHolder
 from app.storage.pool import Pool
@@ -45,8 +47,8 @@ class ApiLimits:
     """Orders in one request."""
     batch_bytes: int = 1_048_576
     """What so many orders may take: 2 kB each, where most have 200 bytes."""
-    backlog_orders: int = 100_000
-    """Orders waiting for a dealer beyond which new ones are shed."""
+    intake: IntakeLimits = field(default_factory=IntakeLimits)
+    """How many orders may wait, and for how long, before new ones are shed."""
     retry_for: timedelta = timedelta(minutes=10)
     """How long after acceptance an order may go to another dealer."""
     endpoints: int = 16
@@ -62,6 +64,11 @@ class ApiLimits:
     """Wrong keys from one address, a process."""
     in_flight: int = 4096
     """Requests of one reseller under way at once, a process."""
+
+
+def _no_queues() -> Sequence[Queue]:
+    """Of a process in which nothing waits."""
+    return (Queue("accept", 0.0, 0),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,8 @@ class Api:
     admin_token: str | None = field(default=None, repr=False)
     backlog: Callable[[], int] = field(default=lambda: 0)
     """How many accepted orders wait for a dealer."""
+    queues: Callable[[], Sequence[Queue]] = field(default=_no_queues, kw_only=True)
+    """This process's own queues, that of accepting first."""
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     hints: Hints = field(default_factory=lambda: Hints(None), kw_only=True)
     feed: EventFeed = field(init=False)
@@ -94,6 +103,7 @@ class Api:
     failures: Failures = field(init=False)
     meter: Meter = field(init=False)
     visits: Visits = field(init=False)
+    intake: Intake = field(init=False)
     key_uses: KeyUses = field(init=False)
 
     def __post_init__(self) -> None:
@@ -118,6 +128,8 @@ class Api:
         object.__setattr__(self, "failures", failures)
         object.__setattr__(self, "meter", meter)
         object.__setattr__(self, "visits", visits)
+        intake = Intake(limits.intake, self.metrics, self.queues, self.backlog)
+        object.__setattr__(self, "intake", intake)
 
     def limits_of(self, caller: KeyHolder) -> CallerLimits:
         """The caller's rates: `await api.limits_of(caller).take("orders", n)`."""

@@ -94,7 +94,7 @@ class Authenticator(Generic[H]):
         one is known already.
         """
         slowed = self._failures.wait_seconds(address) > 0
-        if slowed and not self._recognises(authorization or ""):
+        if slowed and self.recognised(authorization or "") is None:
             self._failures.require_patience(address)
         try:
             return await self._identify(authorization or "")
@@ -109,13 +109,13 @@ class Authenticator(Generic[H]):
             raise Unauthorized("invalid-key", "This key is unknown or revoked.")
         return holder
 
-    def _recognises(self, authorization: str) -> bool:
-        """Whether this key was good when it was last looked up."""
+    def recognised(self, authorization: str) -> H | None:
+        """Whose key it was when it was last looked up, which may be a while ago."""
         presented = self._presented.get(_digest(authorization))
         known = None if presented is None else self._known.get(presented.key_id)
         if presented is None or known is None or known.holder is None:
-            return False
-        return known.holder.matches(presented)
+            return None
+        return known.holder if known.holder.matches(presented) else None
 
     def recall(self, authorization: str, address: str) -> H | None:
         """As `identify`, of what is in memory only; None where that is not enough to let it in."""

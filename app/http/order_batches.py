@@ -62,7 +62,7 @@ async def _place_one(
 ) -> Result:
     """Place the order at `number` in the batch. Never raises: what goes wrong is its result."""
     try:
-        shed(api)
+        shed(api, caller)
         placed = await place(api, caller, bodies.parse_item(Wanted, item), hops, trace)
     except problems.EXPECTED as error:
         return _refused(api, number, problems.problem_of(error), trace)

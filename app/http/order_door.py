@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from time import perf_counter
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -46,19 +47,24 @@ class OrderDoor:
         await answer(scope, receive, send)
 
     async def _place(self, scope: Scope, receive: Receive) -> Response:
-        api, headers = self._api, _headers(scope)
+        api, headers, came = self._api, _headers(scope), perf_counter()
         authorization = _text(headers, b"authorization")
         caller = await admit(api, authorization, address_of(scope), KeyScope.ORDERS_WRITE)
+        if not scope["state"].get("let_in"):
+            shed(api, caller)
         await api.visits.admit(scope, caller, "orders")
-        shed(api)
         bodies.require_json(_text(headers, b"content-type") or "")
         declared = _text(headers, b"content-length") or "0"
+        waited = perf_counter() - came
         body = await bodies.receive_body(receive, declared, api.limits.body_bytes)
+        complete = perf_counter()
         hops = hops_of(scope) if HOPS in headers else None
         wanted, trace = bodies.parse(Wanted, body), scope["state"]["trace"]
         if KEY in headers:
             _require_reference(_text(headers, KEY) or "", wanted.ref_id)
-        return _answer(await place(api, caller, wanted, hops, trace))
+        placed = await place(api, caller, wanted, hops, trace)
+        api.intake.took(waited + perf_counter() - complete)
+        return _answer(placed)
 
 
 def _headers(scope: Scope) -> Mapping[bytes, bytes]:

@@ -109,7 +109,8 @@ class OrderShortcut:
             return False
         try:
             require_open(api, caller, KeyScope.ORDERS_WRITE, address)
-            shed(api)
+            if not request.let_in:
+                shed(api, caller)
             wanted = Wanted.model_validate_json(request.body)
         except (Problem, ValidationError):
             return False
@@ -195,6 +196,7 @@ class _Way:
 
     def _answer_new(self) -> None:
         order, request = self._placing.order, self._request
+        self._api.intake.took(time.perf_counter() - self._started)
         body = orjson.dumps(new_document(order))
         (policy, policies), (rate, rates) = self._visit.headers()
         head = (

@@ -24,6 +24,7 @@ from app.errors import (
 )
 from app.hops import HEADER, Hops, loop_in
 from app.http.api import Api
+from app.http.intake import Reason
 from app.http.pick import NUMBER_BUSY_SECONDS, Pick, choose_dealer, inquire, number_of, wrong
 from app.lifecycle.accept import (
     Accepted,
@@ -44,17 +45,22 @@ from schemas.orders import NewOrder as Wanted
 
 log = structlog.get_logger()
 
-_SHED_SECONDS = 5
+_SHED: dict[Reason, str] = {
+    "queues": "More orders come than can be taken: the same order again, after `Retry-After`.",
+    "backlog": "Too many orders wait for a dealer.",
+}
 
 
-def shed(api: Api) -> None:
-    """Raise Unavailable while too many orders wait: asked before an order's body is read."""
-    if api.backlog() >= api.limits.backlog_orders:
-        raise Unavailable(
-            "overloaded",
-            "Too many orders wait for a dealer.",
-            retry_after_seconds=_SHED_SECONDS,
-        )
+def shed(api: Api, caller: KeyHolder) -> None:
+    """Raise Unavailable where an order more is too much: asked before an order's body is read."""
+    reason = api.intake.refusal(caller.reseller_id)
+    if reason is not None:
+        raise not_let_in(reason, api.intake.retry_after_seconds(reason))
+
+
+def not_let_in(reason: Reason, retry_after_seconds: int) -> Unavailable:
+    """What is told to whose order is not let in."""
+    return Unavailable("overloaded", _SHED[reason], retry_after_seconds=retry_after_seconds)
 
 
 async def place(

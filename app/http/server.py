@@ -38,6 +38,7 @@ from app.http.api import Api, ApiLimits, Needs
 from app.http.description import operation_id
 from app.http.doors import digiflazz, irs, otomax
 from app.http.edge import ORDERS_PATH, Edge
+from app.http.gate import Gate
 from app.http.order_shortcut import OrderShortcut, address_reader
 from app.http.stream_door import STREAM_PATH
 from app.http.wire import GatheringProtocol, ShortWay
@@ -98,7 +99,9 @@ def wire_protocol(
     short_way = None
     if api is not None:
         shortcut = OrderShortcut(api, address_reader(trusted_proxies))
-        short_way = ShortWay(shortcut, b"POST", ORDERS_PATH.encode(), api.limits.body_bytes)
+        short_way = ShortWay(
+            shortcut, Gate(api), b"POST", ORDERS_PATH.encode(), api.limits.body_bytes
+        )
     return cast("type[asyncio.Protocol]", partial(GatheringProtocol, short_way=short_way))
 
 

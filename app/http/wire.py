@@ -1,6 +1,7 @@
 """How requests come and answers leave on the wire.
 
 Orders, which are most requests, are offered whole to a shortcut before a task is made for them.
+While orders are shed, they are refused here as soon as their head is there.
 
 Answers leave with head and body in one write. uvicorn writes them apart; for an answer as short as
 ours the second system call, and the second packet that wakes the caller, cost more than encoding
@@ -48,11 +49,37 @@ class Shortcut(Protocol):
         ...
 
 
+class Gate(Protocol):
+    """Refuses requests on the wire."""
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether requests may have to be refused now; asked for every one."""
+        ...
+
+    def refusal(self, headers: Sequence[tuple[bytes, bytes]]) -> bytes | None:
+        """What to answer a request with these headers with 503, after the status line and what
+        every answer of the server has. Empty: it is let in. None: whoever serves it decides."""
+        ...
+
+
+class _Answered:
+    """Stands for uvicorn's exchange after a refusal: nothing more is to come of it."""
+
+    response_complete = True
+    disconnected = False
+    message_event = _HEARD
+
+
+_ANSWERED = cast(RequestResponseCycle, _Answered())
+
+
 @dataclass(frozen=True, slots=True)
 class ShortWay:
-    """A shortcut, and what requests it is offered."""
+    """A shortcut, and what requests it is offered; the gate before it."""
 
     shortcut: Shortcut
+    gate: Gate
     method: bytes
     target: bytes
     most_body_bytes: int
@@ -61,7 +88,15 @@ class ShortWay:
 class WholeRequest:
     """A request that is all there, and the way back. To uvicorn it is a request under way."""
 
-    __slots__ = ("_protocol", "body", "disconnected", "headers", "keep_alive", "response_complete")
+    __slots__ = (
+        "_protocol",
+        "body",
+        "disconnected",
+        "headers",
+        "keep_alive",
+        "let_in",
+        "response_complete",
+    )
 
     message_event = _HEARD
     """Nobody waits for more of it."""
@@ -71,6 +106,8 @@ class WholeRequest:
         self.headers: Sequence[tuple[bytes, bytes]] = protocol.headers
         """Names in lower case."""
         self.body = body
+        self.let_in = protocol.let_in
+        """Whether the gate was asked and let it in."""
         self.keep_alive = True
         """False once the connection is to end with the answer."""
         self.disconnected = False
@@ -107,6 +144,7 @@ class GatheringProtocol(HttpToolsProtocol):
     def __init__(self, *given: Any, short_way: ShortWay | None = None, **named: Any) -> None:  # noqa: ANN401 (uvicorn's)
         super().__init__(*given, **named)
         self._short_way = short_way
+        self.let_in = False
         self._pieces: list[bytes] | None = None
         """The body so far of a request that the shortcut is going to be offered."""
 
@@ -139,10 +177,10 @@ class GatheringProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Its head is there."""
         self._in_head = False
-        if self._short_way is not None and self._is_for(self._short_way):
-            self._pieces = []
-        else:
+        if self._short_way is None or not self._is_for(self._short_way):
             super().on_headers_complete()
+        elif not self._is_refused(self._short_way.gate):
+            self._pieces = []
 
     def on_body(self, body: bytes) -> None:
         """A piece of its body is there."""
@@ -194,9 +232,22 @@ class GatheringProtocol(HttpToolsProtocol):
             and (self.cycle is None or self.cycle.response_complete)  # pyright: ignore[reportUnnecessaryComparison]
         )
 
+    def _is_refused(self, gate: Gate) -> bool:
+        """Ask the gate while it closes; whom it refuses is answered, and the body passed over."""
+        refusal = gate.refusal(self.headers) if gate.is_closing else None
+        self.let_in = refusal is not None
+        if not refusal:
+            return False
+        general = (b"%b: %b\r\n" % each for each in self.server_state.default_headers)
+        self.cycle = self.cycle or _ANSWERED
+        self.send_whole(b"".join((STATUS_LINE[503], *general, refusal)), closing=False)
+        return True
+
     def _go_the_long_way(self) -> None:
         """Have the application answer after all, from the beginning of the body."""
         pieces, self._pieces = self._pieces or (), None
+        if self.let_in:
+            cast("dict[str, Any]", self.scope.get("state"))["let_in"] = True
         super().on_headers_complete()
         for piece in pieces:
             super().on_body(piece)

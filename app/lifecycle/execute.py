@@ -7,7 +7,7 @@ room for an order's dealer at the moment it is accepted, that commit is its clai
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -47,6 +47,12 @@ log = structlog.get_logger()
 _MOVES = 64
 """How many rows a claim takes from a dealer that is down, to send them elsewhere."""
 _LATER = timedelta(seconds=1)
+_WAIT_KNOWN_SECONDS = 1.0
+"""So long what a claim found of waiting says something."""
+_OUR_LONGEST_SECONDS = 5.0
+"""What has waited longer did so for its dealer, which was down or full until now."""
+_UUID_CLOCK_BIT = 80
+"""The bits above are the milliseconds at which a version 7 id was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +162,8 @@ class Executor:
         self.handover: Handover[Purchase] = Handover()
         self.expired: dict[UUID, Claimable] = {}
         """Orders past their time, to be given up outside the claim."""
+        self._waited_seconds = 0.0
+        self._waited_until = 0.0
 
     @property
     def lease(self) -> timedelta:
@@ -233,6 +241,13 @@ class Executor:
         """How long at most until there may be room for an order that waits; infinite if unknown."""
         return self._admission.seconds_to_token()
 
+    @property
+    def waited_seconds(self) -> float:
+        """How long orders had waited in the table, when last claimed, though their dealers had
+        room for more than this process claims at once; 0 where dealers are what they wait for."""
+        known = self._calls.monotonic() < self._waited_until
+        return self._waited_seconds if known else 0.0
+
     def _room(self, access: DealerAccess) -> int:
         if self.handover.is_open:
             return self._admission.small_room(access, Kind.PURCHASE)
@@ -250,8 +265,10 @@ class Executor:
         prices and hours only; leases are the database's time.
         """
         purchases: list[Purchase] = []
+        waited: list[float] = []
         for lanes in self._lane_groups:
-            places = {dealer_id: min(free, most) for dealer_id, free in self.places().items()}
+            room = self.places()
+            places = {dealer_id: min(free, most) for dealer_id, free in room.items()}
             moves = dict.fromkeys(self._to_be_moved(), min(_MOVES, most))
             if not places and not moves:
                 break
@@ -267,6 +284,12 @@ class Executor:
             finally:
                 self._admission.looked(places, unused)
             purchases += claimed
+            ours = {each for each in places if room[each] > most and not unused[each]}
+            waited += (_age_seconds(each, now) for each in claimed if _is_first(each, ours))
+        self._waited_seconds = min(
+            (each for each in waited if each < _OUR_LONGEST_SECONDS), default=0.0
+        )
+        self._waited_until = self._calls.monotonic() + _WAIT_KNOWN_SECONDS
         return purchases
 
     def leave(self, purchase: Purchase) -> None:
@@ -557,3 +580,14 @@ class Executor:
         else:
             breaker.succeeded(purchase.ticket, now)
         return report, False
+
+
+def _is_first(purchase: Purchase, dealers: Collection[str]) -> bool:
+    """Whether it is its order's first one, which waited since then, at one of these dealers."""
+    return purchase.attempt_no == 1 and purchase.access.row.dealer_id in dealers
+
+
+def _age_seconds(purchase: Purchase, now: datetime) -> float:
+    """How long ago its order came."""
+    came = (purchase.order_id.int >> _UUID_CLOCK_BIT) / 1000
+    return max(0.0, now.timestamp() - came)

@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 import asyncpg
 
@@ -22,6 +22,21 @@ R = TypeVar("R")
 
 _RETRY_DELAY_SECONDS = 0.05
 _LONGEST_DELAY_SECONDS = 1.0
+
+
+_Entry: TypeAlias = tuple[T, "asyncio.Future[R]", float]
+"""What waits, who waits for it, and since when by the event loop's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """One of a process's queues, as it stands."""
+
+    name: str
+    age_seconds: float
+    """For how long the first in it has waited."""
+    served: int
+    """How many it has passed on since the process started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +67,24 @@ class Batcher(Generic[T, R]):
         self._apply = apply
         self._limits = limits or BatchLimits()
         self._key = key
-        self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
+        self._waiting: deque[_Entry[T, R]] = deque()
         self._filled = asyncio.Event()
         self._closing = False
         self._loop: asyncio.AbstractEventLoop | None = None
         """Asked for once: each time costs a system call."""
         self.flushes = 0
+        self.served = 0
+        """How many were flushed."""
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    @property
+    def age_seconds(self) -> float:
+        """For how long the first in the queue has waited for its flush to begin."""
+        if not self._waiting or self._loop is None:
+            return 0.0
+        return self._loop.time() - self._waiting[0][2]
 
     async def submit(self, item: T) -> R:
         """Wait until the item's batch is committed and return its result. Raises Overloaded."""
@@ -73,7 +97,7 @@ class Batcher(Generic[T, R]):
             raise Overloaded("too much is waiting for the database")
         loop = self._loop = self._loop or asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
-        self._waiting.append((item, future))
+        self._waiting.append((item, future, loop.time()))
         self._filled.set()
         return future
 
@@ -87,6 +111,7 @@ class Batcher(Generic[T, R]):
             if batch:
                 self.flushes += 1
                 await self._flush(batch)
+                self.served += len(batch)
                 if self._limits.gap_seconds and not self._closing:
                     await asyncio.sleep(self._limits.gap_seconds)
 
@@ -95,13 +120,13 @@ class Batcher(Generic[T, R]):
         self._closing = True
         self._filled.set()
 
-    def _take(self) -> "list[tuple[T, asyncio.Future[R]]]":
+    def _take(self) -> "list[_Entry[T, R]]":
         limit = self._limits.batch
         if self._key is None:
             count = min(limit, len(self._waiting))
             return [self._waiting.popleft() for _ in range(count)]
-        taken: list[tuple[T, asyncio.Future[R]]] = []
-        left: list[tuple[T, asyncio.Future[R]]] = []
+        taken: list[_Entry[T, R]] = []
+        left: list[_Entry[T, R]] = []
         keys: set[Hashable] = set()
         while self._waiting and len(taken) < limit:
             entry = self._waiting.popleft()
@@ -111,9 +136,9 @@ class Batcher(Generic[T, R]):
         self._waiting.extendleft(reversed(left))
         return taken
 
-    async def _flush(self, batch: "list[tuple[T, asyncio.Future[R]]]") -> None:
+    async def _flush(self, batch: "list[_Entry[T, R]]") -> None:
         try:
-            results = await self._attempt([item for item, _ in batch])
+            results = await self._attempt([item for item, _, _ in batch])
         except DISCONNECTED as error:
             self._fail(batch, DatabaseUnavailable(f"the database is away: {error}"))
         except Exception as error:  # noqa: BLE001 - whatever it is, its own caller is told
@@ -124,13 +149,13 @@ class Batcher(Generic[T, R]):
             await self._flush(batch[:middle])
             await self._flush(batch[middle:])
         else:
-            for (_, future), result in zip(batch, results, strict=True):
+            for (_, future, _), result in zip(batch, results, strict=True):
                 if not future.done():
                     future.set_result(result)
 
     @staticmethod
-    def _fail(batch: "list[tuple[T, asyncio.Future[R]]]", error: Exception) -> None:
-        for _, future in batch:
+    def _fail(batch: "list[_Entry[T, R]]", error: Exception) -> None:
+        for _, future, _ in batch:
             if not future.done():
                 future.set_exception(error)
                 future.exception()  # a caller that went away leaves nothing unobserved
@@ -182,6 +207,16 @@ class LanedBatcher(Generic[T, R]):
 
     def __len__(self) -> int:
         return sum(len(batcher) for batcher in self._batchers)
+
+    @property
+    def age_seconds(self) -> float:
+        """As `Batcher.age_seconds`, of the group whose first has waited longest."""
+        return max(batcher.age_seconds for batcher in self._batchers)
+
+    @property
+    def served(self) -> int:
+        """How many were flushed."""
+        return sum(batcher.served for batcher in self._batchers)
 
     async def submit(self, item: T) -> R:
         """As `Batcher.submit`, at the item's lane group."""

@@ -33,7 +33,7 @@ from app.outbound.addresses import AddressPolicy
 from app.outbound.endpoints import EndpointClients
 from app.sealing import Sealer
 from app.storage import installation
-from app.storage.batches import BatchLimits
+from app.storage.batches import BatchLimits, Queue
 from app.storage.deliveries import DueDelivery
 from app.storage.hints import Hints, Topic
 from app.storage.lanes import lane_groups
@@ -197,6 +197,18 @@ class Engine:
             self.exchange,
             queues,
             metrics,
+        )
+
+    def queues(self) -> tuple[Queue, ...]:
+        """This process's own queues as they stand, that of accepting first."""
+        accept, settle = self.acceptor.batches, self.settler.batches
+        deliver = self.deliverer.results
+        return (
+            Queue("accept", accept.age_seconds, accept.served),
+            # A purchase ends in a word: what is claimed shows in what is settled.
+            Queue("ready", self.executor.waited_seconds, settle.served),
+            Queue("settle", settle.age_seconds, settle.served),
+            Queue("deliver", deliver.age_seconds, deliver.served),
         )
 
     async def run(

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -178,7 +178,7 @@ async def open_shop(
     pool: Pool,
     dsn: str,
     limits: ApiLimits | None = None,
-    backlog: int = 0,
+    backlog: Callable[[], int] = lambda: 0,
     policy: AddressPolicy | None = None,
 ) -> AsyncIterator[Shop]:
     """Stock a shop and run its flushers while the test lasts."""
@@ -208,7 +208,7 @@ async def open_shop(
         policy,
         limits or ApiLimits(),
         "operators-token",
-        lambda: backlog,
+        backlog,
         installation_id=await installation.public_id(owner),
     )
     shop = Shop(api, owner, deliverer)

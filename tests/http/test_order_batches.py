@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.http.intake import IntakeLimits
 from app.http.server import ApiLimits
 from app.storage.pool import Pool
 from tests.http.problems import assert_problem
@@ -121,7 +122,9 @@ async def test_the_first_orders_get_the_money_first(shop: Shop) -> None:
 
 
 async def test_orders_are_shed_one_by_one(pool: Pool, database_dsn: str) -> None:
-    async with open_shop(pool, database_dsn, ApiLimits(backlog_orders=1), backlog=1) as shop:
+    async with open_shop(
+        pool, database_dsn, ApiLimits(intake=IntakeLimits(backlog_orders=1)), backlog=lambda: 1
+    ) as shop:
         customer = await shop.customer()
         told = await results(customer, [order(0), order(1)])
         assert [each["status"] for each in told] == [503, 503]

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import orjson
 import pytest
 
+from app.http.intake import IntakeLimits
 from app.http.server import ApiLimits
 from app.storage import api_keys
 from app.storage.pool import Pool
@@ -184,8 +185,8 @@ async def test_a_refused_order_takes_no_share_of_the_market(shop: Shop) -> None:
 
 
 async def test_too_long_a_queue_sheds_new_orders(pool: Pool, database_dsn: str) -> None:
-    limits = ApiLimits(backlog_orders=10)
-    async with open_shop(pool, database_dsn, limits, backlog=10) as shop:
+    limits = ApiLimits(intake=IntakeLimits(backlog_orders=10))
+    async with open_shop(pool, database_dsn, limits, backlog=lambda: 10) as shop:
         answer = await (await shop.customer()).order()
         assert_problem(answer, 503, "overloaded")
         assert answer.headers["retry-after"] == "5"

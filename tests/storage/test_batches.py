@@ -188,3 +188,22 @@ async def test_no_batch_spans_two_lane_groups():
 def test_lane_groups_hold_every_lane_once(count: int):
     lanes = [lane for group in lane_groups(count) for lane in group]
     assert sorted(lanes) == list(range(LANES))
+
+
+async def test_age_is_that_of_the_first_in_the_queue_and_those_flushed_are_counted():
+    ledger = Ledger()
+    ledger.gate.clear()
+    async with running(ledger, BatchLimits(batch=2)) as batcher:
+        assert (batcher.age_seconds, batcher.served) == (0.0, 0)
+        under_way = batcher.put("a")
+        await asyncio.sleep(0)
+        first = batcher.put("b")
+        await asyncio.sleep(0.05)
+        age = batcher.age_seconds
+        assert age >= 0.04
+        batcher.put("c")
+        assert batcher.age_seconds >= age
+        ledger.gate.set()
+        await asyncio.gather(under_way, first)
+        assert batcher.age_seconds == 0.0
+    assert batcher.served == 3

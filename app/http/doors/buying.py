@@ -168,7 +168,7 @@ async def _in_turn(api: Api, caller: KeyHolder, asked: Asked, trace: Trace | Non
 
 async def _placed(api: Api, caller: KeyHolder, asked: Asked, trace: Trace | None) -> Told:
     """Place it. Raises Problem and what `place` raises."""
-    shed(api)
+    shed(api, caller)
     noted = await _noted(api, caller, asked)
     if noted is not None:
         return noted

@@ -163,7 +163,7 @@ async def test_a_reference_that_stands_for_another_order_is_never_called_failed(
 
 
 async def test_a_shed_purchase_is_pending(pool: Pool, database_dsn: str) -> None:
-    async with open_shop(pool, database_dsn, backlog=200_000) as shop:
+    async with open_shop(pool, database_dsn, backlog=lambda: 200_000) as shop:
         customer = await shop.customer()
         for shape in SHAPES:
             client = await open_door(shop, customer, shape)

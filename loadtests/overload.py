@@ -1,0 +1,354 @@
+"""Overload: what is finished when three times as much is asked for as can be done.
+
+First the best that the service finishes end to end, closed loop. Then that rate, twice and three
+times of it are offered whether or not they are answered, to a thousand resellers and to one; behind
+each burst single orders tell when all is as before. Then one reseller floods with three times the
+best while twenty others send a little. Everything shares this machine's cores, so that what
+refusals cost is missing to the orders. All ratios are within this one run.
+
+    python -m loadtests.overload
+"""
+
+import argparse
+import json
+import signal
+import sys
+import time
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import orjson
+import psutil
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from app.errors import JalurError
+from loadtests import shop, witnesses
+from loadtests.crowd import Came, Stream, Wave, read_came
+from loadtests.orders import order_body
+from loadtests.programs import LoadTestFailure, Program, cpu_seconds, running
+from loadtests.report import processor
+from loadtests.stage import BUYERS, Stage, data_folder, outside, service, set_stage
+
+RESULT = Path(__file__).resolve().parent / "results" / "overload.json"
+LEAST_GOODPUT_RATIO = 0.9
+MOST_RECOVERY_SECONDS = 5.0
+LEAST_FAIR_RATIO = 0.95
+"""Of the modest resellers' orders, how many must be accepted beside the flood."""
+_MULTIPLES = (1, 2, 3)
+_FLOOD = 3
+_MODEST = 20
+_MODEST_PART = 0.2
+"""What they send in all, as a part of the best."""
+_CONNECTIONS, _OPEN_ORDERS = 128, 768
+_QUIET_PER_SECOND = 20.0
+_QUIET_SECONDS = 3.0
+_WARM_UP_SECONDS = 2.0
+_QUICK_SECONDS = 3.0
+_REFUSING_CONNECTIONS = 64
+_LOOK_SECONDS = 0.1
+_REFUSING_WITHIN_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the command line asked for."""
+
+    seconds: float
+    data_dir: Path | None
+    json_only: bool
+    keep: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One wave: what came, and what CPU time it took by process, until all was worked off."""
+
+    name: str
+    came: Came
+    cpu_seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """The client, and the processes that are watched while it sends."""
+
+    program: Program
+    watched: Mapping[str, int]
+
+    def send(self, name: str, wave: Wave) -> Measured:
+        """Have one wave sent. Raises LoadTestFailure."""
+        before = {each: cpu_seconds(process_id) for each, process_id in self.watched.items()}
+        self.program.write_line(wave.to_line())
+        came = read_came(self.program.read_line())
+        used = {each: cpu_seconds(self.watched[each]) - before[each] for each in before}
+        return Measured(name, came, used | {"client": came.cpu_seconds})
+
+
+def main() -> None:
+    """Measure, report, and end with status 1 where a bound is missed or a witness disagrees."""
+    wish = _read_arguments()
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(1))
+    try:
+        with data_folder(wish.data_dir) as folder, set_stage(folder) as stage:
+            report = _measure(stage, wish)
+    except (LoadTestFailure, JalurError) as error:
+        sys.exit(f"overload: {error}")
+    if not wish.json_only:
+        _print_table(report, Console(width=160))
+    if wish.keep:
+        RESULT.write_text(json.dumps(report, indent=1) + "\n")
+    print(json.dumps(report), flush=True)
+    sys.exit(1 if report["faults"] or not all(report["bounds"].values()) else 0)
+
+
+def _measure(stage: Stage, wish: Wish) -> dict[str, Any]:
+    busy_percent = psutil.cpu_percent(interval=1.0)
+    logs = stage.folder / "overload"
+    logs.mkdir()
+    with shop.copy(stage.postgres.dsn) as dsn, outside(stage, logs) as others:
+        with service(stage, dsn, {"service": ("serve",)}, logs) as programs:
+            with _crowd(stage, [*programs, *others], logs) as crowd:
+                measured = _measure_waves(crowd, wish)
+            uvloop.run(witnesses.until_nothing_is_left(dsn))
+        accepted = sum(each.came.accepted_in_all for each in measured)
+        faults = uvloop.run(
+            witnesses.examine_delivered(
+                dsn, stage.addresses.simulator, stage.addresses.receiver, accepted
+            )
+        )
+    refusing = _measure_refusing(stage, wish)
+    faults += [f"{each.name}: {fault}" for each in measured for fault in each.came.faults]
+    return _report(measured, refusing, busy_percent, faults)
+
+
+@contextmanager
+def _crowd(stage: Stage, programs: Sequence[Program], logs: Path) -> Generator[Crowd]:
+    watched = {each.name: each.process.pid for each in programs}
+    watched["postgres"] = stage.postgres.process.pid
+    given = {
+        "orders_url": f"{stage.addresses.service}/v1/orders",
+        "receiver_url": stage.addresses.receiver,
+        "tokens": [buyer.token for buyer in stage.buyers],
+    }
+    with running("client", ["loadtests.crowd"], logs) as client:
+        client.write_line(orjson.dumps(given, option=orjson.OPT_APPEND_NEWLINE))
+        yield Crowd(client, watched)
+
+
+def _measure_waves(crowd: Crowd, wish: Wish) -> list[Measured]:
+    everybody = Stream(0, BUYERS, 0.0)
+    closed = Wave([everybody], wish.seconds, _CONNECTIONS, _OPEN_ORDERS)
+    warm_up = crowd.send("warm-up", Wave([everybody], _WARM_UP_SECONDS, 64, 256))
+    quiet = crowd.send("quiet", Wave([Stream(0, BUYERS, _QUIET_PER_SECOND)], _QUIET_SECONDS))
+    best = crowd.send("best", closed)
+    rate, within_ms = best.came.finished_a_second, 2 * quiet.came.groups[0].end_to_end.p50_ms
+    measured = [warm_up, quiet, best]
+
+    def burst(name: str, *streams: Stream) -> None:
+        wave = Wave(streams, wish.seconds, probe_within_ms=within_ms)
+        measured.append(crowd.send(name, wave))
+
+    for multiple in _MULTIPLES:
+        burst(f"{multiple} x", Stream(0, BUYERS, multiple * rate))
+    burst(f"hot {_FLOOD} x", Stream(0, 1, _FLOOD * rate))
+    modest = Stream(1, _MODEST, _MODEST_PART * rate)
+    burst("modest alone", modest)
+    burst("modest beside a flood", Stream(0, 1, _FLOOD * rate), modest)
+    return measured
+
+
+def _measure_refusing(stage: Stage, wish: Wish) -> Measured:
+    """The CPU time of a refusal alone: an API that nobody works for, full with its first order."""
+    logs = stage.folder / "refusing"
+    logs.mkdir()
+    api, settings = {"service": ("api",)}, {"JALUR_BACKLOG_LIMIT": "1"}
+    everybody = Stream(0, BUYERS, 0.0)
+    wave = Wave([everybody], wish.seconds / 2, _REFUSING_CONNECTIONS, _REFUSING_CONNECTIONS)
+    with (
+        shop.copy(stage.postgres.dsn) as dsn,
+        outside(stage, logs) as others,
+        service(stage, dsn, api, logs, settings) as programs,
+        _crowd(stage, [*programs, *others], logs) as crowd,
+    ):
+        _fill(stage)
+        crowd.send("keys looked up", wave)
+        return crowd.send("refusing", wave)
+
+
+def _fill(stage: Stage) -> None:
+    """Send an order, and again, until it is refused."""
+    headers = {
+        "authorization": f"Bearer {stage.buyers[0].token}",
+        "content-type": "application/json",
+    }
+    deadline = time.monotonic() + _REFUSING_WITHIN_SECONDS
+    while time.monotonic() < deadline:
+        order = Request(f"{stage.addresses.service}/v1/orders", order_body(0, 0), headers)
+        try:
+            urlopen(order, timeout=_REFUSING_WITHIN_SECONDS).close()
+        except HTTPError as refused:
+            if json.load(refused)["code"] == "overloaded":
+                return
+        time.sleep(_LOOK_SECONDS)
+    raise LoadTestFailure("nothing is refused although the backlog is at its limit")
+
+
+# ------------------------------------------------------------------ what follows
+
+
+def _report(
+    measured: Sequence[Measured], refusing: Measured, busy_percent: float, faults: Sequence[str]
+) -> dict[str, Any]:
+    by_name = {each.name: each for each in measured}
+    best = by_name["best"].came.finished_a_second
+    waves = {
+        each.name: _told(each, best)
+        for each in measured
+        if each.name not in ("warm-up", "modest alone", "modest beside a flood")
+    }
+    fairness = _fairness(by_name["modest alone"].came, by_name["modest beside a flood"].came, best)
+    return {
+        "ok": not faults,
+        "faults": list(faults),
+        "machine": processor(busy_percent),
+        "best_a_second": round(best, 1),
+        "waves": waves,
+        "fairness": fairness,
+        "refusal": _refusal(refusing),
+        "bounds": _bounds(waves, fairness),
+    }
+
+
+def _told(measured: Measured, best: float) -> dict[str, Any]:
+    """One wave of everybody."""
+    came, group = measured.came, measured.came.groups[0]
+    cores = psutil.cpu_count() or 1
+    return {
+        "offered_a_second": round(came.offered_a_second, 1),
+        "finished_a_second": round(came.finished_a_second, 1),
+        "goodput_ratio": round(came.finished_a_second / best, 3),
+        "finished_a_cpu_second": round(group.accepted / measured.cpu_seconds["service"], 1),
+        "refused_ratio": round(group.refused / max(1, group.offered), 3),
+        "limited_ratio": round(group.limited / max(1, group.offered), 3),
+        "accept": asdict(group.accept),
+        "end_to_end": asdict(group.end_to_end),
+        "sent_late": asdict(came.sent_late),
+        "worked_off_seconds": round(came.worked_off_seconds, 2),
+        "recovered_seconds": _rounded(came.recovered_seconds),
+        "client_cpu_ratio": round(came.cpu_seconds / came.seconds / cores, 3),
+        "cpu_seconds": {name: round(used, 2) for name, used in measured.cpu_seconds.items()},
+    }
+
+
+def _fairness(alone: Came, beside: Came, best: float) -> dict[str, Any]:
+    flooder, modest = beside.groups
+    quiet = alone.groups[0]
+    return {
+        "flood_offered_a_second": round(flooder.offered / beside.seconds, 1),
+        "flood_accepted_ratio": round(flooder.accepted / max(1, flooder.offered), 3),
+        "modest_offered_a_second": round(modest.offered / beside.seconds, 1),
+        "modest_accepted_ratio": round(modest.accepted / max(1, modest.offered), 4),
+        "modest_limited_ratio": round(modest.limited / max(1, modest.offered), 4),
+        "modest_alone": {"accept": asdict(quiet.accept), "end_to_end": asdict(quiet.end_to_end)},
+        "modest_beside": {"accept": asdict(modest.accept), "end_to_end": asdict(modest.end_to_end)},
+        "goodput_ratio": round(beside.finished_a_second / best, 3),
+        "recovered_seconds": _rounded(beside.recovered_seconds),
+    }
+
+
+def _refusal(refusing: Measured) -> dict[str, float]:
+    """CPU of refusals alone, in microseconds each."""
+    refused = max(1, refusing.came.groups[0].refused)
+    return {
+        "a_second": round(refused / refusing.came.seconds, 1),
+        "service_cpu_us": round(refusing.cpu_seconds["service"] / refused * 1e6, 1),
+        "client_cpu_us": round(refusing.cpu_seconds["client"] / refused * 1e6, 1),
+    }
+
+
+def _bounds(waves: Mapping[str, Any], fairness: Mapping[str, Any]) -> dict[str, bool]:
+    bursts = [waves[f"{_FLOOD} x"], waves[f"hot {_FLOOD} x"]]
+    recovered = [each["recovered_seconds"] for each in (*waves.values(), fairness)]
+    return {
+        f"goodput at {_FLOOD} x at least {LEAST_GOODPUT_RATIO:g} of the best": all(
+            each["goodput_ratio"] >= LEAST_GOODPUT_RATIO for each in bursts
+        ),
+        f"as before within {MOST_RECOVERY_SECONDS:g} s of a burst": all(
+            each <= MOST_RECOVERY_SECONDS for each in recovered if each is not None
+        ),
+        f"of the modest resellers' orders at least {LEAST_FAIR_RATIO:.0%} accepted": (
+            fairness["modest_accepted_ratio"] >= LEAST_FAIR_RATIO
+        ),
+    }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 2)
+
+
+# ------------------------------------------------------------------ telling
+
+
+def _print_table(report: Mapping[str, Any], console: Console) -> None:
+    table = Table(title=f"the best: {report['best_a_second']:,.0f} orders a second, end to end")
+    headings = ("offered/s", "finished/s", "of the best", "refused", "accept p50, p99 ms")
+    for column in ("", *headings, "end to end p50, p99 ms", "as before after s", "client's CPU"):
+        table.add_column(column, justify="left" if not column else "right")
+    for name, wave in report["waves"].items():
+        table.add_row(name, *_cells(wave))
+    console.print(table)
+    fairness, refusal = report["fairness"], report["refusal"]
+    console.print(
+        f"Beside a flood of {fairness['flood_offered_a_second']:,.0f}/s, of which "
+        f"{fairness['flood_accepted_ratio']:.0%} were accepted, {_MODEST} modest resellers had "
+        f"{fairness['modest_accepted_ratio']:.1%} of theirs accepted; p99 to acceptance "
+        f"{fairness['modest_beside']['accept']['p99_ms']:.0f} ms, alone "
+        f"{fairness['modest_alone']['accept']['p99_ms']:.0f}."
+    )
+    console.print(
+        f"A refusal takes {refusal['service_cpu_us']:.1f} µs of the service's CPU time; "
+        f"{refusal['a_second']:,.0f} a second."
+    )
+    for bound, met in report["bounds"].items():
+        console.print(f"{bound}: {'met' if met else 'MISSED'}")
+    for fault in report["faults"]:
+        console.print(f"fault: {fault}")
+
+
+def _cells(wave: Mapping[str, Any]) -> tuple[str, ...]:
+    accept, end_to_end, recovered = wave["accept"], wave["end_to_end"], wave["recovered_seconds"]
+    return (
+        f"{wave['offered_a_second']:,.0f}",
+        f"{wave['finished_a_second']:,.0f}",
+        f"{wave['goodput_ratio']:.2f}",
+        f"{wave['refused_ratio']:.0%}",
+        f"{accept['p50_ms']:.0f}, {accept['p99_ms']:.0f}",
+        f"{end_to_end['p50_ms']:.0f}, {end_to_end['p99_ms']:.0f}",
+        "" if recovered is None else f"{recovered:.2f}",
+        f"{wave['client_cpu_ratio']:.0%}",
+    )
+
+
+def _read_arguments() -> Wish:
+    parser = argparse.ArgumentParser(prog="python -m loadtests.overload", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=8.0, help="length of one wave; 8")
+    parser.add_argument("--quick", action="store_true", help="waves of 3 seconds")
+    parser.add_argument("--data-dir", type=Path, help="keep databases and logs in this new folder")
+    parser.add_argument("--json-only", action="store_true", help="nothing but the JSON object")
+    parser.add_argument("--keep", action="store_true", help="write loadtests/results/overload.json")
+    given = parser.parse_args()
+    seconds = _QUICK_SECONDS if given.quick else given.seconds
+    if seconds <= 0:
+        parser.error("numbers must be above zero")
+    return Wish(seconds, given.data_dir, given.json_only, given.keep)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""Orders refused on the wire while the intake sheds: as the order door would, and nothing else."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import httpx
+import orjson
+import pytest
+
+from app.http.api import ApiLimits
+from app.http.intake import IntakeLimits
+from app.storage.pool import Pool
+from tests.http.problems import assert_problem
+from tests.http.serving import HOST, serving
+from tests.http.shop import Customer, Shop, open_shop
+
+ORDER = {"sku": "TSEL10", "customer_number": "081234567890"}
+
+
+@dataclass(slots=True)
+class Full:
+    """A shop whose backlog is as deep as told, behind a real socket."""
+
+    shop: Shop
+    customer: Customer
+    http: httpx.AsyncClient
+    port: int
+    key: str
+
+    async def order(self, ref_id: str, **headers: str) -> httpx.Response:
+        return await self.http.post("/v1/orders", json={"ref_id": ref_id, **ORDER}, headers=headers)
+
+
+@pytest.fixture
+async def backlog() -> list[int]:
+    return [0]
+
+
+@pytest.fixture
+async def full(pool: Pool, database_dsn: str, backlog: list[int]) -> AsyncIterator[Full]:
+    limits = ApiLimits(intake=IntakeLimits(backlog_orders=10))
+    async with open_shop(pool, database_dsn, limits, backlog=lambda: backlog[0]) as shop:
+        customer = await shop.customer()
+        key = customer.http.headers["authorization"]
+        async with serving(shop.api) as served:
+            url = f"http://{HOST}:{served.port}"
+            async with httpx.AsyncClient(base_url=url, headers={"authorization": key}) as http:
+                yield Full(shop, customer, http, served.port, key)
+
+
+def fill(full: Full, backlog: list[int]) -> None:
+    backlog[0] = 10
+    full.shop.api.intake.look(0.0, 0.0)
+
+
+def drain(full: Full, backlog: list[int]) -> None:
+    backlog[0] = 0
+    full.shop.api.intake.look(1.0, 0.0)
+
+
+async def test_refusal_on_the_wire_is_the_doors(full: Full, backlog: list[int]) -> None:
+    assert (await full.order("r-1")).status_code == 202
+    fill(full, backlog)
+    wire = await full.order("r-2")
+    # What the gate does not know well enough goes to the door.
+    door = await full.order("r-2", connection="close")
+    for answer in (wire, door):
+        assert_problem(answer, 503, "overloaded")
+        assert answer.headers["retry-after"] == "5"
+    passing = {"date", "x-request-id", "connection"}
+    assert set(wire.headers) - passing == set(door.headers) - passing
+    same = {name for name in wire.headers if name not in passing}
+    assert {name: wire.headers[name] for name in same} == {
+        name: door.headers[name] for name in same
+    }
+    assert wire.json() | {"trace_id": ""} == door.json() | {"trace_id": ""}
+    assert wire.json()["trace_id"] != door.json()["trace_id"]
+
+
+async def test_connection_goes_on_behind_a_refusal(full: Full, backlog: list[int]) -> None:
+    assert (await full.order("r-1")).status_code == 202
+    fill(full, backlog)
+    for number in range(3):
+        assert (await full.order(f"full-{number}")).status_code == 503
+    assert (await full.http.get("/v1/balance")).status_code == 200
+    drain(full, backlog)
+    assert (await full.order("r-2")).status_code == 409  # the number is busy: it was looked at
+    assert full.shop.api.acceptor.batches.served >= 1
+
+
+async def test_orders_in_one_packet_are_answered_in_turn(full: Full, backlog: list[int]) -> None:
+    assert (await full.order("r-1")).status_code == 202
+    fill(full, backlog)
+    body = orjson.dumps({"ref_id": "r-2", **ORDER})
+    head = f"POST /v1/orders HTTP/1.1\r\nhost: x\r\nauthorization: {full.key}\r\n"
+    order = b"%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
+        head.encode(),
+        len(body),
+        body,
+    )
+    alive = b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    reader, writer = await asyncio.open_connection(HOST, full.port)
+    writer.write(order)
+    first = await reader.readuntil(b"}")
+    writer.write(order * 3 + alive)
+    rest = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    assert first.startswith(b"HTTP/1.1 503 ")
+    assert rest.count(b"HTTP/1.1 503 ") == 3
+    assert rest.count(b"HTTP/1.1 200 ") == 1
+    assert rest.rindex(b"HTTP/1.1 503 ") < rest.index(b"HTTP/1.1 200 ")
+
+
+async def test_key_that_nobody_has_seen_is_shed_by_the_door(full: Full, backlog: list[int]) -> None:
+    fill(full, backlog)
+    for number in range(2):
+        answer = await full.order(f"r-{number}")
+        assert_problem(answer, 503, "overloaded")
+    wrong = await full.http.post("/v1/orders", headers={"authorization": "Bearer jalur_no"})
+    assert_problem(wrong, 401, "invalid-key")
+    assert await full.shop.counts() == (0, 0, 0)
+
+
+async def test_refusals_are_counted_and_take_nothing_from_rates(
+    full: Full, backlog: list[int]
+) -> None:
+    left = (await full.order("r-1")).headers["ratelimit"]
+    fill(full, backlog)
+    await full.order("r-2")
+    await full.order("r-3", connection="close")
+    drain(full, backlog)
+    metrics = full.shop.api.metrics.exposition().decode()
+    assert 'jalur_orders_shed_total{reason="backlog"} 2.0' in metrics
+    assert 'jalur_orders_refused_total{code="overloaded"} 2.0' in metrics
+    assert 'route="/v1/orders",status="5xx"} 2.0' in metrics
+    remaining = int(left.partition("r=")[2].partition(";")[0])
+    after = (await full.order("r-4", connection="close")).headers["ratelimit"]
+    assert int(after.partition("r=")[2].partition(";")[0]) >= remaining - 1
