@@ -120,7 +120,10 @@ class Unfinished:
         )
 
 
-async def unfinished(connection: Connection, since: UUID = UUID(int=0)) -> Unfinished:
+_FIRST_ID = UUID(int=0)
+
+
+async def unfinished(connection: Connection, since: UUID = _FIRST_ID) -> Unfinished:
     """Count what is left to do, of orders from this id on; ids begin with their time."""
     row = await connection.fetchrow(
         """
