@@ -23,13 +23,16 @@ _NAMES = {
     "from orders where lane = k.lane": "orders locked",
     "from attempts where lane = k.lane": "purchases locked",
     "select * from attempts": "purchases locked",
+    "select least(due_at": "queues' beginnings found",
     "from deliveries": "webhooks looked at",
     "from attempts": "purchases looked at",
     "select from ready": "backlog counted",
 }
 """Words that only one kind of statement holds, in order of looking, and what it is called."""
 _OTHER = "other"
-CLAIMS = frozenset({"webhooks claimed", "checks claimed", "purchases claimed"})
+CLAIMS = frozenset(
+    {"webhooks claimed", "checks claimed", "purchases claimed", "queues' beginnings found"}
+)
 """What looks for work in the queues."""
 
 
@@ -72,12 +75,20 @@ async def _prepare(dsn: str) -> None:
         await connection.close()
 
 
+async def checkpoint(dsn: str) -> None:
+    """Bring everything written so far to its place on the disk."""
+    await _execute(dsn, "checkpoint")
+
+
 async def reset(dsn: str) -> None:
-    """Set the counters to zero, after everything written before is safe on the disk."""
+    """Set the counters to zero."""
+    await _execute(dsn, "select counting.pg_stat_statements_reset()")
+
+
+async def _execute(dsn: str, statement: str) -> None:
     connection = await asyncpg.connect(dsn)
     try:
-        await connection.execute("checkpoint")
-        await connection.execute("select counting.pg_stat_statements_reset()")
+        await connection.execute(statement)
     finally:
         await connection.close()
 

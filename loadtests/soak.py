@@ -46,7 +46,8 @@ _SHARE = 0.5
 """Of the rate found beforehand."""
 _TRIAL_SECONDS = 6.0
 _EVERY_SECONDS = 10.0
-_QUICK_EVERY_SECONDS = 5.0
+_SAMPLES_HELD = 6
+"""At least so many while the snapshot is held."""
 _WARM_UP_ORDERS = 1000
 _WARM_UP_SHARE = 0.25
 """The part of the time after which memory is looked at: caches and pools are filled by then."""
@@ -55,7 +56,8 @@ _MOST_OPEN = 20_000
 _REQUEST_SECONDS = 30.0
 _SETTLING_SECONDS = 60.0
 
-_SLACK_BYTES = 8 << 20
+_SLACK_BYTES = {"service": 16 << 20, "postgres": 64 << 20, "valkey": 8 << 20}
+"""For pools that fill when the machine stalls; PostgreSQL has sixteen connections of a service."""
 _MOST_BYTES_AN_ORDER = 30
 """Less than the smallest object that could be forgotten: an order that stays would show."""
 _VACUUM_SECONDS = 180.0
@@ -504,9 +506,9 @@ def _bounds(
         (
             f"memory of {name}: bytes more after the warm-up",
             _growth(wish, samples, name)["bytes"],
-            _SLACK_BYTES + _MOST_BYTES_AN_ORDER * _growth(wish, samples, name)["orders"],
+            slack + _MOST_BYTES_AN_ORDER * _growth(wish, samples, name)["orders"],
         )
-        for name in ("service", "postgres", "valkey")
+        for name, slack in _SLACK_BYTES.items()
     ]
     found += [
         (
@@ -711,7 +713,7 @@ def _read_arguments() -> Wish:
     return Wish(
         minutes * 60,
         held,
-        _QUICK_EVERY_SECONDS if given.quick else _EVERY_SECONDS,
+        min(_EVERY_SECONDS, held / _SAMPLES_HELD),
         given.rate,
         given.data_dir,
         given.json_only,
