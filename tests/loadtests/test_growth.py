@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -34,7 +35,7 @@ COUNTS = """
 
 
 @pytest.fixture
-def dsn(postgres: RunningPostgres) -> str:
+def dsn(postgres: RunningPostgres) -> Iterator[str]:
     secret_key = generate_key()
     asyncio.run(shop.create(postgres.dsn, secret_key, NOWHERE, 20))
     with shop.copy(postgres.dsn, "history") as address:

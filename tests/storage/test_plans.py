@@ -425,7 +425,7 @@ FINISHED = """
         select lane, order_id, order_id, order_id, order_id, 1, order_id, due_at from attempts
         where dealer_ref like 'late%';
 """
-HELD = "begin isolation level repeatable read; select from attempts limit 1"
+SNAPSHOT = "begin isolation level repeatable read; select from attempts limit 1"
 CLEARED = "update attempts set due_at = null; update deliveries set due_at = null"
 LOOKS: dict[str, tuple[Callable[..., Awaitable[datetime]], Callable[[datetime], Run]]] = {
     "attempts": (
@@ -448,7 +448,7 @@ def held(postgres: RunningPostgres, migrated_template: str) -> Iterator[str]:
     async def work(dsn: str, done: asyncio.Event, over: asyncio.Event) -> None:
         holder = await asyncpg.connect(dsn)
         await execute(dsn, FINISHED)
-        await holder.execute(HELD)
+        await holder.execute(SNAPSHOT)
         await execute(dsn, CLEARED)
         await execute(dsn, "vacuum attempts, deliveries")
         done.set()
