@@ -30,6 +30,8 @@ _NAMES = {
 }
 """Words that only one kind of statement holds, in order of looking, and what it is called."""
 _OTHER = "other"
+COUNTING = frozenset({"purchases looked at"})
+"""What adds purchases up anew: market shares, dealers' accounts."""
 CLAIMS = frozenset(
     {"webhooks claimed", "checks claimed", "purchases claimed", "queues' beginnings found"}
 )

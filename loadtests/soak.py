@@ -16,7 +16,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -32,7 +32,7 @@ from rich.table import Table
 
 from app.errors import JalurError
 from loadtests import database_work, shop, witnesses
-from loadtests.database_work import CLAIMS, Work
+from loadtests.database_work import CLAIMS, COUNTING, Work
 from loadtests.programs import LoadTestFailure, Program, cpu_seconds, running
 from loadtests.report import PAGE, processor, with_figures
 from loadtests.stage import BUYERS, Stage, data_folder, outside, service, set_stage
@@ -125,6 +125,8 @@ class Sample:
     """PostgreSQL's time looking for work, an order."""
     claim_ms: float
     """The mean of one look."""
+    counting_us: float
+    """PostgreSQL's time adding purchases up anew, an order."""
     memory_bytes: Mapping[str, int]
     """By process: what it shares with no other."""
     tables: Mapping[str, TableState]
@@ -289,7 +291,7 @@ async def _sample(
     """Look at everything, and set the counters on."""
     cpu, work, lags = _cpu(watched), await database_work.read(connection), _lags(metrics)
     orders = max(stretch.ended, 1)
-    looking = sum(work.seconds.get(each, 0) - before.work.seconds.get(each, 0) for each in CLAIMS)
+    looking, counting = (_spent(before.work, work, kinds) for kinds in (CLAIMS, COUNTING))
     looks = sum(work.calls.get(each, 0) - before.work.calls.get(each, 0) for each in CLAIMS)
     sample = Sample(
         at_seconds=_ends_at(before, stretch),
@@ -302,6 +304,7 @@ async def _sample(
         cpu_us={name: round((cpu[name] - before.cpu[name]) / orders * 1e6, 1) for name in cpu},
         claims_us=round(looking / orders * 1e6, 2),
         claim_ms=round(looking / max(looks, 1) * 1e3, 3),
+        counting_us=round(counting / orders * 1e6, 2),
         memory_bytes={name: _memory(process_id) for name, process_id in watched.items()},
         tables=await _tables(connection),
         index_bytes=await _index_bytes(connection),
@@ -310,6 +313,11 @@ async def _sample(
     )
     before.cpu, before.work, before.lags = cpu, work, lags
     return sample
+
+
+def _spent(before: Work, after: Work, kinds: Iterable[str]) -> float:
+    """Seconds in statements of these kinds."""
+    return sum(after.seconds.get(each, 0.0) - before.seconds.get(each, 0.0) for each in kinds)
 
 
 def _ends_at(before: _Before, stretch: Stretch) -> float:
@@ -445,6 +453,7 @@ def _part(samples: Sequence[Sample]) -> dict[str, Any]:
         },
         "claims_us": round(median(each.claims_us for each in samples), 2),
         "claim_ms": round(median(each.claim_ms for each in samples), 3),
+        "counting_us": round(fmean(each.counting_us for each in samples), 2),
     }
 
 
@@ -580,6 +589,7 @@ _HEADINGS = (
     "end to end p50, p99, worst p99 ms",
     "CPU µs an order: service, PostgreSQL",
     "looking for work µs an order, ms a look",
+    "adding up µs an order",
     "loop lag ms",
 )
 
@@ -594,6 +604,7 @@ def _part_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
             f"{each['worst_p99_ms']:.0f}",
             f"{each['cpu_us']['service']:.0f}, {each['cpu_us']['postgres']:.0f}",
             f"{each['claims_us']:.1f}, {each['claim_ms']:.2f}",
+            f"{each['counting_us']:.1f}",
             f"{each['lag_ms']:g}",
         )
         for name, each in report["parts"].items()
