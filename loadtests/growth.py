@@ -67,6 +67,8 @@ class Wish:
     loads: Sequence[str]
     rounds: int
     seconds: float
+    rate: float | None
+    """Orders a second; None: as fast as they are answered."""
     data_dir: Path | None
     json_only: bool
     write_docs: bool
@@ -174,7 +176,7 @@ def _go_round(
             dsn = (
                 shops[name] if name in shops else stack.enter_context(shop.copy(stage.postgres.dsn))
             )
-            case, wrong = _measure(stage, dsn, load, first, wish.seconds, logs)
+            case, wrong = _measure(stage, wish, dsn, load, first, logs)
         cases[name] = case
         faults += [f"{load}, {name}, round {number + 1}: {fault}" for fault in wrong]
         _tell(
@@ -188,7 +190,7 @@ def _go_round(
 
 
 def _measure(
-    stage: Stage, dsn: str, load: str, first: int, seconds: float, logs: Path
+    stage: Stage, wish: Wish, dsn: str, load: str, first: int, logs: Path
 ) -> tuple[Case, list[str]]:
     """One load, and what was wrong with it."""
     is_whole = load != "accept"
@@ -197,8 +199,9 @@ def _measure(
         f"{stage.addresses.service}/v1/orders",
         [buyer.token for buyer in stage.buyers[: 1 if load == "serve-hot" else BUYERS]],
         first,
-        seconds,
+        wish.seconds,
         _WARM_UP_ORDERS,
+        wish.rate,
         receiver_url=stage.addresses.receiver if is_whole else None,
     )
     with outside(stage, logs) as others:
@@ -278,6 +281,7 @@ def _report(
     return {
         "machine": processor(busy_percent),
         "seconds": wish.seconds,
+        "offered_per_second": wish.rate,
         "rounds": len(rounds),
         "loads": {
             load: {name: _median([each[load][name] for each in rounds]) for name in names}
@@ -466,6 +470,9 @@ def _read_arguments() -> Wish:
     parser.add_argument("--rounds", type=int, default=3, help="rounds to measure; 3")
     parser.add_argument("--seconds", type=float, default=8.0, help="length of one load; 8")
     parser.add_argument(
+        "--rate", type=float, help="orders a second; else as fast as they are answered"
+    )
+    parser.add_argument(
         "--sizes", type=int, nargs="+", metavar="ORDERS", help="shops to compare with the empty one"
     )
     parser.add_argument(
@@ -482,13 +489,14 @@ def _read_arguments() -> Wish:
     given = parser.parse_args()
     seconds = _QUICK_SECONDS if given.quick else given.seconds
     chosen = given.sizes or (_QUICK_SIZES if given.quick else _SIZES)
-    if min(given.rounds, seconds, *(size + 1 for size in chosen)) <= 0:
+    if min(given.rounds, seconds, given.rate or 1, *(size + 1 for size in chosen)) <= 0:
         parser.error("numbers must be above zero")
     return Wish(
         sorted({0, *chosen}),
         [load for load in LOADS if load in (given.only or LOADS)],
         given.rounds,
         seconds,
+        given.rate,
         given.data_dir,
         given.json_only,
         given.write_docs,

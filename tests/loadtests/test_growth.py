@@ -67,11 +67,12 @@ def run(command: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=230,
         check=False,
     )
 
 
+@pytest.mark.timeout(240)
 def test_growth_examines_every_load_and_compares_it_with_the_empty_shop():
     sizes = ["--sizes", "2000", "--rounds", "1", "--seconds", "1"]
     done = run("growth", *sizes, "--only", "serve-spread", "--json-only")
@@ -87,6 +88,7 @@ def test_growth_examines_every_load_and_compares_it_with_the_empty_shop():
     assert sizes_found["orders"] > 500
 
 
+@pytest.mark.timeout(240)
 def test_soak_sees_before_during_and_after_the_snapshot_and_loses_nothing():
     times = ["--minutes", "0.2", "--held-seconds", "3", "--rate", "50"]
     done = run("soak", *times, "--json-only")
