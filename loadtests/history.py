@@ -1,8 +1,9 @@
 """A shop that has traded for months: finished orders written into the tables by the million.
 
 Every table gets the rows that real orders leave, with all constraints and indexes in force and in
-the order of time, so that indexes grow as they do in service: orders, references, purchases,
-entries, events, webhooks, what came back from these, callbacks. Wallets move with their entries:
+the order of time, and changed as orders are when they finish, so that tables and indexes grow as
+they do in service: orders, references, purchases, entries, events, webhooks, what came back from
+these, callbacks. Wallets move with their entries:
 `jalur ledger verify` finds nothing. Of a hundred orders 92 are bought at once, five by a second
 dealer, three fail; a tenth of all are the first buyer's, the rest is spread over everybody. One in
 ten has a callback.
@@ -88,7 +89,7 @@ async def add(
     begun, until = time.monotonic(), datetime.now(UTC) - _UNTIL
     connection = await asyncpg.connect(dsn, command_timeout=_STATEMENT_SECONDS)
     try:
-        await connection.execute("set synchronous_commit = off; set work_mem = '128MB'")
+        await connection.execute(_SESSION)
         await connection.execute(_PRODUCTS)
         await connection.copy_records_to_table(
             "history_products", records=list(_products(trade.decisions))
@@ -218,13 +219,18 @@ async def _write(connection: Connection, keys: Sequence[_Key]) -> None:
 
 async def _add_up_hours(connection: Connection, until: datetime) -> None:
     """What was bought by the hour, as the service would have written it meanwhile."""
-    # The statements of the service are planned as on its own connections.
-    await connection.execute("analyze attempts, orders; set enable_seqscan = off")
-    await connection.execute("set enable_hashjoin = off; set enable_mergejoin = off")
     for hour in purchase_hours.hours(until - _HOURS_KEPT, until - purchase_hours.HOUR):
         await purchase_hours.write(connection, hour)
 
 
+_SESSION = """
+    set synchronous_commit = off;
+    set work_mem = '128MB';
+    -- As on the service's connections: by key.
+    set enable_seqscan = off;
+    set enable_hashjoin = off;
+    set enable_mergejoin = off
+"""
 _PRODUCTS = """
     create temporary table history_products (
         product integer primary key, brand text, sku text, price bigint, cost bigint,
@@ -259,19 +265,22 @@ _BATCH = """
 _ROWS = (
     f"""
     insert into orders (
-        lane, order_id, reseller_id, ref_id, sku, brand, customer_number, outlet_id, price, status,
-        failure_code, failure_message, serial_number, serving_attempt, version, retry_until,
-        created_at, finished_at, metadata, decision
+        lane, order_id, reseller_id, ref_id, sku, brand, customer_number, outlet_id, price,
+        retry_until, created_at, metadata, decision
     )
     select lane, order_id, reseller_id, ref_id, sku, brand, customer_number, 'outlet-000001', price,
-           status,
-           case status when 'failed' then 'dealer-failed' end,
-           case status when 'failed' then 'The dealer could not deliver.' end,
-           case status when 'succeeded' then '0000000000001234' end,
-           case course when 'plain' then 1 when 'second' then 2 end,
-           2, created_at + interval '10 minutes', created_at, finished_at, '{_METADATA}',
-           decision::json
+           created_at + interval '10 minutes', created_at, '{_METADATA}', decision::json
     from history order by n
+    """,
+    """
+    update orders o
+    set status = h.status, version = 2, finished_at = h.finished_at,
+        failure_code = case h.status when 'failed' then 'dealer-failed' end,
+        failure_message = case h.status when 'failed' then 'The dealer could not deliver.' end,
+        serial_number = case h.status when 'succeeded' then '0000000000001234' end,
+        serving_attempt = case h.course when 'plain' then 1 when 'second' then 2 end
+    from history h
+    where o.lane = h.lane and o.order_id = h.order_id
     """,
     """
     insert into order_references (lane, reseller_id, ref_id, order_id, fingerprint)
@@ -279,28 +288,38 @@ _ROWS = (
     from history order by n
     """,
     """
-    insert into attempts (
-        lane, order_id, attempt_no, dealer_id, route_id, dealer_sku, dealer_ref, cost, max_price,
-        state, code, message, serial_number, charged, asked_at, sent_at, closed_at, decision
-    )
-    select lane, order_id, a.attempt_no, a.dealer_id, a.route_id, sku, a.ref, cost, price, a.state,
-           a.code, a.message, case a.state when 'succeeded' then '0000000000001234' end,
-           case a.state when 'succeeded' then cost end, created_at, created_at, finished_at,
-           case a.attempt_no when 2 then decision::json end
+    create temporary table history_attempts on commit drop as
+    select h.n, h.lane, h.order_id, h.sku, h.cost, h.price, h.created_at, h.finished_at,
+           h.route_id, h.decision, a.*
     from history h
     cross join lateral (
-        select 1 as attempt_no, h.dealer_id, h.route_id, h.dealer_ref as ref,
+        select 1::smallint as attempt_no, h.dealer_id, h.dealer_ref,
                case h.course when 'plain' then 'succeeded' when 'second' then 'rejected'
-                             else 'failed' end as state,
-               case h.course when 'plain' then '00' else '40' end as code,
-               case h.course when 'plain' then 'Transaksi Sukses' else 'Transaksi Gagal' end
-                   as message
+                             else 'failed' end as state
         union all
-        select 2, h.dealer_id || '-2', h.route_id, h.second_ref, 'succeeded', '00',
-               'Transaksi Sukses'
+        select 2, h.dealer_id || '-2', h.second_ref, 'succeeded'
         where h.course = 'second'
     ) a
-    order by n
+    """,
+    """
+    insert into attempts (
+        lane, order_id, attempt_no, dealer_id, route_id, dealer_sku, dealer_ref, cost, max_price,
+        claim_id, due_at, asked_at, sent_at, decision
+    )
+    select lane, order_id, attempt_no, dealer_id, route_id, sku, dealer_ref, cost, price,
+           order_id, created_at + interval '90 seconds', created_at, created_at,
+           case attempt_no when 2 then decision::json end
+    from history_attempts order by n
+    """,
+    """
+    update attempts t
+    set state = a.state, claim_id = null, due_at = null, closed_at = a.finished_at,
+        code = case a.state when 'succeeded' then '00' else '40' end,
+        message = case a.state when 'succeeded' then 'Transaksi Sukses' else 'Transaksi Gagal' end,
+        serial_number = case a.state when 'succeeded' then '0000000000001234' end,
+        charged = case a.state when 'succeeded' then a.cost end
+    from history_attempts a
+    where t.lane = a.lane and t.order_id = a.order_id and t.attempt_no = a.attempt_no
     """,
     """
     insert into ledger_entries (
@@ -327,12 +346,19 @@ _ROWS = (
     """,
     """
     insert into deliveries (
-        lane, delivery_id, reseller_id, endpoint_id, event_id, event_seq, order_id, state, tries,
-        last_status, created_at, delivered_at
+        lane, delivery_id, reseller_id, endpoint_id, event_id, event_seq, order_id, claim_id,
+        due_at, created_at
     )
     select lane, delivery_id, reseller_id, endpoint_id, event_id, event_seq + turn, order_id,
-           'delivered', 1, 204, finished_at, finished_at + interval '50 milliseconds'
+           order_id, finished_at + interval '30 seconds', finished_at
     from history order by n
+    """,
+    """
+    update deliveries d
+    set state = 'delivered', tries = 1, claim_id = null, due_at = null, last_status = 204,
+        delivered_at = h.finished_at + interval '50 milliseconds'
+    from history h
+    where d.lane = h.lane and d.reseller_id = h.reseller_id and d.delivery_id = h.delivery_id
     """,
     """
     insert into callbacks (
