@@ -46,7 +46,7 @@ _QUICK_SECONDS = 4.0
 _AGAIN = "0 again"
 _MOST_RATIO = 1.15
 """Of the CPU time an order, and of the rate upside down: how far from an empty shop one may be."""
-_BYTES_AN_ORDER = 5000
+_BYTES_AN_ORDER = 5200
 """Room that an order of the history takes on the disk, its part of the log included."""
 _NUMBERS_A_LOAD = 1_000_000
 _WARM_UP_ORDERS = 1000
