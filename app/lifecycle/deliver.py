@@ -19,6 +19,7 @@ from app.errors import DatabaseUnavailable, Overloaded
 from app.lifecycle.disable import disable
 from app.lifecycle.handover import Handover
 from app.lifecycle.lines import Lines
+from app.lifecycle.outset import Outset
 from app.lifecycle.try_log import TryLog
 from app.metrics import Metrics
 from app.outbound.addresses import AddressRefused
@@ -137,6 +138,7 @@ class Deliverer:
         self.lines = Lines(persistence.endpoint_concurrency, persistence.most_in_flight)
         self.try_log = TryLog(pool, metrics, persistence.logged_a_second)
         self._rounds = [_Round(lanes) for lanes in lane_groups]
+        self._outset = Outset(deliveries.first_due)
         self._secrets: dict[bytes, str] = {}
         self.handover: Handover[DueDelivery] = Handover()
         self.results: LanedBatcher[TryResult, None] = LanedBatcher(
@@ -203,7 +205,8 @@ class Deliverer:
         persistence = self._persistence
         places, elsewhere = self.lines.places(), self.lines.most()
         async with self._pool.acquire() as connection:
-            given = (uuid7(), each.lanes, limit, persistence.lease, places, elsewhere)
+            since = await self._outset.moment(connection)
+            given = (uuid7(), each.lanes, limit, persistence.lease, places, elsewhere, since)
             if not each.goes_on:
                 found = await deliveries.claim_due(connection, *given)
                 each.goes_on = found.looked_at >= limit * deliveries.LOOK

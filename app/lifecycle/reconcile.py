@@ -19,6 +19,7 @@ from app.hops import passed_on
 from app.lifecycle.admit import Admission, Kind, boottime_seconds
 from app.lifecycle.call import DealerCalls
 from app.lifecycle.execute import Lease
+from app.lifecycle.outset import Outset
 from app.lifecycle.route import Router
 from app.lifecycle.sessions import NoSession
 from app.lifecycle.settle import Settler, too_old_to_resend
@@ -65,6 +66,7 @@ class Reconciler:
         self._lease = lease
         self._lane_groups = lane_groups
         self._installation_id = str(installation_id)
+        self._outset = Outset(attempts.first_due)
 
     async def claim(self, limit: int) -> list[Check]:
         """Claim up to `limit` attempts that are due in each lane group.
@@ -108,6 +110,7 @@ class Reconciler:
                 places,
                 _ELSEWHERE,
                 least_seconds,
+                await self._outset.moment(connection),
             )
 
     def _account_for(

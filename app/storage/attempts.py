@@ -221,9 +221,11 @@ async def claim_due(
     places: Mapping[str, int],
     places_elsewhere: int,
     least_seconds: Mapping[str, float],
+    since: datetime,
 ) -> list[DueAttempt]:
     """Claim attempts that are due: to be asked about, or whose lease ran out. Raises the fence.
 
+    What was due before `since` is left out: nothing is, by `first_due`.
     None is asked about sooner than `least_seconds[dealer]` after it was sent or last asked about.
     At most `places[dealer]` are taken of a dealer, `places_elsewhere` of one not named, so that a
     slow dealer leaves room for the others. What was `sent` and ran out becomes `unknown`. Nothing
@@ -238,7 +240,7 @@ async def claim_due(
                 select t.* from attempts t
                 left join unnest($5::text[], $9::float8[]) q (dealer_id, least_seconds)
                     on q.dealer_id = t.dealer_id
-                where t.due_at <= now() and t.lane + 0 = any($2::smallint[])
+                where t.due_at >= $10 and t.due_at <= now() and t.lane + 0 = any($2::smallint[])
                   and t.dealer_id <> all($7::text[])
                   and t.asked_at <= now() - make_interval(secs => coalesce(q.least_seconds, 0))
                 order by t.due_at
@@ -277,8 +279,21 @@ async def claim_due(
         [dealer_id for dealer_id, free in places.items() if free <= 0],
         places_elsewhere,
         [least_seconds.get(dealer_id, 0.0) for dealer_id, free in places.items() if free > 0],
+        since,
     )
     return [DueAttempt(*row) for row in rows]
+
+
+async def first_due(connection: Connection, since: datetime) -> datetime:
+    """The moment before which no attempt is due of those that were from `since` on."""
+    return await connection.fetchval(
+        """
+        select coalesce((
+            select least(due_at, now()) from attempts where due_at >= $1 order by due_at limit 1
+        ), now()) - interval '1 second'
+        """,
+        since,
+    )
 
 
 async def ask_now(

@@ -148,9 +148,11 @@ async def claim_due(
     lease: timedelta,
     places: Mapping[UUID, int],
     places_elsewhere: int,
+    since: datetime,
 ) -> Claimed:
     """Claim due deliveries, the first of each order only, of what has been due longest.
 
+    What was due before `since` is left out: nothing is, by `first_due`.
     At most `places[endpoint]` are taken of an endpoint, `places_elsewhere` of one not named. Those
     of a disabled endpoint are parked; those of a deleted one are claimed to be given up. The lanes
     are no key here (hence `+ 0`): what is due is few, all deliveries are many.
@@ -165,7 +167,7 @@ async def claim_due(
         + """
             from deliveries d
             join webhook_endpoints e on e.lane = d.lane and e.endpoint_id = d.endpoint_id
-            where d.due_at <= now() and d.lane + 0 = any($2::smallint[])
+            where d.due_at >= $10 and d.due_at <= now() and d.lane + 0 = any($2::smallint[])
             order by d.due_at
             limit $3 * $9::integer
         )
@@ -178,8 +180,21 @@ async def claim_due(
         *_in_columns(places),
         places_elsewhere,
         LOOK,
+        since,
     )
     return _claimed(rows)
+
+
+async def first_due(connection: Connection, since: datetime) -> datetime:
+    """The moment before which no delivery is due of those that were from `since` on."""
+    return await connection.fetchval(
+        """
+        select coalesce((
+            select least(due_at, now()) from deliveries where due_at >= $1 order by due_at limit 1
+        ), now()) - interval '1 second'
+        """,
+        since,
+    )
 
 
 async def claim_in_turn(
@@ -190,6 +205,7 @@ async def claim_in_turn(
     lease: timedelta,
     places: Mapping[UUID, int],
     places_elsewhere: int,
+    since: datetime,
     endpoint_ids: Sequence[UUID],
 ) -> Claimed:
     """As `claim_due`, but of these endpoints, each with an equal part of what is looked at."""
@@ -204,7 +220,7 @@ async def claim_in_turn(
             from unnest($9::uuid[]) k (endpoint_id)
             cross join lateral (
                 select * from deliveries
-                where endpoint_id = k.endpoint_id and due_at <= now()
+                where endpoint_id = k.endpoint_id and due_at >= $11 and due_at <= now()
                   and lane + 0 = any($2::smallint[])
                 order by due_at
                 limit $10::integer
@@ -221,6 +237,7 @@ async def claim_in_turn(
         places_elsewhere,
         list(endpoint_ids),
         max(LOOK, limit * LOOK // max(len(endpoint_ids), 1)),
+        since,
     )
     return _claimed(rows)
 

@@ -120,16 +120,26 @@ class Unfinished:
         )
 
 
-async def unfinished(connection: Connection) -> Unfinished:
-    """Count what is left to do, over everything."""
+_FIRST_ID = UUID(int=0)
+
+
+async def unfinished(connection: Connection, since: UUID = _FIRST_ID) -> Unfinished:
+    """Count what is left to do, of orders from this id on; ids begin with their time."""
     row = await connection.fetchrow(
         """
-        select (select count(*) from orders
-                where status in ('accepted', 'processing') and not needs_review),
+        select (select count(*) from generate_series(0, 63) l (lane)
+                cross join lateral (
+                    select from orders
+                    where lane = l.lane and order_id >= $1
+                      and status in ('accepted', 'processing') and not needs_review
+                    offset 0
+                ) o),
                (select count(*) from attempts a join orders o using (lane, order_id)
-                where a.due_at is not null and not o.needs_review),
+                where a.due_at is not null and a.order_id >= $1 and not o.needs_review),
                (select count(*) from callbacks where verdict = 'waiting'),
-               (select count(*) from deliveries where state = 'pending')
-        """
+               (select count(*) from deliveries
+                where state = 'pending' and (order_id is null or order_id >= $1))
+        """,
+        since,
     )
     return Unfinished(*row) if row else Unfinished(0, 0, 0, 0)

@@ -16,6 +16,7 @@ import pytest
 
 from app import postings
 from app.embedded.postgres import RunningPostgres
+from app.lifecycle.outset import EVER
 from app.storage import (
     acceptance,
     attempts,
@@ -220,8 +221,9 @@ HOT: dict[str, Run] = {
     "ready rows are moved": lambda c: ready.move(c, READY),
     "claims are read back": lambda c: attempts.claimed(c, CLAIM, KEYS),
     "due attempts are claimed": lambda c: attempts.claim_due(
-        c, CLAIM, LANES, 64, MINUTE, {"d1": 3, "d2": 0}, 16, {"d1": 60.0}
+        c, CLAIM, LANES, 64, MINUTE, {"d1": 3, "d2": 0}, 16, {"d1": 60.0}, NOON
     ),
+    "the first due attempt is found": lambda c: attempts.first_due(c, NOON),
     "references of dealers are found": lambda c: attempts.find_reference(c, 1, "d", "r"),
     "an attempt is asked about": lambda c: attempts.ask_now(c, 1, "d", "r", 60.0),
     "orders are locked": lambda c: orders.lock(c, KEYS),
@@ -234,10 +236,11 @@ HOT: dict[str, Run] = {
     "endpoints are found": lambda c: endpoints.of_resellers(c, KEYS),
     "reviews are closed": lambda c: reviews.close_reviews(c, ENDED),
     "deliveries are claimed": lambda c: deliveries.claim_due(
-        c, CLAIM, LANES, 64, MINUTE, {CLAIM: 0}, 16
+        c, CLAIM, LANES, 64, MINUTE, {CLAIM: 0}, 16, NOON
     ),
+    "the first due delivery is found": lambda c: deliveries.first_due(c, NOON),
     "deliveries are claimed in turn": lambda c: deliveries.claim_in_turn(
-        c, CLAIM, LANES, 10, MINUTE, {}, 64, [CLAIM]
+        c, CLAIM, LANES, 10, MINUTE, {}, 64, NOON, [CLAIM]
     ),
     "endpoints that wait are listed": lambda c: deliveries.waiting_endpoints(c, CLAIM, 256),
     "parked deliveries are made due": lambda c: deliveries.unpark(c, LANES, 10, CLAIM),
@@ -409,3 +412,75 @@ async def test_claim_of_a_few_reads_a_few_of_a_long_backlog(dsn: str):
         if node.get("Relation Name") == "ready"
     ]
     assert sum(read) <= 20
+
+
+FINISHED = """
+    insert into attempts (lane, order_id, attempt_no, dealer_id, route_id, dealer_sku, dealer_ref,
+                          cost, max_price, asked_at, sent_at, due_at)
+        select n % 64, md5('late' || n)::uuid, 1, 'd1', 'r', 'S', 'late' || n, 5000, 6000, now(),
+               now(), now() - interval '1 hour' + n * interval '10 milliseconds'
+        from generate_series(1, 20000) n;
+    insert into deliveries (lane, delivery_id, reseller_id, endpoint_id, event_id, event_seq,
+                            order_id, due_at)
+        select lane, order_id, order_id, order_id, order_id, 1, order_id, due_at from attempts
+        where dealer_ref like 'late%';
+"""
+SNAPSHOT = "begin isolation level repeatable read; select from attempts limit 1"
+CLEARED = "update attempts set due_at = null; update deliveries set due_at = null"
+LOOKS: dict[str, tuple[Callable[..., Awaitable[datetime]], Callable[[datetime], Run]]] = {
+    "attempts": (
+        attempts.first_due,
+        lambda since: (
+            lambda c: attempts.claim_due(c, CLAIM, LANES, 64, MINUTE, {"d1": 3}, 16, {}, since)
+        ),
+    ),
+    "deliveries": (
+        deliveries.first_due,
+        lambda since: lambda c: deliveries.claim_due(c, CLAIM, LANES, 64, MINUTE, {}, 16, since),
+    ),
+}
+
+
+@pytest.fixture
+def held(postgres: RunningPostgres, migrated_template: str) -> Iterator[str]:
+    """A database where much was done while somebody holds a snapshot from before."""
+
+    async def work(dsn: str, done: asyncio.Event, over: asyncio.Event) -> None:
+        holder = await asyncpg.connect(dsn)
+        await execute(dsn, FINISHED)
+        await holder.execute(SNAPSHOT)
+        await execute(dsn, CLEARED)
+        await execute(dsn, "vacuum attempts, deliveries")
+        done.set()
+        await over.wait()
+        await holder.close()
+
+    with fresh_database(postgres.dsn, migrated_template) as address, asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        done, over = asyncio.Event(), asyncio.Event()
+        task = loop.create_task(work(address, done, over))
+        loop.run_until_complete(done.wait())
+        yield address
+        over.set()
+        loop.run_until_complete(task)
+
+
+@pytest.mark.parametrize("queue", LOOKS)
+async def test_a_look_walks_over_nothing_that_was_done_while_a_snapshot_is_held(
+    held: str, queue: str
+):
+    first_due, look = LOOKS[queue]
+    pool = await open_pool(PoolSettings(held, max_size=2))
+    try:
+        async with pool.acquire() as connection, connection.transaction():
+            moment = await first_due(connection, EVER)
+            read = {}
+            for since in (EVER, moment):
+                ((query, values),) = await recorded(look(since))
+                (node, *_) = await explained(
+                    connection, "explain (analyze, buffers, format json)", query, values
+                )
+                read[since] = node["Shared Hit Blocks"] + node["Shared Read Blocks"]
+    finally:
+        await pool.close()
+    assert read[moment] * 20 < read[EVER]

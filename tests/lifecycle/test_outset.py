@@ -1,0 +1,70 @@
+"""From where a queue is looked at: behind what is done, and never for long behind what is not."""
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from app.lifecycle.outset import EVER, Outset
+from app.storage import deliveries
+from app.storage.pool import Connection, Pool
+
+SECOND = timedelta(seconds=1)
+INSERTED = """
+    insert into deliveries (lane, delivery_id, reseller_id, endpoint_id, event_id, event_seq,
+                            due_at)
+    values (1, gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 1,
+            now() + $1::interval)
+"""
+
+
+class Clock:
+    """Seconds that pass when told to."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def outset(clock: Clock) -> Outset:
+    return Outset(deliveries.first_due, clock)
+
+
+async def now(connection: Connection) -> datetime:
+    return await connection.fetchval("select now()")
+
+
+async def test_looks_begin_a_moment_ago_where_nothing_is_left(pool: Pool, outset: Outset):
+    async with pool.acquire() as connection:
+        await connection.execute(INSERTED, 60 * SECOND)
+        moment = await outset.moment(connection)
+        assert timedelta(0) < await now(connection) - moment < 30 * SECOND
+
+
+async def test_looks_begin_before_whatever_is_still_due(pool: Pool, outset: Outset, clock: Clock):
+    async with pool.acquire() as connection:
+        await connection.execute(INSERTED, -3600 * SECOND)
+        oldest = await connection.fetchval("select due_at from deliveries")
+        for _ in range(40):
+            clock.seconds += 1
+            assert EVER < await outset.moment(connection) < oldest
+
+
+async def test_what_is_seen_late_waits_for_the_next_whole_look(
+    pool: Pool, outset: Outset, clock: Clock
+):
+    async with pool.acquire() as connection:
+        await outset.moment(connection)
+        await connection.execute(INSERTED, -3600 * SECOND)
+        late = await connection.fetchval("select due_at from deliveries")
+        clock.seconds = 14
+        assert await outset.moment(connection) > late
+        clock.seconds = 15
+        assert await outset.moment(connection) < late
