@@ -157,7 +157,7 @@ def _shop_of(stage: Stage, wish: Wish, size: int) -> Generator[str]:
             _tell(wish, f"  {done:,} of {size:,} orders in {seconds:.0f} s")
 
     _tell(wish, f"a shop that has sold {size:,} orders …")
-    with shop.copy(stage.postgres.dsn, f"jalur_growth_{size}") as dsn:
+    with shop.copy(stage.postgres.dsn, name=f"jalur_growth_{size}") as dsn:
         uvloop.run(history.add(dsn, stage.secret_key, size, tell))
         yield dsn
 

@@ -38,7 +38,7 @@ COUNTS = """
 def dsn(postgres: RunningPostgres) -> Iterator[str]:
     secret_key = generate_key()
     asyncio.run(shop.create(postgres.dsn, secret_key, NOWHERE, 20))
-    with shop.copy(postgres.dsn, "history") as address:
+    with shop.copy(postgres.dsn, name="history") as address:
         asyncio.run(history.add(address, secret_key, ORDERS))
         yield address
 
