@@ -79,6 +79,7 @@ class Case:
     """One load on one shop, once. Times and bytes are those of an order."""
 
     orders: int
+    shed: int
     per_second: float
     accept: Percentiles
     end_to_end: Percentiles
@@ -215,11 +216,10 @@ def _measure(
         if not is_whole:
             with service(stage, dsn, {"worker": ("worker",)}, logs):
                 uvloop.run(witnesses.until_nothing_is_left(dsn, since, _DRAIN_SECONDS))
-        accepted = _WARM_UP_ORDERS + stretch.accepted
         addresses = stage.addresses
         faults = uvloop.run(
             witnesses.examine_delivered(
-                dsn, addresses.simulator, addresses.receiver, accepted, since
+                dsn, addresses.simulator, addresses.receiver, stretch.accepted_in_all, since
             )
         )
     return _case(stretch, cpu, work), [*stretch.faults, *faults]
@@ -256,6 +256,7 @@ def _case(stretch: Stretch, cpu: Mapping[str, float], work: Work) -> Case:
     orders = max(stretch.ended, 1)
     return Case(
         stretch.ended,
+        stretch.shed,
         round(stretch.ended / stretch.seconds, 1) if stretch.seconds else 0.0,
         stretch.accept,
         stretch.end_to_end,

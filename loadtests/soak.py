@@ -226,7 +226,7 @@ def _soak(stage: Stage, wish: Wish, rate: float) -> tuple[list[Sample], Stretch,
             uvloop.run(witnesses.until_nothing_is_left(dsn, seconds=_SETTLING_SECONDS))
         faults = uvloop.run(
             witnesses.examine_delivered(
-                dsn, addresses.simulator, addresses.receiver, _WARM_UP_ORDERS + whole.accepted
+                dsn, addresses.simulator, addresses.receiver, whole.accepted_in_all
             )
         )
     return samples, whole, [*whole.faults, *faults]
@@ -413,6 +413,7 @@ def _report(
         "held_seconds": wish.held_seconds,
         "offered_per_second": rate,
         "orders": whole.ended,
+        "shed": whole.shed,
         "accept": asdict(whole.accept),
         "end_to_end": asdict(whole.end_to_end),
         "parts": {name: _part(part) for name, part in parts.items()},
@@ -650,9 +651,10 @@ def _memory_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def _title(report: Mapping[str, Any]) -> str:
     recovered = report["recovered_after_seconds"]
+    shed = f", {report['shed']:,} shed" if report["shed"] else ""
     spoken = "did not recover" if recovered is None else f"recovered after {recovered:g} s"
     return (
-        f"{report['orders']:,} orders in {report['seconds']:g} s, "
+        f"{report['orders']:,} orders in {report['seconds']:g} s{shed}, "
         f"{report['offered_per_second']:,.0f} a second; a snapshot held for "
         f"{report['held_seconds']:g} s, {spoken}"
     )

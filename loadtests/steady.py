@@ -24,7 +24,8 @@ from loadtests.caller import FAULTS, Caller, request_head
 from loadtests.job import Percentiles, percentiles
 from loadtests.orders import order_body
 
-_ACCEPTED = 202
+_ACCEPTED, _SHED = 202, 503
+_AFTER_SHED_SECONDS = 0.05
 _REQUEST_SECONDS = 30.0
 _NEWS_EVERY_SECONDS = 0.02
 _SILENCE_SECONDS = 20.0
@@ -70,6 +71,10 @@ class Stretch:
     """Accepted and, where a receiver was asked, reported."""
     accept: Percentiles
     end_to_end: Percentiles
+    shed: int
+    """Refused because the service had too much to do, which is no fault: nothing was promised."""
+    accepted_in_all: int
+    """Since the client began, those of the warm-up too."""
     cpu_seconds: float
     """The client's own."""
     faults: list[str]
@@ -99,7 +104,7 @@ class _Tally:
 
     def __init__(self) -> None:
         self.begun = time.monotonic()
-        self.accepted = self.ended = 0
+        self.accepted = self.ended = self.shed = 0
         self.last = self.begun
         """When the last order ended."""
         self._accept, self._end_to_end = array("d"), array("d")
@@ -114,7 +119,7 @@ class _Tally:
         self.last = at
         self._end_to_end.append(seconds)
 
-    def stretch(self, faults: Sequence[str], *, is_last: bool) -> Stretch:
+    def stretch(self, accepted_in_all: int, faults: Sequence[str], *, is_last: bool) -> Stretch:
         until = self.last if is_last else time.monotonic()
         return Stretch(
             round(self.begun, 3),
@@ -123,6 +128,8 @@ class _Tally:
             self.ended,
             percentiles(self._accept),
             percentiles(self._end_to_end),
+            self.shed,
+            accepted_in_all,
             round(time.process_time() - self._used, 3),
             list(faults),
             is_last,
@@ -141,6 +148,7 @@ class Load:
         """When each order that is open was due, by its number."""
         self._heard = 0
         self._refused: Counter[str] = Counter()
+        self._accepted = 0
         self._numbers = itertools.count(task.first)
         self._whole = self._part = _Tally()
 
@@ -156,7 +164,7 @@ class Load:
         telling.cancel()
         if self._open:
             self._refused["accepted and never reported"] = len(self._open)
-        return self._whole.stretch(self._faults(), is_last=True)
+        return self._whole.stretch(self._accepted, self._faults(), is_last=True)
 
     def close(self) -> None:
         """Close all connections."""
@@ -220,23 +228,31 @@ class Load:
         body = order_body(number, buyer)
         # Before it is answered: its webhook may be faster.
         self._open[number] = due
-        reason = None
         try:
             answer = await caller.ask(b"%b%d\r\n\r\n%b" % (self._heads[buyer], len(body), body))
-            if answer.status != _ACCEPTED:
-                reason = f"HTTP {answer.status}"
         except FAULTS as error:
-            reason = type(error).__name__
-        now = time.monotonic()
-        if reason is not None:
-            self._refused[reason] += 1
-            if self._open.pop(number, None) is not None:
-                self._room.release()
+            self._refused[type(error).__name__] += 1
+            self._forget(number)
             return
-        for tally in self._tallies():
-            tally.note_accepted(now - due)
-        if self._task.receiver_url is None:
-            self._end(number, now)
+        now = time.monotonic()
+        if answer.status == _ACCEPTED:
+            self._accepted += 1
+            for tally in self._tallies():
+                tally.note_accepted(now - due)
+            if self._task.receiver_url is None:
+                self._end(number, now)
+        elif answer.status == _SHED:
+            for tally in self._tallies():
+                tally.shed += 1
+            self._forget(number)
+            await asyncio.sleep(_AFTER_SHED_SECONDS)
+        else:
+            self._refused[f"HTTP {answer.status}"] += 1
+            self._forget(number)
+
+    def _forget(self, number: int) -> None:
+        if self._open.pop(number, None) is not None:
+            self._room.release()
 
     def _end(self, number: int, at: float) -> None:
         due = self._open.pop(number, None)
@@ -273,7 +289,7 @@ class Load:
         while True:
             await asyncio.sleep(self._task.every_seconds)
             ended, self._part = self._part, _Tally()
-            _write_line(ended.stretch(self._faults(), is_last=False).to_line())
+            _write_line(ended.stretch(self._accepted, self._faults(), is_last=False).to_line())
 
     def _faults(self) -> list[str]:
         return [f"{count} orders: {what}" for what, count in self._refused.items()]
