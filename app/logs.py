@@ -67,8 +67,10 @@ _SHORTEST_NUMBER = 800_000_000
 """No integer nearer to 0 is a phone number."""
 _PLAIN = frozenset({bool, type(None), UUID, datetime})
 _LONGEST_PLAIN = 64
-_PLAIN_TEXT = re.compile(r"[a-z]{0,8}[0-9]{0,4}|(?:[A-Za-z]+[-.])*[A-Za-z]+|evt_[0-9a-f-]{36}")
-_LONGEST_KEPT = 32
+_PLAIN_TEXT = re.compile(
+    r"[a-z]{0,8}[0-9]{0,4}|(?:[A-Za-z]+[-.])*[A-Za-z]+|evt_[0-9a-f-]{36}|[0-9a-f]{32}"
+)
+_LONGEST_KEPT = 31
 _SILENT = ("uvicorn.access", "asyncio", "httpx", "httpcore")
 _TOGETHER_SECONDS = 0.1
 _DUMP = orjson.OPT_UTC_Z | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_NON_STR_KEYS

@@ -97,7 +97,7 @@ def engine_settings(settings: Settings) -> EngineSettings:
             logged_a_second=settings.webhook_log_per_second,
         ),
         policy,
-        BatchLimits(waiting=settings.accept_queue_limit, gap_seconds=0.005),
+        BatchLimits(waiting=settings.accept_queue_limit, gap_seconds=0.005, enough=32),
         settings.grace_seconds,
         (settings.poll_min_seconds, settings.poll_max_seconds),
         correction_seconds=settings.share_correction_seconds,

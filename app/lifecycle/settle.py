@@ -844,23 +844,23 @@ def _change(
     corrected = bool(ruling and ruling.money in (Money.CORRECTION, Money.REFUND))
     keeps_failure = event != EventType.CORRECTED
     serial_number = ruling.serial_number if ruling and event in _FINAL_EVENTS else None
-    change = OrderChange(
+    serial_number = serial_number or order.serial_number
+    failure_code = failure or (order.failure_code if keeps_failure else None)
+    before = (order.status, order.needs_review, order.serial_number, order.failure_code)
+    told = event is not None or before != (status, needs_review, serial_number, failure_code)
+    return OrderChange(
         order.lane,
         order.order_id,
         status,
         needs_review,
         order.corrections + corrected,
-        failure or (order.failure_code if keeps_failure else None),
+        failure_code,
         FAILURES[failure] if failure else (order.failure_message if keeps_failure else None),
-        serial_number or order.serial_number,
-        order.version,
+        serial_number,
+        order.version + told,
         order.finished_at if event in (None, EventType.UPDATED) else order.now,
         (ruling.serves if ruling else None) or order.serving_attempt,
     )
-    before = (order.status, order.needs_review, order.serial_number, order.failure_code)
-    after = (change.status, change.needs_review, change.serial_number, change.failure_code)
-    told = event is not None or before != after
-    return change._replace(version=order.version + 1) if told else change
 
 
 def _posting(order: LockedOrder, money: Money) -> Posting:

@@ -6,6 +6,7 @@ neighbours: a batch that fails is split until the bad row stands alone.
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -47,7 +48,10 @@ class BatchLimits:
     waiting: int = 8192
     patience_seconds: float = 2.0
     gap_seconds: float = 0.0
-    """The shortest time between two flushes: for what nobody waits for, fewer and larger ones."""
+    """The shortest time between two flushes, so that they are fewer and larger."""
+    enough: int | None = None
+    """So many waiting are flushed at once: where callers wait for the end of a gap, it only costs
+    them time once the next batch is large as it is."""
 
 
 class Batcher(Generic[T, R]):
@@ -69,6 +73,7 @@ class Batcher(Generic[T, R]):
         self._key = key
         self._waiting: deque[_Entry[T, R]] = deque()
         self._filled = asyncio.Event()
+        self._enough = asyncio.Event()
         self._closing = False
         self._loop: asyncio.AbstractEventLoop | None = None
         """Asked for once: each time costs a system call."""
@@ -99,6 +104,8 @@ class Batcher(Generic[T, R]):
         future: asyncio.Future[R] = loop.create_future()
         self._waiting.append((item, future, loop.time()))
         self._filled.set()
+        if len(self._waiting) == self._limits.enough:
+            self._enough.set()
         return future
 
     async def run(self) -> None:
@@ -113,12 +120,24 @@ class Batcher(Generic[T, R]):
                 await self._flush(batch)
                 self.served += len(batch)
                 if self._limits.gap_seconds and not self._closing:
-                    await asyncio.sleep(self._limits.gap_seconds)
+                    await self._gather(self._limits.gap_seconds)
+
+    async def _gather(self, gap_seconds: float) -> None:
+        """Let more come, until there are enough."""
+        enough = self._limits.enough
+        if enough is None:
+            await asyncio.sleep(gap_seconds)
+        elif len(self._waiting) < enough:
+            self._enough.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(gap_seconds):
+                    await self._enough.wait()
 
     def close(self) -> None:
         """Take nothing more; `run` returns once everything waiting is flushed."""
         self._closing = True
         self._filled.set()
+        self._enough.set()
 
     def _take(self) -> "list[_Entry[T, R]]":
         limit = self._limits.batch

@@ -52,6 +52,26 @@ async def submit_all(batcher: Batcher[str, str], items: str) -> list[object]:
     return await asyncio.gather(*map(batcher.submit, items), return_exceptions=True)
 
 
+async def test_gap_gathers_what_comes_until_there_is_enough():
+    ledger = Ledger()
+    async with running(ledger, BatchLimits(gap_seconds=60, enough=3)) as batcher:
+        assert await batcher.submit("a") == "A"
+        others = [batcher.put(item) for item in "bc"]
+        await asyncio.sleep(0.05)
+        assert ledger.batches == [["a"]]
+        others.append(batcher.put("d"))
+        assert await asyncio.wait_for(asyncio.gather(*others), 5) == ["B", "C", "D"]
+        last = batcher.put("e")
+    assert (ledger.batches, await last) == ([["a"], ["b", "c", "d"], ["e"]], "E")
+
+
+async def test_gap_that_is_over_flushes_the_few_that_came():
+    ledger = Ledger()
+    async with running(ledger, BatchLimits(gap_seconds=0.05, enough=3)) as batcher:
+        assert [await batcher.submit(item) for item in "ab"] == ["A", "B"]
+    assert ledger.batches == [["a"], ["b"]]
+
+
 async def test_single_item_is_flushed_at_once():
     ledger = Ledger()
     async with running(ledger) as batcher:
