@@ -317,13 +317,18 @@ async def _run_child(settings: Settings, inherited: str) -> None:
     listeners = [socket.socket(fileno=fd)]
     if settings.metrics_port is not None:
         listeners.append(listen(settings.host, settings.metrics_port))
-    running = Running()
+    running, loop = Running(), asyncio.get_running_loop()
+
+    def parent_is_gone() -> None:
+        loop.remove_reader(life)  # else the loop would be told so without end
+        running.stop.set()
+
     with stopping_on_signals(running.stop):
-        asyncio.get_running_loop().add_reader(life, running.stop.set)
+        loop.add_reader(life, parent_is_gone)
         try:
             await run(settings, Role(), listeners, running)
         finally:
-            asyncio.get_running_loop().remove_reader(life)
+            loop.remove_reader(life)
 
 
 Host = Annotated[str | None, typer.Option(help="Where to listen; JALUR_HOST otherwise.")]

@@ -54,6 +54,8 @@ _LEAST = 32
 """Leased at least, where a part is so much: a burst waits for one answer, not for ten."""
 _PATIENCE_SECONDS = 1.0
 """So long who finds nothing leased asks again, while others are quicker to what came."""
+_LEAST_ANSWERS = 4
+"""So often at least it hears an answer: a process that stood still is no reason to refuse."""
 _RETRY_SECONDS = 0.5
 _COUNT_SECONDS = 1.0
 _COUNTED_WITHIN_SECONDS = 2.0
@@ -164,6 +166,7 @@ class Meter:
             if count > rate.quota:
                 return key, rate
         patient_until = self._monotonic() + _PATIENCE_SECONDS
+        answers = 0
         while True:
             now = self._monotonic()
             buckets = [self._bucket(key, rate, now) for key, rate in rates]
@@ -173,10 +176,12 @@ class Meter:
                 self._spend(buckets, count, now)
                 return None
             empty = self._surely_empty(lacking, count, now)
-            if empty is not None or now >= patient_until:
+            is_patient = now < patient_until or answers < _LEAST_ANSWERS
+            if empty is not None or not is_patient:
                 refusing = empty or lacking[0]
                 return refusing.key, refusing.rate
             await self._refilled(lacking, count)
+            answers += 1
 
     def take_now(self, rates: Sequence[tuple[str, Rate]], count: int) -> bool:
         """As `take`, if it can be done without a wait; else nothing is spent."""

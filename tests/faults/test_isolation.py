@@ -12,6 +12,7 @@ from app.cli.demo import seed
 from app.storage import api_keys, statements
 from app.storage.pool import PoolSettings, open_pool
 from tests.faults.shop import Shop, order
+from tests.shops import until
 
 REFERENCES = 25
 TRIES = 4
@@ -96,9 +97,14 @@ async def test_processes_keep_one_rate_together(shop: Shop) -> None:
     connection = await asyncpg.connect(shop.dsn)
     await connection.execute("update resellers set orders_rate = '40/1d'")
     await connection.close()
-    shop.start("serve", JALUR_PROCESSES="2", JALUR_DRAIN_SECONDS="0")
+    serve = shop.start("serve", JALUR_PROCESSES="2", JALUR_DRAIN_SECONDS="0")
     await shop.until_ready()
-    await asyncio.sleep(1)  # by then both have found Redis
+
+    async def both_have_found_redis() -> bool:
+        assert serve.log is not None
+        return serve.log.read_bytes().count(b'"event":"rates.central"') == 2
+
+    await until(both_have_found_redis, 30)
 
     async def send(number: int) -> int:
         async with shop.client() as client:
