@@ -34,7 +34,7 @@ from loadtests import database_work, history, shop, witnesses
 from loadtests.database_work import Size, Work
 from loadtests.job import Percentiles
 from loadtests.programs import LoadTestFailure, cpu_seconds, running
-from loadtests.report import PAGE, processor, with_figures
+from loadtests.report import PAGE, bound_lines, processor, table_lines, with_figures
 from loadtests.stage import BUYERS, Stage, data_folder, outside, service, set_stage
 from loadtests.steady import Stretch, Task, read_stretch
 
@@ -438,17 +438,10 @@ def _markdown(report: Mapping[str, Any]) -> str:
         lines += [
             f"**{load}**: {LOADS[load]}",
             "",
-            "| " + " | ".join(_HEADINGS) + " |",
-            "|---|" + "---:|" * (len(_HEADINGS) - 1),
-            *("| " + " | ".join(row) + " |" for row in _rows(report, load)),
+            *table_lines(_HEADINGS, _rows(report, load)),
             "",
         ]
-    lines += ["| bound | wanted | found | |", "|---|---:|---:|---|"]
-    lines += [
-        f"| {each['name']} | {each['wanted']} | {each['found']:.2f} | "
-        f"{'met' if each['met'] else '**missed**'} |"
-        for each in report["bounds"]
-    ]
+    lines += bound_lines(report["bounds"])
     for name, sizes in list(report["bytes_an_order"].items())[-1:]:
         lines += ["", f"| {int(name):,} orders | bytes an order |", "|---|---:|"]
         lines += [

@@ -4,9 +4,10 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 from rich.console import Console
@@ -274,9 +275,30 @@ def _markdown(report: Report, images: Sequence[str]) -> str:
 
 
 def _rows(sheet: Sheet) -> list[str]:
-    texts = len(sheet.headings) - 1 - sheet.numbers
+    return table_lines(sheet.headings, sheet.rows, sheet.numbers)
+
+
+def table_lines(
+    headings: Sequence[str], rows: Iterable[Sequence[str]], numbers: int | None = None
+) -> list[str]:
+    """A table in Markdown; of the columns behind the first so many hold numbers, or all."""
+    numbers = len(headings) - 1 if numbers is None else numbers
     return [
-        "| " + " | ".join(sheet.headings) + " |",
-        "|---|" + "---:|" * sheet.numbers + "---|" * texts,
-        *("| " + " | ".join(row) + " |" for row in sheet.rows),
+        "| " + " | ".join(headings) + " |",
+        "|---|" + "---:|" * numbers + "---|" * (len(headings) - 1 - numbers),
+        *("| " + " | ".join(row) + " |" for row in rows),
     ]
+
+
+def bound_lines(bounds: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Bounds in Markdown: `name`, what was `wanted` and `found`, whether it was `met`."""
+    rows = (
+        (
+            each["name"],
+            str(each["wanted"]),
+            f"{round(each['found'], 3):,}",
+            "met" if each["met"] else "**missed**",
+        )
+        for each in bounds
+    )
+    return table_lines(("bound", "wanted", "found", ""), rows, numbers=2)

@@ -34,7 +34,7 @@ from app.errors import JalurError
 from loadtests import database_work, shop, witnesses
 from loadtests.database_work import CLAIMS, COUNTING, Work
 from loadtests.programs import LoadTestFailure, Program, cpu_seconds, running
-from loadtests.report import PAGE, processor, with_figures
+from loadtests.report import PAGE, bound_lines, processor, table_lines, with_figures
 from loadtests.stage import BUYERS, Stage, data_folder, outside, service, set_stage
 from loadtests.steady import Stretch, Task, read_stretch
 
@@ -686,14 +686,8 @@ def _markdown(report: Mapping[str, Any]) -> str:
         (_TABLE_HEADINGS, _table_rows(report)),
         (_MEMORY_HEADINGS, _memory_rows(report)),
     ):
-        lines += ["", "| " + " | ".join(headings) + " |", "|---|" + "---:|" * (len(headings) - 1)]
-        lines += ["| " + " | ".join(row) + " |" for row in rows]
-    lines += ["", "| bound | wanted | found | |", "|---|---:|---:|---|"]
-    lines += [
-        f"| {each['name']} | {each['wanted']} | {each['found']:,} | "
-        f"{'met' if each['met'] else '**missed**'} |"
-        for each in report["bounds"]
-    ]
+        lines += ["", *table_lines(headings, rows)]
+    lines += ["", *bound_lines(report["bounds"])]
     lines += [f"\n**Fault**: {fault}" for fault in report["faults"]]
     return "\n".join(lines) + "\n"
 

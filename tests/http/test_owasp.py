@@ -100,20 +100,16 @@ def wrong_keys() -> Iterator[str | None]:
 
 async def test_every_operation_refuses_every_wrong_key(pool: Pool, database_dsn: str) -> None:
     async with open_shop(pool, database_dsn, ApiLimits(auth_failures=Rate(10_000, 1))) as shop:
-        await refuses_every_wrong_key(shop)
-
-
-async def refuses_every_wrong_key(shop: Shop) -> None:
-    document = await described(shop)
-    client = shop.client()
-    for method, path in [*operations(document, "/v1/"), *operations(document, "/admin/")]:
-        answer = await client.request(method, path, json={})
-        assert_problem(answer, 401, "invalid-key")
-        assert answer.headers["www-authenticate"] == "Bearer"
-    for wrong in wrong_keys():
-        headers = {} if wrong is None else {"authorization": wrong}
-        answer = await client.post("/v1/orders", json={}, headers=headers)
-        assert_problem(answer, 401, "invalid-key")
+        document = await described(shop)
+        client = shop.client()
+        for method, path in [*operations(document, "/v1/"), *operations(document, "/admin/")]:
+            answer = await client.request(method, path, json={})
+            assert_problem(answer, 401, "invalid-key")
+            assert answer.headers["www-authenticate"] == "Bearer"
+        for wrong in wrong_keys():
+            headers = {} if wrong is None else {"authorization": wrong}
+            answer = await client.post("/v1/orders", json={}, headers=headers)
+            assert_problem(answer, 401, "invalid-key")
 
 
 def test_secrets_are_compared_in_constant_time() -> None:

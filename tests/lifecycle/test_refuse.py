@@ -83,7 +83,9 @@ async def test_of_each_cause_the_newest_few_are_kept_and_a_flood_is_written_seld
 
 async def test_a_refusal_that_cannot_be_kept_is_answered_all_the_same(shop: Shop, owner: Any):
     await owner.execute("drop table refused_callbacks")
-    await refused(shop, "status=20")
+    callback = Callback("GET", "status=20", {"user-agent": "center"}, b"")
+    with pytest.raises((Forbidden, NotFound)):
+        await shop.engine.receiver.receive("alfa", "sesame", callback, "203.0.113.7")
 
 
 async def test_taken_and_refused_are_listed_together_the_newest_first(shop: Shop):
