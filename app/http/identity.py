@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from operator import itemgetter
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -29,6 +30,7 @@ _REMEMBERED_SECONDS = 1.0
 _REFRESH_SECONDS = 0.5
 _IN_USE_SECONDS = 30.0
 _REMEMBERED_KEYS = 20_000
+_READ_AT_ONCE = 1024
 _REFRESHED_KEYS = 4096
 """The keys used last; the others are looked up when they are used again."""
 
@@ -80,7 +82,9 @@ class Authenticator(Generic[H]):
         self._revision = 0
         self._unchanged_until = 0.0
         """Until when all that was read under `_revision` may be trusted."""
-        self._reading: dict[str, asyncio.Lock] = {}
+        self._wanted: dict[str, asyncio.Future[H | None]] = {}
+        """Keys that a look-up waits for, each with all who wait for it."""
+        self._reading: asyncio.Task[None] | None = None
         self._refreshing: asyncio.Future[None] | None = None
         self._used: dict[str, float] = {}
         """When each key was used last."""
@@ -197,26 +201,45 @@ class Authenticator(Generic[H]):
         return unchanged or known.valid_until > now
 
     async def _look_up(self, key_id: str) -> H | None:
-        """Read the key once, however many requests wait for it."""
-        lock = self._reading.setdefault(key_id, asyncio.Lock())
-        async with lock:
-            known = self._known.get(key_id)
-            if known is not None and self._may_be_trusted(known, self._monotonic()):
-                return known.holder
-            revision = self._revision
-            valid_until = self._monotonic() + _REMEMBERED_SECONDS
-            try:
-                holder = await self._read_from_database(key_id)
-            finally:
-                self._reading.pop(key_id, None)
+        """Read the key: once, however many wait for it, and with the others that are wanted."""
+        wanted = self._wanted.get(key_id)
+        if wanted is None:
+            wanted = self._wanted[key_id] = asyncio.get_running_loop().create_future()
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read_wanted())
+        return await asyncio.shield(wanted)
+
+    async def _read_wanted(self) -> None:
+        """Read what is wanted, one statement after the other, until nothing is.
+
+        What comes while one is under way waits for the next: a burst of callers who were not seen
+        for a while costs a few statements and one connection, not one for each of them.
+        """
+        try:
+            while self._wanted:
+                await self._read_some(list(islice(self._wanted, _READ_AT_ONCE)))
+        finally:
+            self._reading = None
+
+    async def _read_some(self, key_ids: Sequence[str]) -> None:
+        """Read these keys and tell those who wait for them."""
+        revision, valid_until = self._revision, self._monotonic() + _REMEMBERED_SECONDS
+        try:
+            async with self._pool.acquire(timeout=self._connection_seconds) as connection:
+                found = await self._find_holders(connection, key_ids)
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
+            for key_id in key_ids:
+                waiting = self._wanted.pop(key_id)
+                waiting.set_exception(error)
+                waiting.exception()  # those who went away leave nothing unobserved
+            return
+        used_at = self._monotonic()
+        for key_id in key_ids:
+            holder = found.get(key_id)
             self._remember(key_id, _Known(holder, valid_until, revision))
             if holder is not None:
-                self._used[key_id] = self._monotonic()
-            return holder
-
-    async def _read_from_database(self, key_id: str) -> H | None:
-        async with self._pool.acquire(timeout=self._connection_seconds) as connection:
-            return (await self._find_holders(connection, [key_id])).get(key_id)
+                self._used[key_id] = used_at
+            self._wanted.pop(key_id).set_result(holder)
 
     def _parsed(self, authorization: str) -> PresentedKey:
         if not authorization:

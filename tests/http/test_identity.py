@@ -1,8 +1,11 @@
 """API keys: read once a second, refused in every wrong form."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 
 from app.storage import api_keys
+from app.storage.api_keys import KeyHolder
+from app.storage.pool import Connection
 from tests.http.problems import assert_problem
 from tests.http.shop import Customer, Shop
 
@@ -97,6 +100,42 @@ async def test_keys_that_are_late_to_be_refreshed_are_not_read_one_by_one(shop: 
         asked = asyncio.gather(*(each.http.get("/v1/balance") for each in customers))
         answers = await asyncio.wait_for(asked, 5)
     assert [each.status_code for each in answers] == [200] * 5
+
+
+async def test_a_burst_of_callers_not_seen_before_is_read_together(shop: Shop) -> None:
+    customers = [await shop.customer() for _ in range(40)]
+    read: list[Sequence[str]] = []
+    authenticator = shop.api.authenticator
+    find_holders = authenticator._find_holders
+
+    async def counted(connection: Connection, key_ids: Sequence[str]) -> Mapping[str, KeyHolder]:
+        read.append(key_ids)
+        return await find_holders(connection, key_ids)
+
+    authenticator._find_holders = counted
+    asked = [customer.http.get("/v1/balance") for customer in customers for _ in range(2)]
+    answers = await asyncio.gather(*asked)
+    assert {answer.status_code for answer in answers} == {200}
+    key_ids = [key_id for batch in read for key_id in batch]
+    assert sorted(key_ids) == sorted(customer.key_id for customer in customers)
+    assert len(read) < len(customers) / 2
+
+
+async def test_who_waits_for_a_key_is_told_that_it_cannot_be_read(shop: Shop) -> None:
+    customers = [await shop.customer() for _ in range(3)]
+    authenticator = shop.api.authenticator
+    find_holders = authenticator._find_holders
+
+    async def away(connection: Connection, key_ids: Sequence[str]) -> Mapping[str, KeyHolder]:
+        await asyncio.sleep(0.01)
+        raise ConnectionRefusedError("away")
+
+    authenticator._find_holders = away
+    answers = await asyncio.gather(*(each.http.get("/v1/balance") for each in customers))
+    assert [answer.status_code for answer in answers] == [503, 503, 503]
+    authenticator._find_holders = find_holders
+    answers = await asyncio.gather(*(each.http.get("/v1/balance") for each in customers))
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
 
 
 async def test_keys_are_not_read_again_while_nothing_changes(shop: Shop) -> None:
