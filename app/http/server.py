@@ -99,8 +99,10 @@ def wire_protocol(
     short_way = None
     if api is not None:
         shortcut = OrderShortcut(api, address_reader(trusted_proxies))
+        target = ORDERS_PATH.encode()
+        first_line = b"POST %b HTTP/1.1\r\n" % target
         short_way = ShortWay(
-            shortcut, Gate(api), b"POST", ORDERS_PATH.encode(), api.limits.body_bytes
+            shortcut, Gate(api), b"POST", target, first_line, api.limits.body_bytes
         )
     return cast("type[asyncio.Protocol]", partial(GatheringProtocol, short_way=short_way))
 

@@ -1,7 +1,8 @@
 """How requests come and answers leave on the wire.
 
 Orders, which are most requests, are offered whole to a shortcut before a task is made for them.
-While orders are shed, they are refused here as soon as their head is there.
+While orders are shed, they are refused here as soon as their head is there, and most of them before
+anything is parsed.
 
 Answers leave with head and body in one write. uvicorn writes them apart; for an answer as short as
 ours the second system call, and the second packet that wakes the caller, cost more than encoding
@@ -12,6 +13,7 @@ sends a byte a minute, or headers without end, would keep a connection and its m
 """
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -37,6 +39,15 @@ _HEAD_TOO_LARGE = b"\r\n".join(
     )
 )
 
+
+_TELLING = re.compile(
+    rb"\r\n(authorization|traceparent|content-length|connection|transfer-encoding|expect|upgrade)"
+    rb":[ \t]*([^\r\n]*)",
+    re.IGNORECASE,
+)
+"""The headers that tell what a request is and how it ends."""
+_MOST_DIGITS = 10
+_PLAIN = frozenset({b"authorization", b"traceparent", b"content-length", b"connection"})
 
 _HEARD = asyncio.Event()
 
@@ -82,6 +93,8 @@ class ShortWay:
     gate: Gate
     method: bytes
     target: bytes
+    first_line: bytes
+    """With which such a request begins."""
     most_body_bytes: int
 
 
@@ -122,9 +135,7 @@ class WholeRequest:
     @property
     def common_lines(self) -> bytes:
         """Header lines that every answer has, such as its date."""
-        return b"".join(
-            [b"%b: %b\r\n" % header for header in self._protocol.server_state.default_headers]
-        )
+        return self._protocol.common_lines
 
     @staticmethod
     def status_line(status: int) -> bytes:
@@ -147,6 +158,9 @@ class GatheringProtocol(HttpToolsProtocol):
         self.let_in = False
         self._pieces: list[bytes] | None = None
         """The body so far of a request that the shortcut is going to be offered."""
+        self._idle_since: float | None = None
+        self._was_asked_for = False
+        """Whether the gate let the request in that is about to be parsed."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Wrap the transport of a new connection, and watch what comes."""
@@ -164,6 +178,10 @@ class GatheringProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Take what came; a head that does not end is refused."""
         self._arrived += len(data)
+        self._idle_since = None
+        way = self._short_way
+        if way is not None and way.gate.is_closing and self._is_refused_unparsed(way, data):
+            return
         super().data_received(data)
         if self._in_head and self._arrived > LARGEST_HEAD_BYTES:
             self.transport.write(_HEAD_TOO_LARGE)
@@ -212,10 +230,28 @@ class GatheringProtocol(HttpToolsProtocol):
 
     def send_whole(self, data: bytes, *, closing: bool) -> None:
         """Send the answer to a request that the shortcut took."""
-        self.transport.write(data)
+        cast(_Gathering, self.transport).write_now(data)
         if closing:
             self.transport.close()
         self.on_response_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on with the request that waits, or wait for the next one.
+
+        As uvicorn's, without a timer for every answer: who stays away too long is seen by `_look`.
+        """
+        if self.pipeline:
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            self._idle_since = self.loop.time()
+
+    @property
+    def common_lines(self) -> bytes:
+        """Header lines that every answer has, such as its date; the server renews them."""
+        return _lines(self.server_state.default_headers)
 
     def _is_for(self, way: ShortWay) -> bool:
         """Whether a request is one for the shortcut, on a connection where nothing else waits."""
@@ -234,13 +270,31 @@ class GatheringProtocol(HttpToolsProtocol):
 
     def _is_refused(self, gate: Gate) -> bool:
         """Ask the gate while it closes; whom it refuses is answered, and the body passed over."""
+        if self._was_asked_for:
+            self._was_asked_for, self.let_in = False, True
+            return False
         refusal = gate.refusal(self.headers) if gate.is_closing else None
         self.let_in = refusal is not None
         if not refusal:
             return False
-        general = (b"%b: %b\r\n" % each for each in self.server_state.default_headers)
         self.cycle = self.cycle or _ANSWERED
-        self.send_whole(b"".join((STATUS_LINE[503], *general, refusal)), closing=False)
+        self.send_whole(STATUS_LINE[503] + self.common_lines + refusal, closing=False)
+        return True
+
+    def _is_refused_unparsed(self, way: ShortWay, data: bytes) -> bool:
+        """Ask the gate about a request that is whole in what just came, and all of it.
+
+        Whatever is not as plain as that is parsed first.
+        """
+        between = self._since is None and (self.cycle is None or self.cycle.response_complete)  # pyright: ignore[reportUnnecessaryComparison]
+        if not between or self.flow.write_paused or self.transport.is_closing():
+            return False
+        headers = _plain_headers(way, data)
+        refusal = None if headers is None else way.gate.refusal(headers)
+        self._was_asked_for = refusal == b""
+        if not refusal:
+            return False
+        self.send_whole(STATUS_LINE[503] + self.common_lines + refusal, closing=False)
         return True
 
     def _go_the_long_way(self) -> None:
@@ -258,13 +312,60 @@ class GatheringProtocol(HttpToolsProtocol):
         self._since: float | None = self.loop.time()
 
     def _look(self) -> None:
-        """Close a connection whose request comes too slowly, unless we keep it from coming."""
-        if self._since is not None and not self.flow.read_paused:
-            waited = self.loop.time() - self._since
-            if waited > SLOWEST_SECONDS and self._arrived < waited * _LEAST_BYTES_A_SECOND:
-                self.transport.close()
-                return
-        self._patience = self.loop.call_later(LOOK_SECONDS, self._look)
+        """Close a connection whose next request stays away for too long, or comes too slowly
+        although we do not keep it from coming."""
+        if self._is_too_slow() or self._is_idle_too_long():
+            self.transport.close()
+        else:
+            self._patience = self.loop.call_later(LOOK_SECONDS, self._look)
+
+    def _is_too_slow(self) -> bool:
+        if self._since is None or self.flow.read_paused:
+            return False
+        waited = self.loop.time() - self._since
+        return waited > SLOWEST_SECONDS and self._arrived < waited * _LEAST_BYTES_A_SECOND
+
+    def _is_idle_too_long(self) -> bool:
+        since = self._idle_since
+        return since is not None and self.loop.time() - since > self.timeout_keep_alive
+
+
+def _plain_headers(way: ShortWay, data: bytes) -> Sequence[tuple[bytes, bytes]] | None:
+    """What the gate reads of the one request that these bytes are, without a byte more or less;
+    None where that is not certain at a glance."""
+    end = data.find(b"\r\n\r\n")
+    if end < 0 or not data.startswith(way.first_line):
+        return None
+    if data.count(b"\n", 0, end) != data.count(b"\r\n", 0, end):
+        return None
+    told = [(name.lower(), value) for name, value in _TELLING.findall(data, 0, end)]
+    headers = dict(told)
+    length = headers.get(b"content-length", b"")
+    is_plain = len(headers) == len(told) and headers.keys() <= _PLAIN
+    has_length = length.isdigit() and len(length) < _MOST_DIGITS
+    stays = headers.get(b"connection", b"keep-alive") == b"keep-alive"
+    if not (is_plain and has_length and stays):
+        return None
+    return told if end + len(b"\r\n\r\n") + int(length) == len(data) else None
+
+
+class _Lines:
+    """The header lines made last, and of which headers: they change once a second."""
+
+    __slots__ = ("_headers", "_lines")
+
+    def __init__(self) -> None:
+        self._headers: Sequence[tuple[bytes, bytes]] | None = None
+        self._lines = b""
+
+    def __call__(self, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+        if headers is not self._headers:
+            self._headers = headers
+            self._lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        return self._lines
+
+
+_lines = _Lines()
 
 
 class _Gathering(asyncio.Transport):
@@ -280,6 +381,13 @@ class _Gathering(asyncio.Transport):
         if not self._waiting:
             self._loop.call_soon(self._flush)
         self._waiting.append(data)
+
+    def write_now(self, data: bytes) -> None:
+        """Write what is an answer by itself, behind what waits."""
+        if self._waiting:
+            self._waiting.append(data)
+        else:
+            self._transport.write(data)
 
     def close(self) -> None:
         self._flush()

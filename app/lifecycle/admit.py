@@ -84,9 +84,12 @@ class Gate:
 
     def kept(self, now: float) -> int:
         """How much of the room is for orders that wait in the table."""
+        return max(1, self.most(now) // _KEPT_FOR_WAITING)
+
+    def most(self, now: float) -> int:
+        """How much of it there can be at once."""
         most = self.limit.places(now)
-        most = most if self.bucket is None else min(most, self.part.units)
-        return max(1, most // _KEPT_FOR_WAITING)
+        return most if self.bucket is None else min(most, self.part.units)
 
     def has_room_at_once(self, now: float) -> bool:
         """Whether there is room beside what is kept, or held already, for orders that wait."""
@@ -201,6 +204,11 @@ class Admission:
         if gate.hungry[kind]:
             return room
         return min(room, gate.kept(now) if kind is Kind.PURCHASE else 1)
+
+    def is_mostly_free(self, access: DealerAccess, room: int) -> bool:
+        """Whether so much room is at least half of what a dealer takes at once."""
+        now = self.monotonic()
+        return 2 * room >= self._gate(access, now).most(now)
 
     def has_room_at_once(self, access: DealerAccess) -> bool:
         """Whether a new order may be bought at once, past none that waits in the table."""

@@ -8,8 +8,10 @@ room for an order's dealer at the moment it is accepted, that commit is its clai
 import asyncio
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from statistics import median
 from uuid import UUID
 
 import orjson
@@ -49,8 +51,6 @@ _MOVES = 64
 _LATER = timedelta(seconds=1)
 _WAIT_KNOWN_SECONDS = 1.0
 """So long what a claim found of waiting says something."""
-_OUR_LONGEST_SECONDS = 5.0
-"""What has waited longer did so for its dealer, which was down or full until now."""
 _UUID_CLOCK_BIT = 80
 """The bits above are the milliseconds at which a version 7 id was made."""
 
@@ -162,6 +162,8 @@ class Executor:
         self.handover: Handover[Purchase] = Handover()
         self.expired: dict[UUID, Claimable] = {}
         """Orders past their time, to be given up outside the claim."""
+        self._behind_since: Mapping[str, float] = {}
+        """Since when each claim found more than it took, though most of the dealer was free."""
         self._waited_seconds = 0.0
         self._waited_until = 0.0
 
@@ -243,8 +245,8 @@ class Executor:
 
     @property
     def waited_seconds(self) -> float:
-        """How long orders had waited in the table, when last claimed, though their dealers had
-        room for more than this process claims at once; 0 where dealers are what they wait for."""
+        """How long orders had waited in the table, when last claimed, since their dealers have had
+        room for them; 0 where dealers are what they wait for."""
         known = self._calls.monotonic() < self._waited_until
         return self._waited_seconds if known else 0.0
 
@@ -265,7 +267,7 @@ class Executor:
         prices and hours only; leases are the database's time.
         """
         purchases: list[Purchase] = []
-        waited: list[float] = []
+        started, behind = self._calls.monotonic(), set[str]()
         for lanes in self._lane_groups:
             room = self.places()
             places = {dealer_id: min(free, most) for dealer_id, free in room.items()}
@@ -284,13 +286,28 @@ class Executor:
             finally:
                 self._admission.looked(places, unused)
             purchases += claimed
-            ours = {each for each in places if room[each] > most and not unused[each]}
-            waited += (_age_seconds(each, now) for each in claimed if _is_first(each, ours))
-        self._waited_seconds = min(
-            (each for each in waited if each < _OUR_LONGEST_SECONDS), default=0.0
-        )
-        self._waited_until = self._calls.monotonic() + _WAIT_KNOWN_SECONDS
+            behind.update(each for each in places if not unused[each] and self._free(each, room))
+        self._note_waiting(purchases, behind, started, now)
         return purchases
+
+    def _free(self, dealer_id: str, room: Mapping[str, int]) -> bool:
+        """Whether orders that wait for a dealer with so much room wait for this process."""
+        access = self._router.trade.dealers.get(dealer_id)
+        return access is not None and self._admission.is_mostly_free(access, room[dealer_id])
+
+    def _note_waiting(
+        self, claimed: Sequence[Purchase], behind: AbstractSet[str], started: float, now: datetime
+    ) -> None:
+        """Note for how long the claimed ones waited for this process, which is `behind` with what
+        waits for these dealers though there was room."""
+        self._behind_since = {each: self._behind_since.get(each, started) for each in behind}
+        waited = [
+            min(_age_seconds(each, now), started - self._behind_since[each.access.row.dealer_id])
+            for each in claimed
+            if _is_first(each, behind)
+        ]
+        self._waited_seconds = median(waited) if waited else 0.0
+        self._waited_until = self._calls.monotonic() + _WAIT_KNOWN_SECONDS
 
     def leave(self, purchase: Purchase) -> None:
         """The dealer has answered, or was not asked: the purchase's place is free."""

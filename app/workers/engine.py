@@ -72,7 +72,9 @@ class EngineSettings:
     grace_seconds: float = 20.0
     poll_seconds: tuple[float, float] = (0.05, 0.2)
     most_checks: int = 64
-    most_purchases: int = 1024
+    most_purchases: int = 4096
+    """At dealers, or answered and not settled yet. Dealers' places bound the first; were the second
+    short of room, new orders would take the long way through the table just when all is late."""
     correction_seconds: float = 300.0
     retry_for_seconds: float = 600.0
     balance_interval_seconds: float = 300.0

@@ -25,8 +25,10 @@ T = TypeVar("T")
 _TROUBLE = (*DATABASE_ERRORS, DatabaseUnavailable, Overloaded)
 _AFTER_TROUBLE_SECONDS = 0.5
 _PATIENCE = 4
-_MOST_A_CLAIM = 64
-"""A claim looks at several rows for each that it wants; few places must not cost a long look."""
+_FIRST_CLAIM, _MOST_A_CLAIM = 64, 256
+"""A claim looks at several rows for each that it wants, and little that waits must not cost a long
+look; but each claim takes its turns of a busy event loop, and where much waits they are to be few.
+So each that finds all it wanted is followed by one of twice the size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class Loop(Generic[T]):
         self._handover = handover
         self._soonest_seconds = soonest_seconds
         self._acting: set[asyncio.Task[None]] = set()
+        self._most_a_claim = _FIRST_CLAIM
         self._more = False
         """Whether there may be work that found no place yet."""
 
@@ -97,17 +100,24 @@ class Loop(Generic[T]):
                 self._handover.open(start, self._has_room)
             while not stop.is_set():
                 free = self._most_in_flight - len(self._acting)
-                claimed = await self._claim_some(min(free, _MOST_A_CLAIM)) if free > 0 else ()
+                wanted = min(free, self._most_a_claim)
+                claimed = await self._claim_some(wanted) if wanted > 0 else ()
+                self._most_a_claim = self._next_claim(wanted, len(claimed))
                 self._more = free <= 0 or bool(claimed)
                 for piece in claimed:
                     start(piece)
                 if claimed:
                     # A little patience makes one claim out of many small ones.
-                    many = len(claimed) >= _MOST_A_CLAIM // 2
+                    many = len(claimed) >= _FIRST_CLAIM // 2
                     await asyncio.sleep(self._rhythm.gap_seconds * (1 if many else _PATIENCE))
                 else:
                     await self._hints.wait(self._topic, self._pause_seconds())
             await self._finish()
+
+    @staticmethod
+    def _next_claim(wanted: int, found: int) -> int:
+        found_all = found < wanted or wanted < _FIRST_CLAIM
+        return _FIRST_CLAIM if found_all else min(2 * wanted, _MOST_A_CLAIM)
 
     def _pause_seconds(self) -> float:
         soonest = max(self._soonest_seconds(), self._rhythm.gap_seconds)

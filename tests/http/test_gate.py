@@ -1,7 +1,7 @@
 """Orders refused on the wire while the intake sheds: as the order door would, and nothing else."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 import httpx
@@ -10,6 +10,7 @@ import pytest
 
 from app.http.api import ApiLimits
 from app.http.intake import IntakeLimits
+from app.http.wire import ShortWay, WholeRequest, _plain_headers
 from app.storage.pool import Pool
 from tests.http.problems import assert_problem
 from tests.http.serving import HOST, serving
@@ -110,6 +111,77 @@ async def test_orders_in_one_packet_are_answered_in_turn(full: Full, backlog: li
     assert rest.count(b"HTTP/1.1 503 ") == 3
     assert rest.count(b"HTTP/1.1 200 ") == 1
     assert rest.rindex(b"HTTP/1.1 503 ") < rest.index(b"HTTP/1.1 200 ")
+
+
+async def test_refusal_does_not_overtake_the_answer_before_it(
+    full: Full, backlog: list[int]
+) -> None:
+    assert (await full.order("r-1")).status_code == 202
+    fill(full, backlog)
+    head = f"HTTP/1.1\r\nhost: x\r\nauthorization: {full.key}\r\n"
+    body = orjson.dumps({"ref_id": "r-2", **ORDER})
+    reader, writer = await asyncio.open_connection(HOST, full.port)
+    async with full.shop.owner.transaction():
+        await full.shop.owner.execute("lock table wallets in access exclusive mode")
+        writer.write(f"GET /v1/balance {head}\r\n".encode())
+        await asyncio.sleep(0.1)
+        order = f"POST /v1/orders {head}content-length: {len(body)}\r\n\r\n".encode() + body
+        writer.write(order)
+        await asyncio.sleep(0.1)
+    first = await asyncio.wait_for(reader.readuntil(b"}"), 10)
+    second = await asyncio.wait_for(reader.readuntil(b"}"), 10)
+    writer.close()
+    assert b"HTTP/1.1 200 " in first
+    assert b"HTTP/1.1 503 " in second
+
+
+@pytest.mark.parametrize(
+    ("lines", "behind"),
+    [
+        ("content-length: %d\r\nconnection: close", b""),
+        ("content-length: %d\r\ncontent-length: %d", b""),
+        ("content-length: %d\r\nx-y: z\nauthorization: Bearer other", b""),
+        ("content-length: %d\r\ntransfer-encoding: chunked", b""),
+        ("content-length: %d\r\nexpect: 100-continue", b""),
+        ("content-length: 99999999999999999999999", b""),
+        ("content-length: %d", b"POST"),
+        ("content-length: 1", b""),
+        ("x-y: z", b""),
+    ],
+)
+def test_what_is_not_one_plain_request_is_parsed_first(lines: str, behind: bytes) -> None:
+    way = ShortWay(
+        shortcut=_Nobody(),
+        gate=_Nobody(),
+        method=b"POST",
+        target=b"/v1/orders",
+        first_line=b"POST /v1/orders HTTP/1.1\r\n",
+        most_body_bytes=1000,
+    )
+    body = b'{"ref_id":"r-1"}'
+    plain = _request("content-length: %d", body)
+    assert dict(_plain_headers(way, plain) or ()).keys() == {b"authorization", b"content-length"}
+    assert _plain_headers(way, _request(lines, body) + behind) is None
+    assert _plain_headers(way, plain[:-1]) is None
+    assert _plain_headers(way, b"GET" + plain.removeprefix(b"POST")) is None
+
+
+def _request(lines: str, body: bytes) -> bytes:
+    lines = lines.replace("%d", str(len(body)))
+    head = f"POST /v1/orders HTTP/1.1\r\nhost: x\r\nauthorization: Bearer key\r\n{lines}\r\n\r\n"
+    return head.encode() + body
+
+
+class _Nobody:
+    """Neither shortcut nor gate is asked here."""
+
+    is_closing = True
+
+    def take(self, request: WholeRequest) -> bool:
+        raise AssertionError
+
+    def refusal(self, headers: Sequence[tuple[bytes, bytes]]) -> bytes | None:
+        raise AssertionError
 
 
 async def test_key_that_nobody_has_seen_is_shed_by_the_door(full: Full, backlog: list[int]) -> None:

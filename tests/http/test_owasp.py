@@ -214,6 +214,24 @@ async def test_a_head_without_end_and_a_request_that_does_not_come_are_cut_off(
     assert not shop.api.visits._under_way
 
 
+async def test_a_connection_is_kept_for_the_next_request_but_not_for_ever(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "LOOK_SECONDS", 0.05)
+    ask = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"
+    async with served(shop, keep_alive_seconds=1) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(3):
+            writer.write(ask)
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
+            assert head.startswith(b"HTTP/1.1 200")
+            length = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
+            await reader.readexactly(length)
+            await asyncio.sleep(0.5)
+        assert await asyncio.wait_for(reader.read(), 30) == b""
+        writer.close()
+
+
 async def spoken(port: int, said: bytes) -> bytes:
     """Say this and no more; all that is answered until the other side hangs up."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -231,10 +249,15 @@ async def spoken(port: int, said: bytes) -> bytes:
 
 
 @asynccontextmanager
-async def served(shop: Shop) -> AsyncIterator[int]:
+async def served(shop: Shop, keep_alive_seconds: int = 5) -> AsyncIterator[int]:
     """The API on a real socket, as the service serves it; its port."""
     config = uvicorn.Config(
-        build_app(shop.api), port=0, lifespan="off", log_config=None, http=GatheringProtocol
+        build_app(shop.api),
+        port=0,
+        lifespan="off",
+        log_config=None,
+        http=GatheringProtocol,
+        timeout_keep_alive=keep_alive_seconds,
     )
     server = uvicorn.Server(config)
     serving = asyncio.ensure_future(server.serve())
