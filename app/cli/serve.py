@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import math
+import resource
 import signal
 import socket
 from collections.abc import Generator, Sequence
@@ -148,6 +149,7 @@ async def run(
 
     It answers at every one of the `listeners`; without any it only works.
     """
+    _allow_open_files()
     metrics = Metrics()
     engine = await start_engine(engine_settings(settings), metrics)
     running.engine = engine
@@ -220,6 +222,14 @@ def _api(settings: Settings, engine: Engine, metrics: Metrics) -> Api:
         backlog=lambda: engine.upkeep.backlog,
         queues=engine.queues,
     )
+
+
+def _allow_open_files() -> None:
+    """Have as many files open as the system lets this process, not as few as a shell begins with:
+    each connection is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # then with as few
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _calm_collector() -> None:

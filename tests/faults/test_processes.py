@@ -1,6 +1,7 @@
 """Several processes on one socket: they share the work, outlive each other and end together."""
 
 import asyncio
+import resource
 import signal
 
 import psutil
@@ -56,6 +57,17 @@ async def test_children_of_a_killed_parent_stop_gracefully(shop: Shop) -> None:
     await shop.until_ready()
     verdict = await shop.verdict()
     verdict.assert_every_promise_kept(accepted)
+
+
+async def test_process_may_open_more_files_than_a_shell_begins_with(shop: Shop) -> None:
+    few, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most - 1, 1024), most))
+    try:
+        service = shop.start("serve")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (few, most))
+    await shop.until_ready()
+    assert psutil.Process(service.popen.pid).rlimit(psutil.RLIMIT_NOFILE) == (most, most)
 
 
 async def test_process_that_cannot_start_ends_all_with_its_status(shop: Shop) -> None:

@@ -93,6 +93,19 @@ async def test_no_more_is_done_at_once_than_allowed():
     assert max(work.asked) == 3
 
 
+async def test_claims_grow_while_much_waits_and_are_small_again_behind_it():
+    work = Work(800)
+    work.gate.set()
+    async with running(work, most=1000):
+        await work.empty.wait()
+        asked = list(work.asked)
+        work.left = [800]
+        await asyncio.sleep(0.1)
+    assert asked[:4] == [64, 128, 256, 256]
+    assert work.asked[-1] == 64
+    assert sorted(work.done) == list(range(801))
+
+
 async def test_one_pieces_failure_stops_nobody_else():
     work = Work(4)
     work.gate.set()
