@@ -16,11 +16,17 @@ class DroppingProxy:
         self._host = host
         self._port = port
         self._mark: bytes | None = None
+        self._passes = asyncio.Event()
+        self._passes.set()
         self.dropped = 0
         self.talks: set[asyncio.Future[None]] = set()
 
     def arm(self, mark: bytes = COMMIT) -> None:
         self._mark = mark
+
+    def hold(self) -> None:
+        """Pass on no more requests: the server is silent from now on."""
+        self._passes.clear()
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         talk = asyncio.ensure_future(self._talk(reader, writer))
@@ -32,6 +38,7 @@ class DroppingProxy:
         back = asyncio.ensure_future(_pump_back(server_reader, writer, swallowing))
         try:
             while data := await reader.read(65536):
+                await self._passes.wait()
                 if self._mark is not None and self._mark in data:
                     self._mark = None
                     self.dropped += 1

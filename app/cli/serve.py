@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import gc
 import math
+import os
 import resource
 import signal
 import socket
-from collections.abc import Generator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated
@@ -39,6 +40,10 @@ from app.workers.engine import Engine, EngineSettings, start_engine
 log = structlog.get_logger()
 
 _YOUNG_OBJECTS = 50_000
+
+_CUT_OFF_SECONDS = 10.0
+"""So long after its grace a stop that does not end is ended. Nothing depends on its end: what was
+under way is taken up as after any other death."""
 
 _FIRST_CONNECTIONS = 8
 """To the database, as many as are soon in use: on a busy machine each takes so long to open that
@@ -139,6 +144,14 @@ async def _run_service(settings: Settings, role: Role) -> None:
     listeners = [] if port is None else [listen(settings.host, port)]
     running = Running()
     with stopping_on_signals(running.stop):
+        await _run_to_the_end(settings, role, listeners, running)
+
+
+async def _run_to_the_end(
+    settings: Settings, role: Role, listeners: Sequence[socket.socket], running: Running
+) -> None:
+    """Run as all there is in this process."""
+    async with _ending_in_time(running.stop, settings.grace_seconds + _CUT_OFF_SECONDS):
         await run(settings, role, listeners, running)
 
 
@@ -282,6 +295,24 @@ def _server(
     )
 
 
+@contextlib.asynccontextmanager
+async def _ending_in_time(stop: asyncio.Event, seconds: float) -> AsyncGenerator[None]:
+    """End the process, come what may, so long after its stop began: who told it may be gone."""
+
+    async def cut_off() -> None:
+        await stop.wait()
+        await asyncio.sleep(seconds)
+        log.error("service.cut_off", after_seconds=seconds)
+        logs.flush()
+        os._exit(1)
+
+    cutting_off = asyncio.create_task(cut_off())
+    try:
+        yield
+    finally:
+        cutting_off.cancel()
+
+
 async def _stop_serving(
     server: _Server, api: Api, stop: asyncio.Event, drain_seconds: float
 ) -> None:
@@ -336,7 +367,7 @@ async def _run_child(settings: Settings, inherited: str) -> None:
     with stopping_on_signals(running.stop):
         loop.add_reader(life, parent_is_gone)
         try:
-            await run(settings, Role(), listeners, running)
+            await _run_to_the_end(settings, Role(), listeners, running)
         finally:
             loop.remove_reader(life)
 

@@ -7,6 +7,7 @@ import signal
 import psutil
 
 from tests.faults.shop import Process, Shop, load, order
+from tests.proxies import dropping_proxy
 
 
 def children(service: Process) -> list[psutil.Process]:
@@ -68,6 +69,21 @@ async def test_process_may_open_more_files_than_a_shell_begins_with(shop: Shop) 
         resource.setrlimit(resource.RLIMIT_NOFILE, (few, most))
     await shop.until_ready()
     assert psutil.Process(service.popen.pid).rlimit(psutil.RLIMIT_NOFILE) == (most, most)
+
+
+async def test_stop_ends_in_time_even_where_the_database_is_silent(
+    shop: Shop, database_dsn: str
+) -> None:
+    async with dropping_proxy(database_dsn) as (proxy, dsn):
+        service = shop.start(
+            "serve", DATABASE_URL=dsn, JALUR_DRAIN_SECONDS="0", JALUR_GRACE_SECONDS="1"
+        )
+        await shop.until_ready()
+        proxy.hold()
+        service.send(signal.SIGTERM)
+        assert await asyncio.to_thread(service.popen.wait, 30) == 1
+    assert service.log is not None
+    assert "service.cut_off" in service.log.read_text()
 
 
 async def test_process_that_cannot_start_ends_all_with_its_status(shop: Shop) -> None:
