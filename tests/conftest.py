@@ -6,9 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from app.embedded.postgres import RunningPostgres, start_postgres
 from app.embedded.valkey import RunningValkey, start_valkey
+
+# How long an example takes is the machine's affair.
+settings.register_profile("jalur", deadline=None)
+settings.load_profile("jalur")
 
 pytest_plugins = ["tests.storage_fixtures"]
 

@@ -266,7 +266,7 @@ lives = st.lists(steps, min_size=6, max_size=40)
 terms = st.sampled_from([ASKABLE, ASKABLE, RESENDING, MUTE])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(terms, lives)
 def test_money_and_purchases_agree_after_any_sequence_of_words(terms: Terms, taken: list[object]):
     life = lived(terms, taken)  # checks both after every step
@@ -274,7 +274,7 @@ def test_money_and_purchases_agree_after_any_sequence_of_words(terms: Terms, tak
     check_purchases(life)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(st.one_of(plain_words, st.just(Claims())), min_size=4, max_size=16))
 def test_every_purchase_but_the_serving_one_is_disputed(taken: list[object]):
     life = lived(ASKABLE, taken)
@@ -283,7 +283,7 @@ def test_every_purchase_but_the_serving_one_is_disputed(taken: list[object]):
     assert len(life.delivered - life.disputed) == serving
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(terms, lives)
 def test_an_open_order_is_always_in_somebodys_hands(terms: Terms, taken: list[object]):
     life = lived(terms, taken)

@@ -69,7 +69,7 @@ async def test_whatever_arrives_an_order_stands_once_or_the_field_is_named(
     loop = asyncio.get_running_loop()
 
     @given(body=BODIES)
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     def check(body: object) -> None:
         asyncio.run_coroutine_threadsafe(_check(shop, customer, encoded(body)), loop).result(60)
 

@@ -359,7 +359,7 @@ async def test_calls_over_tls_share_a_connection_in_turn(
 # Anything
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.sampled_from([OK, OK[:17], b"\r\n"]) | st.binary(max_size=60), max_size=5))
 async def test_any_bytes_from_a_peer_end_in_an_answer_or_a_failure(pieces: list[bytes]):
     async def say(conversation: Conversation) -> None:

@@ -484,7 +484,7 @@ def rows(draw: st.DrawFn) -> SheetRow:
 tables = st.lists(rows(), max_size=6, unique_by=lambda row: row[:3])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(tables)
 def test_what_is_written_is_read_again(table: list[SheetRow]):
     known = Known(
@@ -502,7 +502,7 @@ def test_what_is_written_is_read_again(table: list[SheetRow]):
     assert sorted(as_json.rows, key=repr) == sorted(reading.rows, key=repr)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(tables)
 def test_every_row_that_is_taken_compiles(table: list[SheetRow]):
     """Applying a sheet relies on this: of a large one it compiles samples only."""
@@ -530,7 +530,7 @@ def _in_utc(row: SheetRow) -> SheetRow:
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode(errors="replace"))
 )

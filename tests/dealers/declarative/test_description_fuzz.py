@@ -122,7 +122,7 @@ _bodies = st.one_of(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(description=_descriptions(), body=_bodies, status=st.sampled_from([200, 200, 400]))
 def test_no_accepted_description_raises_or_guesses(
     description: dict[str, Any], body: bytes, status: int
@@ -144,7 +144,7 @@ def test_no_accepted_description_raises_or_guesses(
             read(at, answer)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     description=_descriptions(),
     body=_bodies,
@@ -165,7 +165,7 @@ def test_no_accepted_description_takes_an_unsigned_callback_for_a_word(
     assert isinstance(READERS.acknowledge(at, callback)[1], bytes)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(description=_descriptions())
 def test_accepted_descriptions_make_their_requests(description: dict[str, Any]):
     at = _account(description)
@@ -178,7 +178,6 @@ def test_accepted_descriptions_make_their_requests(description: dict[str, Any]):
     assert 1 <= capabilities.reference.max_length <= 22
 
 
-@settings(deadline=None)
 @given(text=st.text(max_size=60) | _json.map(json.dumps))
 def test_any_text_is_a_description_or_is_refused(text: str):
     at = Account("d1", "https://dealer.example", {}, {"description": text})
@@ -190,7 +189,7 @@ def test_some_changed_descriptions_are_accepted():
     """Else the tests above would look at nothing."""
     accepted = 0
 
-    @settings(deadline=None, max_examples=200, database=None, derandomize=True)
+    @settings(max_examples=200, database=None, derandomize=True)
     @given(description=_descriptions())
     def count(description: dict[str, Any]) -> None:
         nonlocal accepted
