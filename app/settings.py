@@ -136,7 +136,7 @@ class Settings(BaseSettings):
     """Wrong keys from one address, a process; beyond it, only keys known already are looked at."""
     reseller_in_flight: Count = 4096
     """Requests of one reseller under way at once, a process; beyond it: 429."""
-    queue_target_seconds: Seconds = 0.25
+    queue_target_seconds: Seconds = 0.5
     """How long orders may wait in a process's own queues, taken together; while it is longer, only
     as many new ones are let in as are finished, the others answered 503."""
     backlog_limit: Count = 100_000
