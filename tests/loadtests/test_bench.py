@@ -35,10 +35,12 @@ def test_a_tiny_run_ends_with_one_json_object_whose_counts_are_right():
     assert all(held > 1 for held in whole["memory_mb"].values())
     assert whole["end_to_end"]["p50_ms"] >= whole["accept"]["p50_ms"]
     assert (whole["lost"], whole["doubled"], whole["lag"]) == (0, 0, None)
-    assert set(result["ratios"]) == {"accept / bare", "accept / pgbench", "apart-spread / pgbench"}
+    ratios = ("accept / bare", "accept / pgbench", "apart-spread / pgbench", "end to end / pgbench")
+    assert set(result["ratios"]) == set(ratios)
     by_name = {bound["name"]: bound["found"] for bound in result["bounds"]}
     assert by_name["accept / bare"] == result["ratios"]["accept / bare"]["median"]
-    assert by_name["end to end / pgbench"] is None
+    assert by_name["end to end / pgbench"] == result["ratios"]["apart-spread / pgbench"]["median"]
+    assert by_name["serve-spread / serve-hot"] is None
 
 
 def test_an_open_load_and_misbehaving_dealers_end_with_every_order_as_it_had_to():
