@@ -83,7 +83,7 @@ class Authenticator(Generic[H]):
         self._unchanged_until = 0.0
         """Until when all that was read under `_revision` may be trusted."""
         self._wanted: dict[str, asyncio.Future[H | None]] = {}
-        """Keys that a look-up waits for, each with all who wait for it."""
+        """Keys that are to be read next, each with all who wait for it."""
         self._reading: asyncio.Task[None] | None = None
         self._refreshing: asyncio.Future[None] | None = None
         self._used: dict[str, float] = {}
@@ -212,34 +212,41 @@ class Authenticator(Generic[H]):
     async def _read_wanted(self) -> None:
         """Read what is wanted, one statement after the other, until nothing is.
 
-        What comes while one is under way waits for the next: a burst of callers who were not seen
-        for a while costs a few statements and one connection, not one for each of them.
+        What comes while one is under way waits for the next, so that nobody is told what was so
+        before they asked; and a burst of callers who were not seen for a while costs a few
+        statements and one connection, not one for each of them.
         """
         try:
             while self._wanted:
-                await self._read_some(list(islice(self._wanted, _READ_AT_ONCE)))
+                some = list(islice(self._wanted, _READ_AT_ONCE))
+                await self._read_some({key_id: self._wanted.pop(key_id) for key_id in some})
         finally:
             self._reading = None
 
-    async def _read_some(self, key_ids: Sequence[str]) -> None:
-        """Read these keys and tell those who wait for them."""
-        revision, valid_until = self._revision, self._monotonic() + _REMEMBERED_SECONDS
+    async def _read_some(self, wanted: "dict[str, asyncio.Future[H | None]]") -> None:
+        """Tell those who wait for these keys, of which some may have become known meanwhile."""
+        revision, now = self._revision, self._monotonic()
+        for key_id in list(wanted):
+            known = self._known.get(key_id)
+            if known is not None and self._may_be_trusted(known, now):
+                wanted.pop(key_id).set_result(known.holder)
+        if not wanted:
+            return
         try:
             async with self._pool.acquire(timeout=self._connection_seconds) as connection:
-                found = await self._find_holders(connection, key_ids)
+                found = await self._find_holders(connection, list(wanted))
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
-            for key_id in key_ids:
-                waiting = self._wanted.pop(key_id)
+            for waiting in wanted.values():
                 waiting.set_exception(error)
                 waiting.exception()  # those who went away leave nothing unobserved
             return
         used_at = self._monotonic()
-        for key_id in key_ids:
+        for key_id, waiting in wanted.items():
             holder = found.get(key_id)
-            self._remember(key_id, _Known(holder, valid_until, revision))
+            self._remember(key_id, _Known(holder, now + _REMEMBERED_SECONDS, revision))
             if holder is not None:
                 self._used[key_id] = used_at
-            self._wanted.pop(key_id).set_result(holder)
+            waiting.set_result(holder)
 
     def _parsed(self, authorization: str) -> PresentedKey:
         if not authorization:

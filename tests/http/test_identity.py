@@ -121,6 +121,32 @@ async def test_a_burst_of_callers_not_seen_before_is_read_together(shop: Shop) -
     assert len(read) < len(customers) / 2
 
 
+async def test_nobody_is_told_what_was_read_before_they_asked(shop: Shop) -> None:
+    customer = await shop.customer()
+    authenticator = shop.api.authenticator
+    seconds = 100.0
+    authenticator._monotonic = lambda: seconds
+    find_holders = authenticator._find_holders
+    read, answer = asyncio.Event(), asyncio.Event()
+
+    async def slow(connection: Connection, key_ids: Sequence[str]) -> Mapping[str, KeyHolder]:
+        found = await find_holders(connection, key_ids)
+        read.set()
+        await answer.wait()
+        return found
+
+    authenticator._find_holders = slow
+    before = asyncio.ensure_future(customer.http.get("/v1/balance"))
+    await read.wait()
+    await api_keys.revoke(shop.owner, customer.key_id)
+    seconds += 5
+    after = asyncio.ensure_future(customer.http.get("/v1/balance"))
+    await asyncio.sleep(0.05)
+    answer.set()
+    assert (await before).status_code == 200
+    assert (await after).status_code == 401
+
+
 async def test_who_waits_for_a_key_is_told_that_it_cannot_be_read(shop: Shop) -> None:
     customers = [await shop.customer() for _ in range(3)]
     authenticator = shop.api.authenticator
