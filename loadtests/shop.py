@@ -44,6 +44,12 @@ begin
 end $$
 """
 """As autovacuum would; a table that nothing was ever written to has no statistics."""
+_FILL_THE_LOG = """
+select pg_logical_emit_message(false, 'load', repeat('x', (1 << 20) - 1000))
+from generate_series(1, 1024)
+"""
+"""A server that has run for a while writes over old files of its log; to make a new one takes
+longer than to write it, and all who commit wait meanwhile. As many as `min_wal_size` has kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +113,7 @@ async def create(
     finally:
         await pool.close()
     await _execute(dsn, _ANALYZE_WHAT_HAS_ROWS)
+    await _execute(dsn, _FILL_THE_LOG)
     return made
 
 

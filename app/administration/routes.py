@@ -35,7 +35,7 @@ from app.storage.table_versions import NewVersion, Version
 
 _TRIES = 5
 _COPYING_REST_SHARE = 0.5
-_WRITING_REST_SHARE = 1.5
+_WRITING_REST_SHARE = 2.0
 """More than for other work: what is written to the log is in the way of every commit."""
 _LOCK_PATIENCE = timedelta(seconds=20)
 _CHECKSUM_LENGTH = 16
@@ -260,7 +260,7 @@ async def _write(
     if planned.is_empty:
         return Applied(planned, planned.revision, None, before.checksum, before.checksum)
     await _keep_what_stood(connection, by, planned.revision, before)
-    await drafts.write(connection, Pace(_WRITING_REST_SHARE))
+    await drafts.write(connection, planned.counts, Pace(_WRITING_REST_SHARE))
     after = await _copy(connection)
     revision = await catalogue.publish_goods(connection)
     version = await table_versions.keep(

@@ -36,7 +36,7 @@ SETTINGS = {
     "fsync": "on",
     "synchronous_commit": "on",
     "max_wal_size": "2GB",
-    "min_wal_size": "256MB",
+    "min_wal_size": "1GB",
 }
 
 _LOG = ["--wal-segsize", "1"]

@@ -104,10 +104,14 @@ class Router:
             if held and held.goods is goods and held.revision == seen.revision:
                 return False
             terms = await reference.terms(connection)
-        self._trade = await asyncio.to_thread(
+        made = await asyncio.to_thread(
             make_trade, terms, goods, self.limits, self._outlets, self._blocked
         )
+        before = [held]
+        held, self._trade = None, made
         self._seen_quality.clear()  # it goes by the dealers' numbers in the table
+        # A million routes take a while to be given back: not on the event loop.
+        await asyncio.to_thread(before.clear)
         return True
 
     def _take_up(self, changes: Iterable[Change]) -> None:

@@ -10,6 +10,7 @@ Neither is logged: after a crash they are empty, and the goods are compiled agai
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from mmap import mmap
 
 from app.pace import Pace
 from app.storage.pool import Connection
@@ -69,19 +70,21 @@ def unpacked(header: Header, pieces: Sequence[bytes]) -> tuple[memoryview, memor
     For a thread: it goes in small steps, so that an event loop beside it goes on. Raises BadTable
     for pieces that were damaged.
     """
-    whole = bytearray(header.routes_length + header.prices_length)
+    length = header.routes_length + header.prices_length
+    # Its pages come as they are written; a bytearray's all at once, which holds up all threads.
+    view = memoryview(mmap(-1, max(1, length)))
     place = 0
     for piece in pieces:
         try:
             content = zlib.decompress(piece)
         except zlib.error as error:
             raise BadTable(f"the compiled goods are not what was written: {error}") from error
-        whole[place : place + len(content)] = content
+        if place + len(content) <= length:
+            view[place : place + len(content)] = content
         place += len(content)
-    if place != header.routes_length + header.prices_length:
+    if place != length:
         return None
-    view = memoryview(whole)
-    return view[: header.routes_length], view[header.routes_length :]
+    return view[: header.routes_length], view[header.routes_length : length]
 
 
 async def keep(

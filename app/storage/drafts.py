@@ -18,8 +18,8 @@ from app.storage.pool import Connection
 from app.storage.reference import RouteRow
 
 _STATEMENT_SECONDS = 600
-_BLOCKS_AT_ONCE = 20
-"""Of the table of changes, some 1,000 rows."""
+_BLOCKS_AT_ONCE = 6
+"""Of the table of changes, some 300 rows."""
 _ROWS_AT_ONCE = 5_000
 _CSV = """
     select sku, cluster, dealer_id as dealer, dealer_sku, cost,
@@ -128,7 +128,8 @@ async def widen(connection: Connection) -> None:
         set enable_bitmapscan = on;
         set enable_hashjoin = on;
         set enable_mergejoin = on;
-        set work_mem = '128MB';
+        set work_mem = '512MB';
+        set temp_buffers = '512MB';
         set backend_flush_after = '512kB';
         """
     )
@@ -436,7 +437,7 @@ async def orphaned(connection: Connection, most: int) -> tuple[int, list[str]]:
 # ------------------------------------------------------------------ writing and reading
 
 
-async def write(connection: Connection, pace: Pace) -> None:
+async def write(connection: Connection, counts: Counts, pace: Pace) -> None:
     """Make the draft the table in force. Holds the revision's lock; `publish` comes after.
 
     Some changes at a time: orders that are committed meanwhile wait for the log that was written
@@ -447,7 +448,8 @@ async def write(connection: Connection, pace: Pace) -> None:
     blocks = await connection.fetchval(
         "select pg_relation_size('route_changes') / current_setting('block_size')::integer"
     )
-    for act in (_DELETE, _UPDATE, _INSERT):
+    acts = (_DELETE, counts.removed), (_UPDATE, counts.changed), (_INSERT, counts.added)
+    for act in (act for act, count in acts if count):
         for begin in range(0, blocks, _BLOCKS_AT_ONCE):
             span = (begin, 0), (begin + _BLOCKS_AT_ONCE, 0)
             await connection.execute(act, *span, timeout=_STATEMENT_SECONDS)

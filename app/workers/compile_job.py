@@ -19,11 +19,11 @@ from app.storage.compiled_goods import Header
 from app.storage.pool import Connection, PoolSettings, open_pool
 from routing.table import BadTable
 
-_REST_SHARE = 0.5
+_REST_SHARE = 0.25
 
 
 async def _run(means: dict[str, Any]) -> dict[str, Any]:
-    pool = await open_pool(PoolSettings(means["dsn"], means["role"], max_size=2))
+    pool = await open_pool(PoolSettings(means["dsn"], means["role"], max_size=2, steps_back=True))
     try:
         async with pool.acquire() as connection:
             if not await compiled_goods.become_compiler(connection):

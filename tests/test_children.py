@@ -1,0 +1,61 @@
+"""Processes that let orders go first."""
+
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.children import let_step_back
+
+_ORDINARY_TURN_MILLISECONDS = 10
+
+
+def _priority_and_turn(process: str) -> tuple[int, float]:
+    """What Linux says of a process: its priority, 120 where nobody changed it; turn in ms."""
+    told = Path("/proc", process, "sched")
+    found = (
+        re.search(r"^se\.slice\s*: *(\d+)", told.read_text(), re.MULTILINE)
+        if (told.exists())
+        else None
+    )
+    if found is None or tuple(map(int, platform.release().split(".")[:2])) < (6, 12):
+        pytest.skip(
+            "this Linux does not tell how long a process's turns are, or has them all equal"
+        )
+    priority = re.search(r"^prio\s*: *(\d+)", told.read_text(), re.MULTILINE)
+    assert priority is not None
+    return int(priority[1]), int(found[1]) / 1e6
+
+
+def test_who_steps_back_waits_for_others_and_may_be_interrupted_by_all() -> None:
+    priority, turn = _priority_and_turn("self")
+    assert turn < _ORDINARY_TURN_MILLISECONDS
+    told = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from app.children import step_back\n"
+            "step_back()\n"
+            "print(open('/proc/self/sched').read())",
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert f"{priority + 10}" in told
+    assert re.search(r"^se\.slice\s*: *100000000$", told, re.MULTILINE)
+
+
+def test_another_process_is_made_to_step_back_by_its_title_alone() -> None:
+    with subprocess.Popen(["sleep", "60"]) as other:
+        try:
+            before = _priority_and_turn(str(other.pid))
+            assert not let_step_back(other.pid, "jalur_service 127.0.0.1(1)")
+            assert _priority_and_turn(str(other.pid)) == before
+            assert let_step_back(other.pid, "sleep")
+            assert _priority_and_turn(str(other.pid)) == (before[0] + 10, 100.0)
+        finally:
+            other.kill()
