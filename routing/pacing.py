@@ -27,6 +27,8 @@ class LimitRules:
 
     decrease: float = 0.75
     """What is left of it after a failure."""
+    tolerated_share: float = 0.1
+    """Of the calls, so many may fail without lowering it, where the dealer does not complain."""
     forget_seconds: float = 60.0
     """How long after the last decrease it begins to rise by itself, used or not."""
     forgotten_a_second: float = 1.0
@@ -40,9 +42,13 @@ class AdaptiveLimit:
     sent before the last decrease says nothing about the limit after it. Answers raise it by one
     place a round trip, and only while at least half of it is used, else it would grow untried.
     What is long ago is forgotten: few calls could not raise it, and rare failures would add up.
+
+    Some calls fail at any dealer, however little it is asked. So answers save up for failures,
+    for as many as a tolerated share of one round trip's calls; what is saved up for lowers nothing.
+    A limit so low that the share is less than one call tolerates none.
     """
 
-    __slots__ = ("_ceiling", "_level", "_lowered_at", "_quiet_since", "_rules")
+    __slots__ = ("_ceiling", "_level", "_lowered_at", "_quiet_since", "_rules", "_tolerated")
 
     def __init__(self, ceiling: int, rules: LimitRules | None = None) -> None:
         self._rules = rules or LimitRules()
@@ -50,6 +56,8 @@ class AdaptiveLimit:
         self._level = math.inf
         """Infinite unless lowered, so that it goes along with its ceiling."""
         self._lowered_at = self._quiet_since = -math.inf
+        self._tolerated = 0.0
+        """How many failures were saved up for."""
 
     def bound(self, ceiling: int) -> None:
         """Stay between one and this many from now on; with 0 nothing is let through."""
@@ -62,6 +70,8 @@ class AdaptiveLimit:
     def answered(self, now_seconds: float, in_use: int) -> None:
         """A call was answered while so many, it included, were under way."""
         standing = self._standing(now_seconds)
+        share = self._rules.tolerated_share
+        self._tolerated = min(self._tolerated + share, standing * share)
         if standing >= self._ceiling:
             self._level = math.inf if self._ceiling else self._level
         elif in_use * 2 >= int(standing):
@@ -70,11 +80,19 @@ class AdaptiveLimit:
 
     def failed(self, started_seconds: float, now_seconds: float) -> bool:
         """A call begun at `started_seconds` failed. Returns whether this lowered the limit."""
+        if self._tolerated >= 1.0:
+            self._tolerated -= 1.0
+            return False
+        return self.refused(started_seconds, now_seconds)
+
+    def refused(self, started_seconds: float, now_seconds: float) -> bool:
+        """The dealer said that it is asked too much. Returns whether this lowered the limit."""
         if started_seconds <= self._lowered_at or self._ceiling == 0:
             return False
         standing = self._standing(now_seconds)
         self._level = max(1.0, standing * self._rules.decrease)
         self._lowered_at = now_seconds
+        self._tolerated = 0.0
         self._quiet_since = now_seconds + self._rules.forget_seconds
         return True
 

@@ -309,16 +309,15 @@ class Admission:
     def answered(self, dealer_id: str, status: int, started: float) -> None:
         """A call begun at `started` was answered with this HTTP status."""
         if status in _OVERLOADED:
-            self._lower(dealer_id, f"http-{status}", started)
+            limit = self._known(dealer_id).limit
+            if limit.refused(started, self.monotonic()):
+                self._metrics.dealer_limit_lowered(dealer_id, f"http-{status}")
         elif status < _SERVER_ERROR:
             gate = self._known(dealer_id)
             gate.limit.answered(self.monotonic(), gate.in_use)
 
     def failed(self, dealer_id: str, reason: str, started: float) -> None:
         """A call begun at `started` brought no answer, for a reason that is not ours."""
-        self._lower(dealer_id, reason, started)
-
-    def _lower(self, dealer_id: str, reason: str, started: float) -> None:
         if self._known(dealer_id).limit.failed(started, self.monotonic()):
             self._metrics.dealer_limit_lowered(dealer_id, reason)
 

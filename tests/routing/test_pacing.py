@@ -12,7 +12,7 @@ RULES = LimitRules(decrease=0.5, forget_seconds=60.0, forgotten_a_second=1.0)
 
 steps = st.lists(
     st.tuples(
-        st.sampled_from(["answered", "failed", "bound", "wait"]),
+        st.sampled_from(["answered", "failed", "refused", "bound", "wait"]),
         st.integers(0, 40),
         st.floats(0, 30),
     ),
@@ -37,6 +37,8 @@ def test_the_limit_stays_between_one_and_its_ceiling(acts: list[tuple[str, int, 
                 limit.answered(now, number)
             case "failed":
                 limit.failed(now - number, now)
+            case "refused":
+                limit.refused(now - number, now)
             case "bound":
                 ceiling = number
                 limit.bound(number)
@@ -56,6 +58,41 @@ def test_it_begins_at_its_ceiling_and_goes_along_with_it():
 def test_a_failure_leaves_a_part_of_it():
     assert lowered(32).places(1.0) == 16
     assert lowered(32, failures=3).places(3.0) == 4
+
+
+def test_failures_that_come_at_any_dealer_do_not_lower_it():
+    limit = AdaptiveLimit(256, RULES)
+    for number in range(2000):
+        if number % 20 == 19:
+            assert not limit.failed(number - 0.5, number)
+        else:
+            limit.answered(number, in_use=256)
+    assert limit.places(2000) == 256
+
+
+def test_failures_that_are_too_many_lower_it_once_a_round_trip():
+    limit = AdaptiveLimit(256, RULES)
+    for _ in range(1000):
+        limit.answered(1.0, in_use=256)
+    lowering = [limit.failed(1.5, 2.0) for _ in range(256)]
+    assert lowering.index(True) == 25
+    assert lowering.count(True) == 1
+    assert limit.failed(2.5, 3.0)
+
+
+def test_a_dealer_that_complains_lowers_it_however_seldom():
+    limit = AdaptiveLimit(256, RULES)
+    for _ in range(1000):
+        limit.answered(1.0, in_use=256)
+    assert limit.refused(1.5, 2.0)
+    assert limit.places(2.0) == 128
+
+
+def test_a_dealer_of_few_places_is_asked_less_after_each_failure():
+    limit = AdaptiveLimit(8, RULES)
+    for _ in range(1000):
+        limit.answered(1.0, in_use=8)
+    assert limit.failed(1.5, 2.0)
 
 
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=40))
