@@ -30,6 +30,8 @@ DEALER_CONCURRENCY = 256
 """Enough that an order seldom waits for a place: places are measured by nobody here."""
 _CALLBACK_SECONDS = 0.2
 _DEPOSIT_RUPIAH = 1_000_000_000_000
+_DEALER_BALANCE_RUPIAH = 1_000_000_000_000_000
+"""Our deposit at each dealer: more than any load spends."""
 _TEMPLATE = "jalur_load_template"
 _DATABASE = "jalur_load"
 _ANALYZE_WHAT_HAS_ROWS = """
@@ -138,7 +140,8 @@ def write_simulator_config(
 ) -> None:
     """The simulated dealers; none of them waits before it answers, unless its manner says so."""
     timing = manner.timing if manner is not None else {}
-    path.write_text(json.dumps(seed.simulator_config(addresses.service, timing)))
+    config = seed.simulator_config(addresses.service, timing, _DEALER_BALANCE_RUPIAH)
+    path.write_text(json.dumps(config))
 
 
 def write_secrets(path: Path, buyers: Sequence[Buyer]) -> None:

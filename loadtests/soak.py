@@ -256,6 +256,10 @@ async def _watch(
             )
             before.samples.append(sample)
             _tell(wish, _line(sample))
+            if not stretch.ended:
+                raise LoadTestFailure(
+                    f"no order was finished since the last sample; refused: {stretch.faults[:3]}"
+                )
             at = sample.at_seconds
             if holder is None and hold_at <= at < hold_at + wish.held_seconds:
                 holder = await _hold(dsn)

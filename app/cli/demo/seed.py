@@ -105,8 +105,13 @@ def products() -> list[ProductRow]:
     ]
 
 
-def simulator_config(base_url: str, seconds: dict[str, float]) -> dict[str, object]:
-    """What the dealer simulator is started with; `base_url` is where Jalur will listen."""
+def simulator_config(
+    base_url: str, seconds: dict[str, float], balance_rupiah: int = 1_000_000_000
+) -> dict[str, object]:
+    """What the dealer simulator is started with; `base_url` is where Jalur will listen.
+
+    `balance_rupiah` is our deposit at each dealer.
+    """
     return {
         "dealers": [
             {
@@ -115,7 +120,7 @@ def simulator_config(base_url: str, seconds: dict[str, float]) -> dict[str, obje
                 "credentials": dealer.credentials,
                 "callback_url": f"{base_url}/v1/callbacks/{dealer.dealer_id}/{CALLBACK_TOKEN}",
                 "always_succeeds": dealer.always_succeeds,
-                "balance_rupiah": 1_000_000_000,
+                "balance_rupiah": balance_rupiah,
                 "prices": {row.sku: dealer.cost(row.denomination) for row in products()},
             }
             for dealer in DEALERS
