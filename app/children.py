@@ -15,6 +15,8 @@ _TURN_NANOSECONDS = 100_000_000
 """The longest turn that Linux lets a process ask for."""
 _SET_ATTRIBUTES = {"x86_64": 314, "aarch64": 274}.get(platform.machine())
 """The number of Linux's call `sched_setattr`, which the C library does not offer by name."""
+_KEEP_POLICY = 0x08
+"""Its flag to leave the kind of scheduling, which whoever started us may have chosen."""
 
 
 class _Attributes(ctypes.Structure):
@@ -46,7 +48,8 @@ def let_step_back(process_id: int, title: str) -> bool:
     try:
         if title not in Path("/proc", str(process_id), "cmdline").read_text(errors="replace"):
             return False
-        os.setpriority(os.PRIO_PROCESS, process_id, _NICENESS)
+        niceness = os.getpriority(os.PRIO_PROCESS, process_id)
+        os.setpriority(os.PRIO_PROCESS, process_id, max(niceness, _NICENESS))
     except OSError:
         return False
     _ask_for_long_turns(process_id)
@@ -65,7 +68,10 @@ def _ask_for_long_turns(process_id: int) -> None:
     with contextlib.suppress(OSError):
         niceness = os.getpriority(os.PRIO_PROCESS, process_id)
         wish = _Attributes(
-            size=ctypes.sizeof(_Attributes), nice=niceness, runtime=_TURN_NANOSECONDS
+            size=ctypes.sizeof(_Attributes),
+            flags=_KEEP_POLICY,
+            nice=niceness,
+            runtime=_TURN_NANOSECONDS,
         )
         ctypes.CDLL(None).syscall(_SET_ATTRIBUTES, process_id, ctypes.byref(wish), 0)
 
