@@ -1,5 +1,6 @@
 """The two servers that tests run against: real ones, started once for the whole run."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +17,16 @@ settings.register_profile("jalur", deadline=None)
 settings.load_profile("jalur")
 
 pytest_plugins = ["tests.storage_fixtures"]
+
+
+@pytest.fixture(autouse=True)
+def own_priority(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Commands that take long step back for good: here they would take all later tests along, which
+    then stand still for seconds where a load runs beside them."""
+    niceness = os.nice(0)
+    monkeypatch.setattr("app.cli.table.step_back", lambda: None)
+    yield
+    assert os.nice(0) == niceness, "this test made the process of all tests step back"
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,7 @@ def _priority_and_turn(process: str) -> tuple[int, float]:
 
 def test_who_steps_back_waits_for_others_and_may_be_interrupted_by_all() -> None:
     priority, turn = _priority_and_turn("self")
-    assert turn < _ORDINARY_TURN_MILLISECONDS
+    assert turn < _ORDINARY_TURN_MILLISECONDS, "a test before made this process step back"
     told = subprocess.run(
         [
             sys.executable,
