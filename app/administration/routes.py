@@ -37,6 +37,8 @@ _TRIES = 5
 _COPYING_REST_SHARE = 0.5
 _WRITING_REST_SHARE = 2.0
 """More than for other work: what is written to the log is in the way of every commit."""
+_CHANGING_REST_SHARE = 3.0
+"""Changed rows lie all over the table: each writes a whole page to the log."""
 _LOCK_PATIENCE = timedelta(seconds=20)
 _CHECKSUM_LENGTH = 16
 _GZIP = 31
@@ -260,7 +262,9 @@ async def _write(
     if planned.is_empty:
         return Applied(planned, planned.revision, None, before.checksum, before.checksum)
     await _keep_what_stood(connection, by, planned.revision, before)
-    await drafts.write(connection, planned.counts, Pace(_WRITING_REST_SHARE))
+    mostly_changes = planned.counts.changed > planned.counts.added
+    rest_share = _CHANGING_REST_SHARE if mostly_changes else _WRITING_REST_SHARE
+    await drafts.write(connection, planned.counts, Pace(rest_share))
     after = await _copy(connection)
     revision = await catalogue.publish_goods(connection)
     version = await table_versions.keep(
