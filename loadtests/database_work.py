@@ -23,7 +23,7 @@ _NAMES = {
     "from orders where lane = k.lane": "orders locked",
     "from attempts where lane = k.lane": "purchases locked",
     "select * from attempts": "purchases locked",
-    "select least(due_at": "queues' beginnings found",
+    "select due_at from": "queues' beginnings found",
     "from deliveries": "webhooks looked at",
     "from attempts": "purchases looked at",
     "select from ready": "backlog counted",

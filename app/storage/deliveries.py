@@ -190,8 +190,8 @@ async def first_due(connection: Connection, since: datetime) -> datetime:
     return await connection.fetchval(
         """
         select coalesce((
-            select least(due_at, now()) from deliveries where due_at >= $1 order by due_at limit 1
-        ), now()) - interval '1 second'
+            select due_at from deliveries where due_at between $1 and now() order by due_at limit 1
+        ), now())
         """,
         since,
     )

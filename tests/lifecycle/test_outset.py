@@ -57,14 +57,15 @@ async def test_looks_begin_before_whatever_is_still_due(pool: Pool, outset: Outs
             assert EVER < await outset.moment(connection) < oldest
 
 
-async def test_what_is_seen_late_waits_for_the_next_whole_look(
-    pool: Pool, outset: Outset, clock: Clock
+@pytest.mark.parametrize(("late_by", "found_at"), [(3, 2), (3600, 60)])
+async def test_what_is_seen_late_is_found_by_a_look_that_goes_further_back(
+    pool: Pool, outset: Outset, clock: Clock, late_by: int, found_at: int
 ):
     async with pool.acquire() as connection:
         await outset.moment(connection)
-        await connection.execute(INSERTED, -3600 * SECOND)
+        await connection.execute(INSERTED, -late_by * SECOND)
         late = await connection.fetchval("select due_at from deliveries")
-        clock.seconds = 14
+        clock.seconds = found_at - 1
         assert await outset.moment(connection) > late
-        clock.seconds = 15
+        clock.seconds = found_at
         assert await outset.moment(connection) < late

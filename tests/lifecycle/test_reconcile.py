@@ -76,7 +76,7 @@ async def long_ago(shop: Shop, **columns: str) -> None:
 async def test_dead_lease_raises_the_fence_and_makes_the_attempt_unknown(shop: Shop):
     purchase = await shop.bought()
     assert await shop.engine.reconciler.claim(10) == []
-    await long_ago(shop, due_at="1 second")
+    await long_ago(shop, due_at="100 milliseconds")
     (check,) = await shop.engine.reconciler.claim(10)
     assert (check.due.fence, check.due.state) == (2, "unknown")
     assert await shop.states(purchase.order_id) == ["unknown"]
