@@ -440,7 +440,7 @@ def _read_arguments() -> Wish:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--lines", type=int, default=1_000_000, help="of the sheet")
     parser.add_argument("--rate", type=float, default=100, help="orders a second")
-    parser.add_argument("--quiet-seconds", type=float, default=30)
+    parser.add_argument("--quiet-seconds", type=float, default=60)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--json", action="store_true", help="print the last line only")

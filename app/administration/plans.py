@@ -35,7 +35,7 @@ from routing.table import BadTable
 KINDS = ("added", "changed", "removed")
 TABLE_CHANGED = "table-changed"
 """Of problems: the table is not any more the one that was looked at."""
-_REST_SHARE = 0.25
+_REST_SHARE = 0.4
 """A sheet of a million lines takes a quarter longer, and orders beside it hardly."""
 _MOST_EXAMPLES = 20
 _MOST_SAMPLES = 10_000

@@ -38,7 +38,9 @@ _COPYING_REST_SHARE = 0.5
 _WRITING_REST_SHARE = 2.0
 """More than for other work: what is written to the log is in the way of every commit."""
 _CHANGING_REST_SHARE = 3.0
-"""Changed rows lie all over the table: each writes a whole page to the log."""
+"""A page of which something changes goes to the log whole, after a checkpoint."""
+_ENOUGH_REST_SECONDS = 28.0
+"""In writing a table, so that a million lines are in force within two minutes on a slow day."""
 _LOCK_PATIENCE = timedelta(seconds=20)
 _CHECKSUM_LENGTH = 16
 _GZIP = 31
@@ -264,7 +266,8 @@ async def _write(
     await _keep_what_stood(connection, by, planned.revision, before)
     mostly_changes = planned.counts.changed > planned.counts.added
     rest_share = _CHANGING_REST_SHARE if mostly_changes else _WRITING_REST_SHARE
-    await drafts.write(connection, planned.counts, Pace(rest_share))
+    pace = Pace(rest_share, _ENOUGH_REST_SECONDS)
+    await drafts.write(connection, planned.counts, pace)
     after = await _copy(connection)
     revision = await catalogue.publish_goods(connection)
     version = await table_versions.keep(
