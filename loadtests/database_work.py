@@ -82,6 +82,12 @@ async def checkpoint(dsn: str) -> None:
     await _execute(dsn, "checkpoint")
 
 
+async def tidy(dsn: str) -> None:
+    """Clear away what is left of changed rows, and bring everything to its place on the disk."""
+    await _execute(dsn, "vacuum analyze")
+    await _execute(dsn, "checkpoint")
+
+
 async def reset(dsn: str) -> None:
     """Set the counters to zero."""
     await _execute(dsn, "select counting.pg_stat_statements_reset()")

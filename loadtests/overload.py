@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.errors import JalurError
-from loadtests import shop, witnesses
+from loadtests import database_work, shop, witnesses
 from loadtests.crowd import Came, Stream, Wave, read_came
 from loadtests.orders import order_body
 from loadtests.programs import LoadTestFailure, Program, cpu_seconds, running
@@ -81,9 +81,12 @@ class Crowd:
 
     program: Program
     watched: Mapping[str, int]
+    dsn: str = field(repr=False)
 
     def send(self, name: str, wave: Wave) -> Measured:
-        """Have one wave sent. Raises LoadTestFailure."""
+        """Have one wave sent, on a database that is tidy: else autovacuum, which comes once a
+        minute, would take a processor from whichever wave it falls into. Raises LoadTestFailure."""
+        uvloop.run(database_work.tidy(self.dsn))
         before = {each: cpu_seconds(process_id) for each, process_id in self.watched.items()}
         self.program.write_line(wave.to_line())
         came = read_came(self.program.read_line())
@@ -114,7 +117,7 @@ def _measure(stage: Stage, wish: Wish) -> dict[str, Any]:
     logs.mkdir()
     with shop.copy(stage.postgres.dsn) as dsn, outside(stage, logs) as others:
         with service(stage, dsn, {"service": ("serve",)}, logs) as programs:
-            with _crowd(stage, [*programs, *others], logs) as crowd:
+            with _crowd(stage, dsn, [*programs, *others], logs) as crowd:
                 measured = _measure_waves(crowd, wish)
             uvloop.run(witnesses.until_nothing_is_left(dsn))
         accepted = sum(each.came.accepted_in_all for each in measured)
@@ -129,7 +132,9 @@ def _measure(stage: Stage, wish: Wish) -> dict[str, Any]:
 
 
 @contextmanager
-def _crowd(stage: Stage, programs: Sequence[Program], logs: Path) -> Generator[Crowd]:
+def _crowd(
+    stage: Stage, dsn: str, programs: Sequence[Program], logs: Path
+) -> Generator[Crowd]:
     watched = {each.name: each.process.pid for each in programs}
     watched["postgres"] = stage.postgres.process.pid
     given = {
@@ -139,7 +144,7 @@ def _crowd(stage: Stage, programs: Sequence[Program], logs: Path) -> Generator[C
     }
     with running("client", ["loadtests.crowd"], logs) as client:
         client.write_line(orjson.dumps(given, option=orjson.OPT_APPEND_NEWLINE))
-        yield Crowd(client, watched)
+        yield Crowd(client, watched, dsn)
 
 
 def _measure_waves(crowd: Crowd, wish: Wish) -> list[Measured]:
@@ -175,7 +180,7 @@ def _measure_refusing(stage: Stage, wish: Wish) -> Measured:
         shop.copy(stage.postgres.dsn) as dsn,
         outside(stage, logs) as others,
         service(stage, dsn, api, logs, settings) as programs,
-        _crowd(stage, [*programs, *others], logs) as crowd,
+        _crowd(stage, dsn, [*programs, *others], logs) as crowd,
     ):
         _fill(stage)
         crowd.send("keys looked up", wave)

@@ -35,9 +35,13 @@ _MOST_SAMPLES = 256
 """Orders of one look whose time to acceptance is kept."""
 _PACE_LOOKS = 20
 """Over how many looks, at most, a queue's pace is taken."""
-_LEAST_PART, _MOST_PART = 0.1, 1.25
-"""What is let in of what the slowest queue passes on: at nearly five times the target and above,
-and at no wait at all; as much as it passes on at the target."""
+_LEAST_PART = 0.3
+"""What is let in, at the least, of what the slowest queue passes on."""
+_AIM, _STEEPNESS = 0.25, 0.5
+"""While orders are shed, waits are brought to this part of the target: as many are let in there as
+the slowest queue passes on, and so much more or less of them for each target's difference."""
+_NO_WAIT = 0.05
+"""Of the target: whoever waits less waits for nothing."""
 _BACKLOG_SECONDS = 5
 _LONGEST_RETRY_SECONDS = 5
 _LOOP = "loop"
@@ -136,7 +140,7 @@ class Intake:
         """Whether it is near enough to count who asks."""
         self._watched_since = 0.0
         self._late = False
-        self._level = math.inf
+        self._level = self._fair = math.inf
         self.ratio = 1.0
         """How much of what is asked for is let in."""
         self.sheds = False
@@ -149,7 +153,10 @@ class Intake:
         if not self._watches:
             return None
         self._demand.count(reseller_id)
-        if self._late and self._fraction() * self._demand.of(reseller_id) >= self._level:
+        if not self._late:
+            return None
+        asked = self._demand.of(reseller_id)
+        if asked > self._fair and self._fraction() * asked >= self._level:
             return self._refused("queues")
         return None
 
@@ -181,8 +188,11 @@ class Intake:
         waits = self._standing(now)
         self._judge(waits, now)
         self._watch(now)
-        self.ratio = self._ratio(min(waits)) if self._late else 1.0
+        passed_on = self._pace() / max(self._demand.a_second, 1.0) if self._late else 1.0
+        self.ratio = min(1.0, self._part(min(waits)) * passed_on) if self._late else 1.0
         self._level = self._demand.level(self.ratio)
+        # Who asks for no more than an equal part of what is passed on is not why there are waits.
+        self._fair = self._demand.level(passed_on)
         is_full = self._backlog() >= self._limits.backlog_orders
         self.sheds = is_full or self._late
         ages = {each.name: each.age_seconds for each in seen}
@@ -206,10 +216,12 @@ class Intake:
         return recent if len(recent) >= _LEAST_LOOKS else _waits(self._looks)[-_LEAST_LOOKS:]
 
     def _judge(self, waits: Sequence[float], now: float) -> None:
-        """Late from when a wait stands above the target until it is surely below half of it."""
+        """Late from when a wait stands above the target until it is surely below half of it with
+        nobody refused, or gone."""
         target = self._limits.target_seconds
         if self._late:
-            self._late = max(waits) > target / 2
+            enough = target / 2 if self.ratio >= 1 else target * _NO_WAIT
+            self._late = max(waits) > enough
         else:
             has_looked = now - self._looks[0].at >= _STANDING_SECONDS - _ROUNDING
             self._late = has_looked and min(waits) > target
@@ -223,11 +235,10 @@ class Intake:
         if changes or now - self._demand.begun >= _INTERVAL_SECONDS - _ROUNDING:
             self._demand.turn(now)
 
-    def _ratio(self, waited: float) -> float:
-        """What is to be let in, of what is asked for."""
-        over = waited / self._limits.target_seconds - 1
-        part = min(_MOST_PART, max(_LEAST_PART, 1 - over / 4))
-        return min(1.0, part * self._pace() / max(self._demand.a_second, 1.0))
+    def _part(self, waited: float) -> float:
+        """What is to be let in, of what the slowest queue passes on."""
+        over = waited / self._limits.target_seconds - _AIM
+        return max(_LEAST_PART, 1 - over * _STEEPNESS)
 
     def _pace(self) -> float:
         """How many a second the queue passes on that is waited in longest.

@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 from app.storage.pool import Connection
 
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
-_REFRESH_SECONDS = 0.25
-_BEFORE = timedelta(seconds=0.25)
+_REFRESH_SECONDS = 0.5
+_BEFORE = timedelta(seconds=1)
 """So long before the first that is left looks begin."""
 _LATE_SECONDS, _LATE = 2.0, timedelta(seconds=4)
 """How often it is looked so far back for what was seen late."""
@@ -39,7 +39,7 @@ class Outset:
         self._refresh_at = self._late_at = self._whole_at = clock()
 
     async def moment(self, connection: Connection) -> datetime:
-        """Where to begin; four times a second it is looked for anew. Database time."""
+        """Where to begin; twice a second it is looked for anew. Database time."""
         now = self._clock()
         if now >= self._refresh_at:
             is_whole, is_late = now >= self._whole_at, now >= self._late_at

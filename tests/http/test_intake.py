@@ -66,21 +66,24 @@ def test_queue_that_is_old_for_a_moment_refuses_nobody(process: Process) -> None
     assert not process.intake.sheds
 
 
-def test_old_queue_lets_in_what_it_passes_on(process: Process) -> None:
+def test_queue_at_a_quarter_of_the_target_lets_in_what_it_passes_on(process: Process) -> None:
     process.ages["accept"] = TARGET * 1.01
     process.go_on(20, {FLOODER: 150})
     assert process.intake.sheds
+    process.ages["accept"] = TARGET / 4
     let_in = process.go_on(20, {FLOODER: 150})[FLOODER]
     assert let_in == pytest.approx(1000, rel=0.05)  # a second's worth of what the process does
 
 
 def test_older_queue_lets_in_fewer_until_it_is_worked_off(process: Process) -> None:
     let_in: list[int] = []
-    for age in (TARGET * 1.01, TARGET * 2, TARGET * 3, TARGET * 30):
+    process.ages["settle"] = TARGET * 1.01
+    process.go_on(20, {FLOODER: 150})
+    for age in (TARGET * 0.25, TARGET * 0.75, TARGET * 1.25, TARGET * 30):
         process.ages["settle"] = age
         process.go_on(20, {FLOODER: 150})
         let_in.append(process.go_on(20, {FLOODER: 150})[FLOODER])
-    assert let_in == [pytest.approx(each, abs=50) for each in (1000, 750, 500, 100)]
+    assert let_in == [pytest.approx(each, abs=50) for each in (1000, 750, 500, 300)]
 
 
 def test_waits_in_several_queues_add_up(process: Process) -> None:
@@ -111,19 +114,43 @@ def test_drained_queue_refuses_nobody_any_more(process: Process) -> None:
     process.ages["accept"] = TARGET * 2
     process.go_on(20, {FLOODER: 150})
     assert process.intake.sheds
-    process.ages["accept"] = TARGET * 0.4
-    process.go_on(5)
+    process.ages["accept"] = 0.0
+    process.go_on(5, {FLOODER: 150})
     assert not process.intake.sheds
     assert process.go_on(4, {FLOODER: 500}) == {FLOODER: 2000}
+
+
+def test_shorter_queue_sheds_until_no_more_is_asked_for_than_it_passes_on(process: Process) -> None:
+    process.ages["accept"] = TARGET * 2
+    process.go_on(20, {FLOODER: 150})
+    process.ages["accept"] = TARGET * 0.3
+    process.go_on(20, {FLOODER: 150})
+    assert process.intake.sheds
+    process.go_on(20, {FLOODER: 40})
+    assert not process.intake.sheds
 
 
 def test_flooder_is_shed_and_nobody_else(process: Process) -> None:
     process.ages["accept"] = TARGET * 1.01
     asks = {FLOODER: 150, MODEST: 2, OTHER: 1}
     process.go_on(20, asks)
+    for age in (TARGET / 4, TARGET * 30):
+        process.ages["accept"] = age
+        process.go_on(20, asks)
+        let_in = process.go_on(20, asks)
+        assert (let_in[MODEST], let_in[OTHER]) == (40, 20)
+        most = 1000 if age < TARGET else 300
+        assert let_in[FLOODER] == pytest.approx(most - 60, rel=0.1)
+
+
+def test_equal_part_of_what_is_passed_on_is_let_in_however_little_that_is() -> None:
+    process = Process(a_second=100.0)
+    process.ages["accept"] = TARGET * 30
+    asks = {FLOODER: 150, MODEST: 1, OTHER: 1}
+    process.go_on(40, asks)
     let_in = process.go_on(20, asks)
-    assert (let_in[MODEST], let_in[OTHER]) == (40, 20)
-    assert let_in[FLOODER] == pytest.approx(940, rel=0.05)
+    assert (let_in[MODEST], let_in[OTHER]) == (20, 20)
+    assert let_in[FLOODER] < 50
 
 
 def test_those_who_ask_for_the_same_get_the_same(process: Process) -> None:
@@ -131,6 +158,7 @@ def test_those_who_ask_for_the_same_get_the_same(process: Process) -> None:
     crowd = [uuid4() for _ in range(50)]
     asks = dict.fromkeys(crowd, 3)
     process.go_on(20, asks)
+    process.ages["accept"] = TARGET / 4
     let_in = process.go_on(20, asks)
     assert sum(let_in.values()) == pytest.approx(1000, rel=0.05)
     assert min(let_in.values()) > 5
