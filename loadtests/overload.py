@@ -33,10 +33,11 @@ from loadtests import database_work, shop, witnesses
 from loadtests.crowd import Came, Stream, Wave, read_came
 from loadtests.orders import order_body
 from loadtests.programs import LoadTestFailure, Program, cpu_seconds, running
-from loadtests.report import processor
+from loadtests.report import PAGE, processor, table_lines, with_figures
 from loadtests.stage import BUYERS, Stage, data_folder, outside, service, set_stage
 
-RESULT = Path(__file__).resolve().parent / "results" / "overload.json"
+_RESULT = Path(__file__).resolve().parent / "results" / "overload.json"
+_BEGIN, _END = "<!-- overload figures: begin -->", "<!-- overload figures: end -->"
 LEAST_GOODPUT_RATIO = 0.9
 MOST_RECOVERY_SECONDS = 5.0
 LEAST_FAIR_RATIO = 0.95
@@ -63,7 +64,7 @@ class Wish:
     seconds: float
     data_dir: Path | None
     json_only: bool
-    keep: bool
+    write_docs: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +106,9 @@ def main() -> None:
         sys.exit(f"overload: {error}")
     if not wish.json_only:
         _print_table(report, Console(width=160))
-    if wish.keep:
-        RESULT.write_text(json.dumps(report, indent=1) + "\n")
+    if wish.write_docs:
+        _RESULT.write_text(json.dumps(report, indent=1) + "\n")
+        PAGE.write_text(with_figures(PAGE.read_text(), _markdown(report), _BEGIN, _END))
     print(json.dumps(report), flush=True)
     sys.exit(1 if report["faults"] or not all(report["bounds"].values()) else 0)
 
@@ -132,9 +134,7 @@ def _measure(stage: Stage, wish: Wish) -> dict[str, Any]:
 
 
 @contextmanager
-def _crowd(
-    stage: Stage, dsn: str, programs: Sequence[Program], logs: Path
-) -> Generator[Crowd]:
+def _crowd(stage: Stage, dsn: str, programs: Sequence[Program], logs: Path) -> Generator[Crowd]:
     watched = {each.name: each.process.pid for each in programs}
     watched["postgres"] = stage.postgres.process.pid
     given = {
@@ -301,30 +301,64 @@ def _rounded(seconds: float | None) -> float | None:
 # ------------------------------------------------------------------ telling
 
 
+_HEADINGS = (
+    "",
+    "offered/s",
+    "finished/s",
+    "of the best",
+    "refused",
+    "accept p50, p99 ms",
+    "end to end p50, p99 ms",
+    "as before after s",
+    "client's CPU",
+)
+
+
 def _print_table(report: Mapping[str, Any], console: Console) -> None:
     table = Table(title=f"the best: {report['best_a_second']:,.0f} orders a second, end to end")
-    headings = ("offered/s", "finished/s", "of the best", "refused", "accept p50, p99 ms")
-    for column in ("", *headings, "end to end p50, p99 ms", "as before after s", "client's CPU"):
+    for column in _HEADINGS:
         table.add_column(column, justify="left" if not column else "right")
     for name, wave in report["waves"].items():
         table.add_row(name, *_cells(wave))
     console.print(table)
-    fairness, refusal = report["fairness"], report["refusal"]
-    console.print(
-        f"Beside a flood of {fairness['flood_offered_a_second']:,.0f}/s, of which "
-        f"{fairness['flood_accepted_ratio']:.0%} were accepted, {_MODEST} modest resellers had "
-        f"{fairness['modest_accepted_ratio']:.1%} of theirs accepted; p99 to acceptance "
-        f"{fairness['modest_beside']['accept']['p99_ms']:.0f} ms, alone "
-        f"{fairness['modest_alone']['accept']['p99_ms']:.0f}."
-    )
-    console.print(
-        f"A refusal takes {refusal['service_cpu_us']:.1f} µs of the service's CPU time; "
-        f"{refusal['a_second']:,.0f} a second."
-    )
+    for sentence in _sentences(report):
+        console.print(sentence)
     for bound, met in report["bounds"].items():
         console.print(f"{bound}: {'met' if met else 'MISSED'}")
     for fault in report["faults"]:
         console.print(f"fault: {fault}")
+
+
+def _markdown(report: Mapping[str, Any]) -> str:
+    """The figures as Markdown."""
+    facts = ", ".join(f"{name} {value}" for name, value in report["machine"].items())
+    bounds = ", ".join(
+        f"{bound}: {'met' if met else '**missed**'}" for bound, met in report["bounds"].items()
+    )
+    lines = [
+        f"The best: {report['best_a_second']:,.0f} orders a second, end to end; {facts}.",
+        "",
+        *table_lines(_HEADINGS, ((name, *_cells(wave)) for name, wave in report["waves"].items())),
+        "",
+        *_sentences(report),
+        "",
+        f"Bounds: {bounds}.",
+        *(f"- **Fault**: {fault}" for fault in report["faults"]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _sentences(report: Mapping[str, Any]) -> Sequence[str]:
+    fairness, refusal = report["fairness"], report["refusal"]
+    return (
+        f"Beside a flood of {fairness['flood_offered_a_second']:,.0f}/s, of which "
+        f"{fairness['flood_accepted_ratio']:.0%} were accepted, {_MODEST} modest resellers had "
+        f"{fairness['modest_accepted_ratio']:.1%} of theirs accepted; p99 to acceptance "
+        f"{fairness['modest_beside']['accept']['p99_ms']:.0f} ms, alone "
+        f"{fairness['modest_alone']['accept']['p99_ms']:.0f}.",
+        f"A refusal takes {refusal['service_cpu_us']:.1f} µs of the service's CPU time; "
+        f"{refusal['a_second']:,.0f} a second.",
+    )
 
 
 def _cells(wave: Mapping[str, Any]) -> tuple[str, ...]:
@@ -347,12 +381,12 @@ def _read_arguments() -> Wish:
     parser.add_argument("--quick", action="store_true", help="waves of 3 seconds")
     parser.add_argument("--data-dir", type=Path, help="keep databases and logs in this new folder")
     parser.add_argument("--json-only", action="store_true", help="nothing but the JSON object")
-    parser.add_argument("--keep", action="store_true", help="write loadtests/results/overload.json")
+    parser.add_argument("--write-docs", action="store_true", help="write docs/performance.md")
     given = parser.parse_args()
     seconds = _QUICK_SECONDS if given.quick else given.seconds
     if seconds <= 0:
         parser.error("numbers must be above zero")
-    return Wish(seconds, given.data_dir, given.json_only, given.keep)
+    return Wish(seconds, given.data_dir, given.json_only, given.write_docs)
 
 
 if __name__ == "__main__":

@@ -94,23 +94,38 @@ async def each_has_its_own(
 
 
 async def test_processes_keep_one_rate_together(shop: Shop) -> None:
+    """While they have Redis: a burst in which one of them lost it is sent by another reseller."""
+    tokens = [shop.key.token, *[(await enrol(shop))[1] for _ in range(4)]]
     connection = await asyncpg.connect(shop.dsn)
     await connection.execute("update resellers set orders_rate = '40/1d'")
     await connection.close()
     serve = shop.start("serve", JALUR_PROCESSES="2", JALUR_DRAIN_SECONDS="0")
     await shop.until_ready()
 
-    async def both_have_found_redis() -> bool:
+    def count(event: str) -> int:
         assert serve.log is not None
-        return serve.log.read_bytes().count(b'"event":"rates.central"') == 2
+        return serve.log.read_bytes().count(b'"event":"%b"' % event.encode())
 
-    await until(both_have_found_redis, 30)
-
-    async def send(number: int) -> int:
+    async def send(token: str, number: int) -> int:
+        headers = {"authorization": f"Bearer {token}"}
         async with shop.client() as client:
-            return (await client.post("/v1/orders", json=order(number, 0))).status_code
+            answer = await client.post("/v1/orders", json=order(number, 0), headers=headers)
+            return answer.status_code
 
-    codes = Counter(await asyncio.gather(*(send(number) for number in range(80))))
+    found = 2
+
+    async def all_have_found_redis() -> bool:
+        return count("rates.central") >= found
+
+    codes: Counter[int] = Counter()
+    for token in tokens:
+        await until(all_have_found_redis, 30)
+        losses = count("rates.local")
+        codes = Counter(await asyncio.gather(*(send(token, number) for number in range(80))))
+        lost = count("rates.local") - losses
+        if not lost:
+            break
+        found += lost
     assert codes[202] + codes[429] == 80
     # Each may be refused while the other holds a sixteenth.
     assert 40 - 2 * 40 // 16 <= codes[202] <= 40
