@@ -14,8 +14,7 @@ from app.embedded.postgres import start_postgres
 _NAMES = {
     "insert into order_references": "orders accepted",
     "wallet_movement": "money moved and told",
-    "order_change": "orders written",
-    "attempt_change": "purchases written",
+    "attempt_change": "rulings written",
     "delivery_try": "webhooks recorded",
     "look as materialized": "webhooks claimed",
     "order by t.due_at": "checks claimed",

@@ -23,7 +23,7 @@ from app.lifecycle.retry import choose_next, made
 from app.lifecycle.route import Router
 from app.metrics import Metrics
 from app.postings import Posting
-from app.storage import attempts, audit, endpoints, ledger, orders, ready, resellers, reviews
+from app.storage import attempts, audit, ledger, orders, ready, resellers, reviews, rulings
 from app.storage.attempts import AttemptChange, LockedAttempt
 from app.storage.audit import Act
 from app.storage.batches import BatchLimits, LanedBatcher
@@ -706,10 +706,10 @@ class _Settlement:
 
     async def write(self, connection: Connection) -> None:
         """Write everything that was noted, in one sequence of locks for every process."""
-        if self.attempt_changes:
-            await attempts.update(connection, self.attempt_changes)
-        if self.order_changes:
-            await orders.update(connection, self.order_changes)
+        wanted: Sequence[Endpoint] = ()
+        if self.attempt_changes or self.order_changes or self.news:
+            told = sorted({(order.lane, order.reseller_id) for order, _, _ in self.news})
+            wanted = await rulings.write(connection, self.attempt_changes, self.order_changes, told)
         if self.dropped:
             await ready.delete(connection, self.dropped)
         if self.next_attempts:
@@ -718,7 +718,7 @@ class _Settlement:
         for audit_id, act in self.acts:
             await audit.record(connection, audit_id, act)
         if self.money or self.news:
-            await self._write_money_and_news(connection)
+            await self._write_money_and_news(connection, wanted)
 
     async def _write_doubts(self, connection: Connection) -> None:
         if self.new_reviews:
@@ -731,17 +731,16 @@ class _Settlement:
         if self.ended_disputes:
             await reviews.close_disputes(connection, self.ended_disputes, "settled by a word")
 
-    async def _write_money_and_news(self, connection: Connection) -> None:
+    async def _write_money_and_news(
+        self, connection: Connection, wanted: Sequence[Endpoint]
+    ) -> None:
         """Last of all: the wallets' locks are the ones that others wait for."""
         movements = [
             ledger.movement((order.lane, order.reseller_id), posting, order_id=order.order_id)
             for order, posting in self.money
         ]
         told = [_news(*each, test=self.is_test(each[0])) for each in self.news]
-        if told:
-            keys = sorted({(each.lane, each.reseller_id) for each in told})
-            wanted = await endpoints.of_resellers(connection, keys)
-            self._write_errands(told, wanted)
+        self._write_errands(told, wanted)
         lease = self._deliverer.lease
         await ledger.write(connection, movements, told, self.new_deliveries, lease, self.closed)
 

@@ -197,21 +197,6 @@ async def lock(connection: Connection, keys: Sequence[tuple[int, UUID]]) -> list
     return [LockedAttempt(*row) for row in rows]
 
 
-async def update(connection: Connection, changes: Sequence[AttemptChange]) -> None:
-    """Write back what settling decided about locked attempts."""
-    await connection.execute(
-        """
-        update attempts a
-        set state = k.state, claim_id = k.claim_id, due_at = k.due_at,
-            absent_since = k.absent_since, code = k.code, message = k.message,
-            serial_number = k.serial_number, charged = k.charged, closed_at = k.closed_at
-        from unnest($1::attempt_change[]) k
-        where a.lane = k.lane and a.order_id = k.order_id and a.attempt_no = k.attempt_no
-        """,
-        changes,
-    )
-
-
 async def claim_due(
     connection: Connection,
     claim_id: UUID,

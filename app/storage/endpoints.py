@@ -57,17 +57,19 @@ _ENDPOINT = """
 """
 
 
+OF_RESELLERS = (
+    _ENDPOINT
+    + """
+    join unnest($1::smallint[], $2::uuid[]) k (lane, reseller_id)
+      on e.lane = k.lane and e.reseller_id = k.reseller_id
+    where e.status <> 'deleted'
+"""
+)
+
+
 async def of_resellers(connection: Connection, keys: Sequence[tuple[int, UUID]]) -> list[Endpoint]:
     """The endpoints of these resellers that events go to; a disabled one goes on collecting."""
-    rows = await connection.fetch(
-        _ENDPOINT
-        + """
-        join unnest($1::smallint[], $2::uuid[]) k (lane, reseller_id)
-          on e.lane = k.lane and e.reseller_id = k.reseller_id
-        where e.status <> 'deleted'
-        """,
-        *transposed(keys, 2),
-    )
+    rows = await connection.fetch(OF_RESELLERS, *transposed(keys, 2))
     return [Endpoint(*row) for row in rows]
 
 

@@ -108,22 +108,6 @@ async def lock(connection: Connection, keys: Sequence[tuple[int, UUID]]) -> list
     return [LockedOrder(*row) for row in rows]
 
 
-async def update(connection: Connection, changes: Sequence[OrderChange]) -> None:
-    """Write back what settling decided about locked orders."""
-    await connection.execute(
-        """
-        update orders o
-        set status = k.status, needs_review = k.needs_review, corrections = k.corrections,
-            failure_code = k.failure_code, failure_message = k.failure_message,
-            serial_number = k.serial_number, version = k.version, finished_at = k.finished_at,
-            serving_attempt = k.serving_attempt
-        from unnest($1::order_change[]) k
-        where o.lane = k.lane and o.order_id = k.order_id
-        """,
-        changes,
-    )
-
-
 async def find_lane(connection: Connection, order_id: UUID) -> int | None:
     """The lane that an order lies in, for operators, who name orders by their id alone."""
     return await connection.fetchval(

@@ -37,6 +37,7 @@ from app.storage import (
     ready,
     replay,
     reviews,
+    rulings,
 )
 from app.storage.acceptance import Candidate
 from app.storage.attempts import AttemptChange, NewAttempt
@@ -232,8 +233,7 @@ HOT: dict[str, Run] = {
     "an order's decisions are read": lambda c: orders.decisions(c, 1, order_id(1)),
     "an order in review is looked at": lambda c: reviews.standing(c, 1, order_id(1), 1),
     "attempts are locked": lambda c: attempts.lock(c, KEYS),
-    "attempts are written": lambda c: attempts.update(c, ATTEMPT_CHANGES),
-    "orders are written": lambda c: orders.update(c, ORDER_CHANGES),
+    "rulings are written": lambda c: rulings.write(c, ATTEMPT_CHANGES, ORDER_CHANGES, KEYS),
     "endpoints are found": lambda c: endpoints.of_resellers(c, KEYS),
     "reviews are closed": lambda c: reviews.close_reviews(c, ENDED),
     "deliveries are claimed": lambda c: deliveries.claim_due(
