@@ -40,10 +40,12 @@ _LEAST_PART = 0.3
 _AIM, _STEEPNESS = 0.25, 0.5
 """While orders are shed, waits are brought to this part of the target: as many are let in there as
 the slowest queue passes on, and so much more or less of them for each target's difference."""
+_NO_WAIT = 0.05
+"""Of the target: whoever waits less waits for nothing."""
+_HOLD_SECONDS, _LONGEST_HOLD_SECONDS = 4.0, 16.0
+"""For so long orders are shed while any are refused; twice as long where that was too short."""
 _AGAIN_SECONDS = 2.0
 """Who has to shed again so soon gave up too early."""
-_FIRST_HOLD_SECONDS, _HOLD_GROWTH, _LONGEST_HOLD_SECONDS = 0.5, 4, 8.0
-"""For so long it is shed at least then, and longer each time."""
 _BACKLOG_SECONDS = 5
 _LONGEST_RETRY_SECONDS = 5
 _LOOP = "loop"
@@ -224,21 +226,21 @@ class Intake:
         """Late from when a wait stands above the target until it is surely below half of it.
 
         Whoever is refused may ask again at once, so what is asked for does not tell when all would
-        fit: it is tried. Where it was too early, half of the target is enough to be late again, and
-        for longer.
+        fit: after a while it is tried. Where that was too early, half of the target is enough to be
+        late again, and for longer.
         """
         target = self._limits.target_seconds
         if self._late:
             holds = now < self._late_until and self.ratio < 1
-            self._late = holds or max(waits) > target / 2
+            self._late = max(waits) > target * (_NO_WAIT if holds else 0.5)
             self._late_until = max(now, self._late_until)
             return
         again = now - self._late_until < _AGAIN_SECONDS
         has_looked = now - self._looks[0].at >= _STANDING_SECONDS - _ROUNDING
         self._late = has_looked and min(waits) > (target / 2 if again else target)
         if self._late:
-            longer = max(_FIRST_HOLD_SECONDS, self._hold_seconds * _HOLD_GROWTH)
-            self._hold_seconds = min(longer, _LONGEST_HOLD_SECONDS) if again else 0.0
+            longer = min(2 * self._hold_seconds, _LONGEST_HOLD_SECONDS)
+            self._hold_seconds = longer if again else _HOLD_SECONDS
             self._late_until = now + self._hold_seconds
 
     def _watch(self, now: float) -> None:

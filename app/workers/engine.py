@@ -54,8 +54,6 @@ _CLOSING_SECONDS = 10.0
 _SHARES_SECONDS = 25.0
 _COMPILING_SECONDS = 0.5
 _SWITCH_SECONDS = 0.0005
-_SETTLERS = 2
-"""How many batches of words are settled at once: each waits for many turns of a busy event loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +116,7 @@ class Engine:
             self.hints,
             metrics,
             settings.patience,
-            lane_groups(_SETTLERS * settings.lane_groups),
+            groups,
             price_tolerance=settings.price_rise_tolerance,
         )
         self.receiver = Receiver(pool, self.router, self.settler, self.hints, metrics, groups)

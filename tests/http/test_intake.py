@@ -46,11 +46,10 @@ class Process:
         return let_in
 
     def flood(self, asks: dict[UUID, int]) -> None:
-        """Orders are shed, and twice too few looks found that they need not be: they are shed for
-        two seconds more. The queue is at a quarter of the target."""
-        for age, looks in ((1.01, 20), (0.25, 5), (0.6, 6), (0.25, 15), (0.6, 6), (0.25, 5)):
+        """Orders are shed, and the queue is brought to a quarter of the target."""
+        for age in (1.01, 0.25):
             self.ages["accept"] = TARGET * age
-            self.go_on(looks, asks)
+            self.go_on(20, asks)
 
 
 @pytest.fixture
@@ -125,12 +124,21 @@ def test_drained_queue_refuses_nobody_any_more(process: Process) -> None:
     assert process.go_on(4, {FLOODER: 500}) == {FLOODER: 2000}
 
 
-def test_who_gave_up_too_early_sheds_longer(process: Process) -> None:
-    process.flood({FLOODER: 150})
-    process.go_on(20, {FLOODER: 150})
+def test_it_is_tried_whether_all_would_fit_and_later_each_time(process: Process) -> None:
+    asks = {FLOODER: 150}
+    process.flood(asks)
+    process.go_on(40, asks)
     assert process.intake.sheds
-    process.go_on(20, {FLOODER: 150})
-    assert not process.intake.sheds
+    process.go_on(20, asks)
+    assert not process.intake.sheds  # after four seconds
+    process.ages["accept"] = TARGET * 0.6
+    process.go_on(6, asks)
+    assert process.intake.sheds
+    process.ages["accept"] = TARGET * 0.25
+    process.go_on(145, asks)
+    assert process.intake.sheds
+    process.go_on(15, asks)
+    assert not process.intake.sheds  # after eight
 
 
 def test_nobody_is_kept_out_for_having_been_shed_before(process: Process) -> None:
