@@ -19,3 +19,10 @@ async def until_one_fails(*activities: Coroutine[None, None, None]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
     for task in ended:
         task.result()
+
+
+def is_cancelled() -> bool:
+    """Whether this task was told to end, for loops around redis-py, which may keep a cancellation
+    to itself: a loop that goes on then is waited for for ever."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -36,7 +36,7 @@ KINDS = ("added", "changed", "removed")
 TABLE_CHANGED = "table-changed"
 """Of problems: the table is not any more the one that was looked at."""
 _REST_SHARE = 0.4
-"""A sheet of a million lines takes a quarter longer, and orders beside it hardly."""
+"""A sheet of a million lines takes a third longer, and orders beside it hardly."""
 _MOST_EXAMPLES = 20
 _MOST_SAMPLES = 10_000
 _ROWS_A_STEP = 20_000

@@ -22,7 +22,7 @@ from uuid import uuid4
 
 import structlog
 
-from app.activities import until_one_fails
+from app.activities import is_cancelled, until_one_fails
 from app.errors import ExchangeLost
 from app.metrics import Metrics
 from app.rates import Rate
@@ -326,7 +326,7 @@ class Meter:
         async with open_buckets(url, name) as redis:
             await redis.exchange(self._lease_name, [])
             self._begin()
-            while not _is_cancelled():
+            while not is_cancelled():
                 due = self._due(self._monotonic())
                 if due:
                     await self._settle(redis, due)
@@ -412,12 +412,6 @@ class Meter:
                 if not answered.done():
                     answered.set_result(None)
             bucket.waiters = []
-
-
-def _is_cancelled() -> bool:
-    """Whether this task was told to end: redis-py may keep a cancellation to itself."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _used_up(bucket: Bucket, count: int, now: float) -> bool:

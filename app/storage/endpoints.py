@@ -56,7 +56,6 @@ _ENDPOINT = """
     from webhook_endpoints e
 """
 
-
 OF_RESELLERS = (
     _ENDPOINT
     + """
@@ -65,6 +64,7 @@ OF_RESELLERS = (
     where e.status <> 'deleted'
 """
 )
+"""The end of a statement: $1 lanes, $2 reseller ids; columns as `Endpoint` names them."""
 
 
 async def of_resellers(connection: Connection, keys: Sequence[tuple[int, UUID]]) -> list[Endpoint]:

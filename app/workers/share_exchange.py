@@ -15,7 +15,7 @@ from enum import StrEnum
 
 import structlog
 
-from app.activities import until_one_fails
+from app.activities import is_cancelled, until_one_fails
 from app.errors import ExchangeLost, JalurError
 from app.lifecycle.route import Router
 from app.metrics import Metrics
@@ -160,7 +160,7 @@ class ShareExchange:
         self._doubted.set()
 
     async def _settle_doubts(self) -> None:
-        while True:
+        while not is_cancelled():
             why = await self._next_doubt()
             try:
                 await self.count_anew(why)
@@ -284,7 +284,7 @@ class ShareExchange:
             return await installation.name(connection)
 
     async def _stay_connected(self, redis_url: str) -> None:
-        while True:
+        while not is_cancelled():
             try:
                 async with open_stream(redis_url, await self._name()) as stream:
                     await self._exchange(stream)
@@ -299,6 +299,8 @@ class ShareExchange:
 
     async def _exchange(self, stream: ShareStream) -> None:
         self._read = await stream.end()
+        if is_cancelled():
+            return
         self._numbers.clear()
         self._spoke_at.clear()
         self._heard_up_to.clear()
@@ -316,7 +318,7 @@ class ShareExchange:
             self._number = 1
 
     async def _tell_regularly(self, stream: ShareStream) -> None:
-        while True:
+        while not is_cancelled():
             await self._tell(stream)
             await asyncio.sleep(_GAP_SECONDS)
             with contextlib.suppress(TimeoutError):
@@ -362,7 +364,7 @@ class ShareExchange:
 
     async def _listen(self, stream: ShareStream) -> None:
         since = time.monotonic()
-        while True:
+        while not is_cancelled():
             for received in await stream.after(self._read, _PERIOD_SECONDS):
                 self._hear(received)
             if time.monotonic() - max(self._came_back_at, since) > _SILENT_SECONDS:
