@@ -167,7 +167,7 @@ def _read_arguments() -> Wish:
     parser.add_argument("--orders", type=int, help="end a load after so many orders already")
     parser.add_argument("--connections", type=int, default=64, help="requests at once; 64")
     parser.add_argument(
-        "--open-orders", type=int, default=768, help="orders sent and not yet reported; 768"
+        "--open-orders", type=int, default=512, help="orders sent and not yet reported; 512"
     )
     parser.add_argument(
         "--most", type=float, help="orders a second that open loads are shares of; as measured"

@@ -48,7 +48,7 @@ class Task:
     receiver_url: str | None = None
     """The receiver to ask which orders were reported; None: being accepted is the end."""
     connections: int = 128
-    most_open: int = 768
+    most_open: int = 512
     """Orders sent and not yet reported, at most."""
     every_seconds: float | None = None
     """How often to tell what became of the orders meanwhile."""

@@ -78,6 +78,57 @@ CREATE TYPE public.hour_spend AS (
 	orders bigint
 );
 
+CREATE TYPE public.locked_attempt AS (
+	lane smallint,
+	order_id uuid,
+	attempt_no smallint,
+	dealer_id text,
+	dealer_ref text,
+	cost bigint,
+	state text,
+	fence integer,
+	claim_id uuid,
+	due_at timestamp with time zone,
+	checks integer,
+	asked_at timestamp with time zone,
+	absent_since timestamp with time zone,
+	serial_number text,
+	charged bigint,
+	code text,
+	message text,
+	sent_at timestamp with time zone,
+	closed_at timestamp with time zone,
+	route_id text,
+	dealer_sku text
+);
+
+CREATE TYPE public.locked_order AS (
+	lane smallint,
+	order_id uuid,
+	reseller_id uuid,
+	ref_id text,
+	sku text,
+	brand text,
+	customer_number text,
+	cluster text,
+	max_price bigint,
+	price bigint,
+	status text,
+	needs_review boolean,
+	corrections smallint,
+	failure_code text,
+	failure_message text,
+	serial_number text,
+	version integer,
+	retry_until timestamp with time zone,
+	created_at timestamp with time zone,
+	finished_at timestamp with time zone,
+	metadata json,
+	serving_attempt smallint,
+	trace bytea,
+	now timestamp with time zone
+);
+
 CREATE TYPE public.order_candidate AS (
 	place bigint,
 	lane smallint,
@@ -181,6 +232,12 @@ CREATE TYPE public.order_change AS (
 	serving_attempt smallint
 );
 
+CREATE TYPE public.waiting_attempt AS (
+	lane smallint,
+	order_id uuid,
+	dealer_id text
+);
+
 CREATE TYPE public.wallet_movement AS (
 	lane smallint,
 	reseller_id uuid,
@@ -202,6 +259,44 @@ CREATE FUNCTION public.keep_side() RETURNS trigger
     AS $$
 begin
     raise exception 'what is on one side, live or test, stays there' using errcode = 'check_violation';
+end $$;
+
+CREATE FUNCTION public.lock_orders(lanes smallint[], order_ids uuid[], OUT locked public.locked_order[], OUT waiting public.waiting_attempt[], OUT tries public.locked_attempt[]) RETURNS record
+    LANGUAGE plpgsql
+    AS $$
+begin
+    locked := array(
+        select row(o.lane, o.order_id, o.reseller_id, o.ref_id, o.sku, o.brand, o.customer_number,
+                   o.cluster, o.max_price, o.price, o.status, o.needs_review, o.corrections,
+                   o.failure_code, o.failure_message, o.serial_number, o.version, o.retry_until,
+                   o.created_at, o.finished_at, o.metadata, o.serving_attempt, o.trace,
+                   now())::locked_order
+        from unnest(lanes, order_ids) k (lane, order_id)
+        cross join lateral (
+            select * from orders where lane = k.lane and order_id = k.order_id for update
+        ) o
+    );
+    -- Where a claim holds the row, this waits until it is gone and its attempt is there.
+    waiting := array(
+        select row(r.lane, r.order_id, r.dealer_id)::waiting_attempt
+        from unnest(lanes, order_ids) k (lane, order_id)
+        cross join lateral (
+            select * from ready where lane = k.lane and order_id = k.order_id for update
+        ) r
+    );
+    tries := array(
+        select row(a.lane, a.order_id, a.attempt_no, a.dealer_id, a.dealer_ref, a.cost, a.state,
+                   a.fence, a.claim_id, a.due_at, a.checks, a.asked_at, a.absent_since,
+                   a.serial_number, a.charged, a.code, a.message, a.sent_at, a.closed_at,
+                   a.route_id, a.dealer_sku)::locked_attempt
+        from unnest(lanes, order_ids) k (lane, order_id)
+        cross join lateral (
+            select * from attempts
+            where lane = k.lane and order_id = k.order_id
+            order by attempt_no
+            for update
+        ) a
+    );
 end $$;
 
 CREATE FUNCTION public.raise_identity_revision() RETURNS trigger

@@ -23,7 +23,7 @@ from app.lifecycle.retry import choose_next, made
 from app.lifecycle.route import Router
 from app.metrics import Metrics
 from app.postings import Posting
-from app.storage import attempts, audit, ledger, orders, ready, resellers, reviews, rulings
+from app.storage import audit, ledger, ready, resellers, reviews, rulings
 from app.storage.attempts import AttemptChange, LockedAttempt
 from app.storage.audit import Act
 from app.storage.batches import BatchLimits, LanedBatcher
@@ -205,12 +205,10 @@ class Settler:
     async def _settle(self, batch: list[Heard], settlement: "_Settlement") -> list[Settled]:
         async with self._pool.acquire() as connection, connection.transaction():
             keys = sorted({(heard.lane, heard.order_id) for heard in batch})
-            locked = {order.order_id: order for order in await orders.lock(connection, keys)}
-            # Each a statement behind the lock before it, so that it sees what the holder wrote.
-            settlement.waiting = {
-                row.order_id: row.dealer_id for row in await ready.lock(connection, keys)
-            }
-            settlement.tries = _by_order(await attempts.lock(connection, keys))
+            found = await rulings.lock(connection, keys)
+            locked = {order.order_id: order for order in found.orders}
+            settlement.waiting = {each.order_id: each.dealer_id for each in found.waiting}
+            settlement.tries = _by_order(found.tries)
             asked = [(heard.lane, heard.order_id) for heard in batch if heard.resolution]
             if asked:
                 settlement.doubts = await reviews.of_orders(connection, asked)

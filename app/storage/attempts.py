@@ -176,27 +176,6 @@ async def fates(connection: Connection, keys: Sequence[AttemptKey]) -> dict[Atte
     return {(row[0], row[1], row[2]): Fate(row[3], row[4], row[5]) for row in rows}
 
 
-async def lock(connection: Connection, keys: Sequence[tuple[int, UUID]]) -> list[LockedAttempt]:
-    """Lock and read every attempt of orders that are locked already, in the order of `keys`."""
-    rows = await connection.fetch(
-        """
-        select a.lane, a.order_id, a.attempt_no, a.dealer_id, a.dealer_ref, a.cost, a.state,
-               a.fence, a.claim_id, a.due_at, a.checks, a.asked_at, a.absent_since,
-               a.serial_number, a.charged, a.code, a.message, a.sent_at, a.closed_at, a.route_id,
-               a.dealer_sku
-        from unnest($1::smallint[], $2::uuid[]) k (lane, order_id)
-        cross join lateral (
-            select * from attempts
-            where lane = k.lane and order_id = k.order_id
-            order by attempt_no
-            for update
-        ) a
-        """,
-        *transposed(keys, 2),
-    )
-    return [LockedAttempt(*row) for row in rows]
-
-
 async def claim_due(
     connection: Connection,
     claim_id: UUID,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from app.storage.lanes import LANES
-from app.storage.pool import Connection, transposed
+from app.storage.pool import Connection
 from app.traces import Trace
 
 
@@ -85,27 +85,6 @@ class OrderChange(NamedTuple):
     version: int
     finished_at: datetime | None
     serving_attempt: int | None
-
-
-async def lock(connection: Connection, keys: Sequence[tuple[int, UUID]]) -> list[LockedOrder]:
-    """Lock orders in the order of `keys`, which is ascending everywhere, and read what settling
-    needs."""
-    lanes, order_ids = transposed(keys, 2)
-    rows = await connection.fetch(
-        """
-        select o.lane, o.order_id, o.reseller_id, o.ref_id, o.sku, o.brand, o.customer_number,
-               o.cluster, o.max_price, o.price, o.status, o.needs_review, o.corrections,
-               o.failure_code, o.failure_message, o.serial_number, o.version, o.retry_until,
-               o.created_at, o.finished_at, o.metadata, o.serving_attempt, o.trace, now()
-        from unnest($1::smallint[], $2::uuid[]) k (lane, order_id)
-        cross join lateral (
-            select * from orders where lane = k.lane and order_id = k.order_id for update
-        ) o
-        """,
-        lanes,
-        order_ids,
-    )
-    return [LockedOrder(*row) for row in rows]
 
 
 async def find_lane(connection: Connection, order_id: UUID) -> int | None:

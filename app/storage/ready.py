@@ -9,6 +9,7 @@ Inserted by accepting and by settling (the next attempt), gone in the commit tha
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from app.storage.pool import Connection, columns, transposed
@@ -137,32 +138,12 @@ async def take(
     return [Claimable(*row) for row in rows]
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(NamedTuple):
     """A next attempt that waits unclaimed, under its lock."""
 
     lane: int
     order_id: UUID
     dealer_id: str
-
-
-async def lock(connection: Connection, keys: Sequence[tuple[int, UUID]]) -> list[Waiting]:
-    """Lock the waiting next attempts of orders that are locked already, in the order of `keys`.
-
-    It must be a statement of its own behind the orders' lock: only then does it see what the
-    holder before wrote. Where a claim holds the row, this waits until it is gone.
-    """
-    rows = await connection.fetch(
-        """
-        select r.lane, r.order_id, r.dealer_id
-        from unnest($1::smallint[], $2::uuid[]) k (lane, order_id)
-        cross join lateral (
-            select * from ready where lane = k.lane and order_id = k.order_id for update
-        ) r
-        """,
-        *transposed(keys, 2),
-    )
-    return [Waiting(*row) for row in rows]
 
 
 async def delete(connection: Connection, keys: Sequence[tuple[int, UUID]]) -> None:

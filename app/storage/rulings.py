@@ -1,16 +1,43 @@
-"""What rulings change of orders and attempts, and whom it is told to, in one trip.
+"""What rulings are made on, and what they change of orders and attempts, in one trip each.
 
 Each trip to the database takes its turn of a busy event loop, and the orders' locks are held
 meanwhile.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
-from app.storage.attempts import AttemptChange
+from app.storage.attempts import AttemptChange, LockedAttempt
 from app.storage.endpoints import OF_RESELLERS, Endpoint
-from app.storage.orders import OrderChange
+from app.storage.orders import LockedOrder, OrderChange
 from app.storage.pool import Connection, transposed
+from app.storage.ready import Waiting
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """Orders with all that may be decided about them, under the locks of this transaction."""
+
+    orders: Sequence[LockedOrder]
+    waiting: Sequence[Waiting]
+    """Their next attempts that nobody claimed."""
+    tries: Sequence[LockedAttempt]
+    """Each order's in turn."""
+
+
+async def lock(connection: Connection, keys: Sequence[tuple[int, UUID]]) -> Locked:
+    """Lock orders in the order of `keys`, which is ascending everywhere, then their next attempts,
+    then their attempts: each sees what the holder of the lock before it wrote (decision 0051)."""
+    (found,) = await connection.fetch(
+        "select locked, waiting, tries from lock_orders($1::smallint[], $2::uuid[])",
+        *transposed(keys, 2),
+    )
+    return Locked(
+        [LockedOrder(*each) for each in found[0]],
+        [Waiting(*each) for each in found[1]],
+        [LockedAttempt(*each) for each in found[2]],
+    )
 
 
 async def write(

@@ -218,7 +218,6 @@ HOT: dict[str, Run] = {
         c, [each.order for each in CANDIDATES]
     ),
     "ready rows are taken": lambda c: take(c, [("d1", 30), ("d2", 5)]),
-    "ready rows are locked": lambda c: ready.lock(c, KEYS),
     "ready rows are deleted": lambda c: ready.delete(c, KEYS),
     "ready rows are moved": lambda c: ready.move(c, READY),
     "claims are read back": lambda c: attempts.claimed(c, CLAIM, KEYS),
@@ -228,11 +227,9 @@ HOT: dict[str, Run] = {
     "the first due attempt is found": lambda c: attempts.first_due(c, NOON),
     "references of dealers are found": lambda c: attempts.find_reference(c, 1, "d", "r"),
     "an attempt is asked about": lambda c: attempts.ask_now(c, 1, "d", "r", 60.0),
-    "orders are locked": lambda c: orders.lock(c, KEYS),
     "an order is found by its id alone": lambda c: orders.find_lane(c, order_id(1)),
     "an order's decisions are read": lambda c: orders.decisions(c, 1, order_id(1)),
     "an order in review is looked at": lambda c: reviews.standing(c, 1, order_id(1), 1),
-    "attempts are locked": lambda c: attempts.lock(c, KEYS),
     "rulings are written": lambda c: rulings.write(c, ATTEMPT_CHANGES, ORDER_CHANGES, KEYS),
     "endpoints are found": lambda c: endpoints.of_resellers(c, KEYS),
     "reviews are closed": lambda c: reviews.close_reviews(c, ENDED),
@@ -372,16 +369,44 @@ def vacuumed(postgres: RunningPostgres, migrated_template: str) -> Iterator[str]
         yield address
 
 
-@pytest.mark.parametrize(
-    "what",
-    [
-        "orders are accepted",
-        "orders are locked",
-        "attempts are locked",
-        "ready rows are taken",
-        "ready rows are locked",
-    ],
-)
+NESTED = """
+    load 'auto_explain';
+    set auto_explain.log_min_duration = 0;
+    set auto_explain.log_nested_statements = on;
+    set auto_explain.log_format = 'json';
+    set client_min_messages = 'log';
+"""
+
+
+async def plans_of_locking(dsn: str) -> list[list[dict[str, Any]]]:
+    """The nodes of the plans of what a function of the database runs, told by the server."""
+    told: list[str] = []
+    pool = await open_pool(PoolSettings(dsn, role="", max_size=2))
+    try:
+        async with pool.acquire() as connection:
+            await connection.execute(NESTED)
+            connection.add_log_listener(hear := lambda _, message: told.append(message.message))
+            await rulings.lock(connection, KEYS)
+            connection.remove_log_listener(hear)
+    finally:
+        await pool.close()
+    found = [list(nodes_of(orjson.loads(each[each.index("{") :])["Plan"])) for each in told]
+    read = {node.get("Relation Name") for nodes in found for node in nodes}
+    assert {"orders", "ready", "attempts"} <= read
+    return found
+
+
+async def test_what_is_to_be_settled_is_locked_by_key(dsn: str):
+    for nodes in await plans_of_locking(dsn):
+        assert scanned_whole(nodes) == []
+
+
+async def test_locking_as_planned_while_tables_were_empty_goes_by_key(vacuumed: str):
+    for nodes in await plans_of_locking(vacuumed):
+        assert scanned_whole(nodes) == []
+
+
+@pytest.mark.parametrize("what", ["orders are accepted", "ready rows are taken"])
 async def test_plan_made_while_the_queue_was_empty_serves_a_long_one(vacuumed: str, what: str):
     # Wallets are left out: a shop has resellers before it has orders.
     for nodes in await plans(vacuumed, HOT[what]):

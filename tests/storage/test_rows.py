@@ -1,17 +1,24 @@
-"""Rows that go to a statement as they are: each type's attributes are the tuple's, in its order."""
+"""Rows that go to a statement or come from a function as they are.
+
+Each type's attributes are the tuple's, in its order.
+"""
 
 import pytest
 
-from app.storage.attempts import AttemptChange
+from app.storage.attempts import AttemptChange, LockedAttempt
 from app.storage.deliveries import TryResult
 from app.storage.ledger import Errand, Movement, News
-from app.storage.orders import NewOrder, OrderChange
+from app.storage.orders import LockedOrder, NewOrder, OrderChange
 from app.storage.pool import Pool
+from app.storage.ready import Waiting
 
 PLACED = ("place", "number")
 ROWS = {
     "order_change": OrderChange._fields,
     "attempt_change": AttemptChange._fields,
+    "locked_order": LockedOrder._fields,
+    "locked_attempt": LockedAttempt._fields,
+    "waiting_attempt": Waiting._fields,
     "delivery_try_2": TryResult._fields,
     "wallet_movement": (*Movement._fields, *PLACED, "available_so_far", "reserved_so_far"),
     "event_news": (*News._fields, *PLACED),
