@@ -24,7 +24,7 @@ from loadtests.asking import requests_of
 from loadtests.caller import FAULTS, Caller, request_head
 from loadtests.job import Job, Outcome, percentiles, read_job
 
-_ACCEPTED = 202
+_ACCEPTED, _REFUSED = 202, 503
 _REQUEST_SECONDS = 30.0
 _NEWS_EVERY_SECONDS = 0.01
 _SILENCE_SECONDS = 20.0
@@ -50,7 +50,8 @@ class Load:
         self._free = asyncio.Semaphore(job.most_open or job.connections)
         self._heard = 0
         self._accepted = 0
-        self._refused: Counter[str] = Counter()
+        self._refused = 0
+        self._faults: Counter[str] = Counter()
 
     async def run(self, numbers: range, seconds: float) -> None:
         """Send these orders for at most so long, then wait until every accepted one is reported."""
@@ -86,7 +87,7 @@ class Load:
         else:
             ended, unheard = self._heard_at, [each for each in sent if not self._heard_at[each]]
             if unheard:
-                self._refused["accepted and never reported"] = len(unheard)
+                self._faults["accepted and never reported"] = len(unheard)
             sent = [number for number in sent if self._heard_at[number]]
             end_to_end = percentiles([ended[each] - self._begun_at[each] for each in sent])
         first = min((self._begun_at[each] for each in sent), default=0.0)
@@ -102,7 +103,8 @@ class Load:
             end_to_end=end_to_end,
             lag=percentiles(self._lags) if self._lags else None,
             accepted_in_all=self._accepted,
-            faults=[f"{count} orders: {what}" for what, count in self._refused.items()],
+            refused=self._refused,
+            faults=[f"{count} orders: {what}" for what, count in self._faults.items()],
         )
 
     async def _send_all(self, numbers: range, seconds: float) -> None:
@@ -147,10 +149,13 @@ class Load:
         try:
             answer = await caller.ask(request)
         except FAULTS as error:
-            self._refused[type(error).__name__] += 1
+            self._faults[type(error).__name__] += 1
+            return False
+        if answer.status == _REFUSED:
+            self._refused += 1
             return False
         if answer.status != _ACCEPTED:
-            self._refused[f"HTTP {answer.status}"] += 1
+            self._faults[f"HTTP {answer.status}"] += 1
             return False
         self._answered_at[number] = time.monotonic()
         self._accepted += 1

@@ -11,6 +11,7 @@ from statistics import median
 from loadtests.job import Percentiles
 
 _HOT, _SPREAD, _OPEN, _ONE = "-hot", "-spread", "-open-", "serve-spread"
+_HALF = f"serve{_OPEN}50"
 _CLOSED = (_ONE, f"{_ONE}-256")
 _ARRANGEMENTS = (*_CLOSED, "two-spread", "apart-spread")
 _AROUND = frozenset({"simulator", "upstream", "receiver", "client"})
@@ -38,6 +39,8 @@ class Figures:
     """Accepted orders that were not bought or not reported; None: nobody asked."""
     doubled: int | None = None
     """Orders bought more than once; None: nobody asked."""
+    refused: int = 0
+    """Orders that were told at once that there was too much to do. They count in no rate."""
 
     @property
     def share_around(self) -> float:
@@ -165,6 +168,7 @@ def bounds(runs: Sequence[Run]) -> list[Bound]:
         Bound(f"{END_TO_END} / the faster {_SLOW_PEER}", 30, _each(runs, _by_slow_peer)),
         Bound("accept / bare", 0.45, _each(runs, lambda run: _ratio(run, "accept", "bare"))),
         Bound("p99 end to end at half of the most, ms", 150, _each(runs, _p99_at_half), True),
+        Bound("refused at half of the most", 0, _refused_at_half(runs), True),
         Bound(f"{_ONE} / serve-hot", 1.2, _each(runs, _by_hot), True),
     ]
 
@@ -183,8 +187,14 @@ def _by_hot(run: Run) -> float | None:
 
 
 def _p99_at_half(run: Run) -> float | None:
-    half = run.get(f"serve{_OPEN}50")
+    half = run.get(_HALF)
     return half.end_to_end.p99_ms if half is not None and half.end_to_end is not None else None
+
+
+def _refused_at_half(runs: Sequence[Run]) -> int | None:
+    """Refusing orders is no way to be fast with the others."""
+    found = _of(runs, _HALF)
+    return sum(each.refused for each in found) if found else None
 
 
 def _ratio(run: Run, above: str, below: str) -> float | None:
@@ -241,6 +251,7 @@ def _median(several: Sequence[Figures]) -> Figures:
         memory_mb=_median_by_process([each.memory_mb for each in several]),
         lost=_sum([each.lost for each in several]),
         doubled=_sum([each.doubled for each in several]),
+        refused=sum(each.refused for each in several),
     )
 
 

@@ -65,6 +65,8 @@ class Outcome:
     lag: Percentiles | None
     """Of an open load: how much later than due orders were sent; all else counts from due."""
     accepted_in_all: int
+    refused: int
+    """Orders that were not accepted because there was too much to do: told at once, with 503."""
     faults: list[str]
 
     def to_line(self) -> bytes:

@@ -136,13 +136,15 @@ def _rates_sheet(report: Report) -> Sheet:
             _durations(each.accept),
             _durations(each.end_to_end),
             _durations(each.lag),
+            f"{each.refused:,}" if each.accept else "",
             "" if each.lost is None else f"{each.lost}, {each.doubled}",
         )
         for name, each in medians(report.runs).items()
     ]
     what = "p50, p99, p99.9 ms"
-    headings = (f"accept {what}", f"end to end {what}", f"client late {what}", "lost, doubled")
-    return Sheet("Rates and durations", ("", "a second", *headings), rows, 5)
+    durations = (f"accept {what}", f"end to end {what}", f"client late {what}")
+    headings = ("", "a second", *durations, "refused", "lost, doubled")
+    return Sheet("Rates and durations", headings, rows, 6)
 
 
 def _cpu_sheet(report: Report) -> Sheet:

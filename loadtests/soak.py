@@ -164,7 +164,8 @@ def main() -> None:
     if not wish.json_only:
         _print(report, Console(width=180))
     if wish.write_docs:
-        _RESULT.write_text(json.dumps(report, indent=1) + "\n")
+        kept = {name: value for name, value in report.items() if name != "samples"}
+        _RESULT.write_text(json.dumps(kept, indent=1) + "\n")
         PAGE.write_text(with_figures(PAGE.read_text(), _markdown(report), _BEGIN, _END))
     print(json.dumps(report), flush=True)
     sys.exit(1 if report["faults"] or not all(each["met"] for each in report["bounds"]) else 0)

@@ -74,6 +74,7 @@ def figures(driven: Driven, lost: int | None = None, doubled: int | None = None)
         memory_mb={name: round(each / 1e6, 1) for name, each in driven.memory_bytes.items()},
         lost=lost,
         doubled=doubled,
+        refused=outcome.refused,
     )
 
 

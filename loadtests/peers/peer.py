@@ -98,7 +98,9 @@ class Peer:
         lost = driven.outcome.accepted_in_all - min(len(book), heard.orders)
         doubled = sum(times > 1 for times in book.values())
         rejected = [f"{count} webhooks rejected: {why}" for why, count in heard.rejected.items()]
-        faults = [*driven.outcome.faults, *rejected]
+        refused = driven.outcome.refused
+        turned_away = [f"{refused} orders: HTTP 503"] if refused else []
+        faults = [*driven.outcome.faults, *turned_away, *rejected]
         return Measured(figures(driven, lost, doubled), faults)
 
     def kills(self, stage: Stage, load: Load, logs: Path) -> dict[str, Wreck]:

@@ -48,6 +48,8 @@ def test_what_one_run_lost_or_doubled_is_in_no_median_outvoted():
     runs = [{"serve-spread": replace(whole, lost=lost, doubled=0)} for lost in (0, 3, 0)]
     median = medians(runs)["serve-spread"]
     assert (median.lost, median.doubled) == (3, 0)
+    runs = [{"serve-spread": replace(whole, refused=refused)} for refused in (0, 7, 0)]
+    assert medians(runs)["serve-spread"].refused == 7
     assert medians([{"bare": whole}])["bare"].lost is None
 
 
@@ -113,6 +115,12 @@ def test_the_longest_durations_are_judged_at_half_of_the_most():
     given = {"serve-open-50": figures(100, p99_ms=151), "serve-open-75": figures(100, p99_ms=900)}
     bound = next(each for each in bounds([given]) if "p99" in each.name)
     assert (bound.found, bound.met) == (151, False)
+
+
+def test_who_refuses_orders_is_not_fast_with_the_others():
+    runs = [{"serve-open-50": replace(figures(100), refused=refused)} for refused in (0, 3, 0)]
+    bound = next(each for each in bounds(runs) if "refused" in each.name)
+    assert (bound.found, bound.met) == (3, False)
 
 
 def test_the_share_of_what_stands_around_the_service_is_known():

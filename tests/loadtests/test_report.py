@@ -41,6 +41,7 @@ def test_a_rate_stands_with_its_spread_durations_and_what_was_lost():
         "1.2, 100.0, 1,234",
         "1.2, 100.0, 1,234",
         "",
+        "0",
         "0, 0",
     )
     assert rows("Rates")["pgbench"][-1] == ""
