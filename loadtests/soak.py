@@ -74,7 +74,9 @@ QUEUES = {"open_numbers": 1, "ready": 1, "wallets": 2}
 a wallet is written when its money is reserved and when it is captured."""
 QUEUE_INDEXES = (
     "attempts_due",
+    "attempts_leased",
     "deliveries_due",
+    "deliveries_leased",
     "deliveries_of_an_endpoint",
     "deliveries_undelivered",
     "deliveries_unfinished",

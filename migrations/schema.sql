@@ -1314,7 +1314,9 @@ ALTER TABLE ONLY public.webhook_endpoints
 
 CREATE INDEX attempts_closed_late ON public.attempts USING btree (closed_at) WHERE ((closed_at - sent_at) > '00:05:00'::interval);
 
-CREATE INDEX attempts_due ON public.attempts USING btree (due_at) WHERE (due_at IS NOT NULL);
+CREATE INDEX attempts_due ON public.attempts USING btree (due_at) WHERE ((claim_id IS NULL) AND (due_at IS NOT NULL));
+
+CREATE INDEX attempts_leased ON public.attempts USING btree (due_at) WHERE (claim_id IS NOT NULL);
 
 CREATE INDEX audit_log_of_a_subject ON public.audit_log USING btree (subject, audit_id);
 
@@ -1322,7 +1324,9 @@ CREATE INDEX callbacks_of_a_dealer ON public.callbacks USING btree (dealer_id, l
 
 CREATE INDEX callbacks_waiting ON public.callbacks USING btree (last_received_at) WHERE (verdict = 'waiting'::text);
 
-CREATE INDEX deliveries_due ON public.deliveries USING btree (due_at) WHERE (due_at IS NOT NULL);
+CREATE INDEX deliveries_due ON public.deliveries USING btree (due_at) WHERE ((claim_id IS NULL) AND (due_at IS NOT NULL));
+
+CREATE INDEX deliveries_leased ON public.deliveries USING btree (due_at) WHERE (claim_id IS NOT NULL);
 
 CREATE INDEX deliveries_of_an_endpoint ON public.deliveries USING btree (endpoint_id, due_at) WHERE (due_at IS NOT NULL);
 

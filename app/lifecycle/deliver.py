@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import product
 from uuid import UUID
 
 import structlog
@@ -19,7 +20,7 @@ from app.errors import DatabaseUnavailable, Overloaded
 from app.lifecycle.disable import disable
 from app.lifecycle.handover import Handover
 from app.lifecycle.lines import Lines
-from app.lifecycle.outset import Outset
+from app.lifecycle.outset import Looks
 from app.lifecycle.try_log import TryLog
 from app.metrics import Metrics
 from app.outbound.addresses import AddressRefused
@@ -34,6 +35,7 @@ from app.storage.batches import BatchLimits, LanedBatcher
 from app.storage.deliveries import DueDelivery, TryResult
 from app.storage.endpoints import Endpoint
 from app.storage.pool import DATABASE_ERRORS, Connection, Pool
+from app.storage.queues import Queue
 from app.traces import HEADER as TRACE_HEADER
 from app.traces import traceparent
 from dealers.contract import Answer
@@ -138,7 +140,7 @@ class Deliverer:
         self.lines = Lines(persistence.endpoint_concurrency, persistence.most_in_flight)
         self.try_log = TryLog(pool, metrics, persistence.logged_a_second)
         self._rounds = [_Round(lanes) for lanes in lane_groups]
-        self._outset = Outset(deliveries.first_due)
+        self._looks = Looks(deliveries.first_due)
         self._secrets: dict[bytes, str] = {}
         self.handover: Handover[DueDelivery] = Handover()
         self.results: LanedBatcher[TryResult, None] = LanedBatcher(
@@ -186,36 +188,40 @@ class Deliverer:
         """Up to `limit` due deliveries a lane group, each counted at its endpoint until `leave`."""
         claimed: list[DueDelivery] = []
         self._metrics.endpoint_breakers(self.lines.open_breakers)
-        for each in self._rounds:
+        for queue, each in product(self._looks.queues(), self._rounds):
             try:
-                taken = await self._claim_group(each, limit)
+                taken = await self._claim_group(queue, each, limit)
             except DATABASE_ERRORS as error:
                 # What was claimed by another group is sent all the same.
                 log.warning("claim.failed", reason=f"{type(error).__name__}: {error}")
                 continue
+            self._looks.found(queue, len(taken))
             for delivery in taken:
                 line = self.lines.of(delivery.endpoint_id)
                 self.lines.begin(line, delivery.rate_per_second)
             claimed += taken
         return claimed
 
-    async def _claim_group(self, each: _Round, limit: int) -> list[DueDelivery]:
+    async def _claim_group(self, queue: Queue, each: _Round, limit: int) -> list[DueDelivery]:
         """What has been due longest; where more is due than a claim looks at, what is due of each
-        endpoint in turn, so that nobody's backlog is before another's one."""
-        persistence = self._persistence
+        endpoint in turn, of both queues, so that nobody's backlog is before another's one."""
+        if each.goes_on and queue is Queue.LEASED:
+            return []
+        lease = self._persistence.lease
         places, elsewhere = self.lines.places(), self.lines.most()
         async with self._pool.acquire() as connection:
-            since = await self._outset.moment(connection)
-            given = (uuid7(), each.lanes, limit, persistence.lease, places, elsewhere, since)
+            since = await self._looks.since(connection, queue)
+            given = (uuid7(), each.lanes, limit, lease, places, elsewhere)
             if not each.goes_on:
-                found = await deliveries.claim_due(connection, *given)
+                found = await deliveries.claim_due(connection, queue, *given, since)
                 each.goes_on = found.looked_at >= limit * deliveries.LOOK
-                if not each.goes_on:
+                if not each.goes_on and queue is Queue.WAITING:
                     self._note_crowds(found.deliveries, places)
                 if found.deliveries or not each.goes_on:
                     return found.deliveries
+            since = min([await self._looks.since(connection, queue) for queue in Queue])
             endpoint_ids = await self._in_turn(connection, each, places)
-            found = await deliveries.claim_in_turn(connection, *given, endpoint_ids)
+            found = await deliveries.claim_in_turn(connection, *given, since, endpoint_ids)
             each.goes_on = found.looked_at >= limit or each.behind != _FIRST_ID
         return found.deliveries
 

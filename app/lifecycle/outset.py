@@ -3,14 +3,16 @@
 A queue is an index of what has a time, looked at from the longest due on. What was done leaves its
 entries there until PostgreSQL can clear them away, and while anybody holds an old snapshot it
 cannot: then each look would walk over everything done since. So a process remembers how far nothing
-was left, and looks from there.
+was left, and looks from there. Leases that run out are looked for once a second only: each act that
+ended in time has left an entry at the end of its lease.
 """
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from app.storage.pool import Connection
+from app.storage.queues import Queue
 
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
 _REFRESH_SECONDS = 0.5
@@ -18,10 +20,37 @@ _BEFORE = timedelta(seconds=1)
 """So long before the first that is left looks begin."""
 _LATE_SECONDS, _LATE = 2.0, timedelta(seconds=4)
 """How often it is looked so far back for what was seen late."""
-_WHOLE_SECONDS = 60.0
+_WHOLE_SECONDS = {Queue.WAITING: 60.0, Queue.LEASED: 300.0}
+_LEASES_SECONDS = 1.0
 
-FirstDue = Callable[[Connection, datetime], Awaitable[datetime]]
+FirstDue = Callable[[Connection, Queue, datetime], Awaitable[datetime]]
 """The moment before which nothing that is due is left, of what was due from a given one on."""
+
+
+class Looks:
+    """What a process looks at in one table, and from when on."""
+
+    def __init__(self, first_due: FirstDue, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._outsets = {queue: Outset(first_due, queue, clock) for queue in Queue}
+        self._leases_at = clock()
+
+    def queues(self) -> Sequence[Queue]:
+        """The queues that it is time to look at."""
+        now = self._clock()
+        if now < self._leases_at:
+            return (Queue.WAITING,)
+        self._leases_at = now + _LEASES_SECONDS
+        return (Queue.WAITING, Queue.LEASED)
+
+    def found(self, queue: Queue, count: int) -> None:
+        """Leases of which some had run out are looked at again at once."""
+        if queue is Queue.LEASED and count:
+            self._leases_at = self._clock()
+
+    async def since(self, connection: Connection, queue: Queue) -> datetime:
+        """From when on to look at a queue. Database time."""
+        return await self._outsets[queue].moment(connection)
 
 
 class Outset:
@@ -29,11 +58,14 @@ class Outset:
 
     Work is written with the time of its transaction's beginning and seen when that commits. What is
     seen so late that looks begin behind it waits two seconds at most; a minute, if it was under way
-    for longer than four seconds.
+    for longer than four seconds. A lease is seen long before it ends, unless it is that late.
     """
 
-    def __init__(self, first_due: FirstDue, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, first_due: FirstDue, queue: Queue, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._first_due = first_due
+        self._queue = queue
         self._clock = clock
         self._moment = EVER
         self._refresh_at = self._late_at = self._whole_at = clock()
@@ -44,10 +76,10 @@ class Outset:
         if now >= self._refresh_at:
             is_whole, is_late = now >= self._whole_at, now >= self._late_at
             since = EVER if is_whole else self._moment - _LATE if is_late else self._moment
-            self._moment = await self._first_due(connection, since) - _BEFORE
+            self._moment = await self._first_due(connection, self._queue, since) - _BEFORE
             self._refresh_at = now + _REFRESH_SECONDS
             if is_late:
                 self._late_at = now + _LATE_SECONDS
             if is_whole:
-                self._whole_at = now + _WHOLE_SECONDS
+                self._whole_at = now + _WHOLE_SECONDS[self._queue]
         return self._moment

@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from uuid import UUID
 
 import structlog
@@ -19,7 +20,7 @@ from app.hops import passed_on
 from app.lifecycle.admit import Admission, Kind, boottime_seconds
 from app.lifecycle.call import DealerCalls
 from app.lifecycle.execute import Lease
-from app.lifecycle.outset import Outset
+from app.lifecycle.outset import Looks
 from app.lifecycle.route import Router
 from app.lifecycle.sessions import NoSession
 from app.lifecycle.settle import Settler, too_old_to_resend
@@ -27,6 +28,7 @@ from app.lifecycle.trade import DealerAccess
 from app.storage import attempts
 from app.storage.attempts import DueAttempt
 from app.storage.pool import DATABASE_ERRORS, Pool
+from app.storage.queues import Queue
 from app.words import OPEN_ATTEMPT, AttemptState, Source, Word
 from dealers.contract import Outcome, Recovery, Report, TopUp
 
@@ -66,7 +68,7 @@ class Reconciler:
         self._lease = lease
         self._lane_groups = lane_groups
         self._installation_id = str(installation_id)
-        self._outset = Outset(attempts.first_due)
+        self._looks = Looks(attempts.first_due)
 
     async def claim(self, limit: int) -> list[Check]:
         """Claim up to `limit` attempts that are due in each lane group.
@@ -74,15 +76,15 @@ class Reconciler:
         Each has its place and token, taken before the claim.
         """
         checks: list[Check] = []
-        for lanes in self._lane_groups:
+        for queue, lanes in product(self._looks.queues(), self._lane_groups):
             started = boottime_seconds()
             places = self._places(limit)
             taken = +Counter(places)
             for dealer_id, count in taken.items():
                 self._admission.take(dealer_id, Kind.QUESTION, count)
             try:
-                due = await self._claim_group(lanes, limit, places)
-                self._account_for(due, places, taken)
+                due = await self._claim_group(queue, lanes, limit, places)
+                self._account_for(queue, due, places, taken)
             except DATABASE_ERRORS as error:
                 # What another group claimed is committed: it is asked all the same.
                 log.warning("claim.failed", reason=f"{type(error).__name__}: {error}")
@@ -94,7 +96,7 @@ class Reconciler:
         return checks
 
     async def _claim_group(
-        self, lanes: Sequence[int], limit: int, places: Mapping[str, int]
+        self, queue: Queue, lanes: Sequence[int], limit: int, places: Mapping[str, int]
     ) -> list[DueAttempt]:
         least_seconds = {
             dealer_id: access.capabilities.min_check_interval_seconds
@@ -103,6 +105,7 @@ class Reconciler:
         async with self._pool.acquire() as connection, connection.transaction():
             return await attempts.claim_due(
                 connection,
+                queue,
                 uuid7(),
                 lanes,
                 limit,
@@ -110,11 +113,15 @@ class Reconciler:
                 places,
                 _ELSEWHERE,
                 least_seconds,
-                await self._outset.moment(connection),
+                await self._looks.since(connection, queue),
             )
 
     def _account_for(
-        self, due: Sequence[DueAttempt], places: Mapping[str, int], taken: Counter[str]
+        self,
+        queue: Queue,
+        due: Sequence[DueAttempt],
+        places: Mapping[str, int],
+        taken: Counter[str],
     ) -> None:
         """Keep what the claimed checks hold, and note where there may be more of them."""
         found = Counter(each.dealer_id for each in due)
@@ -124,8 +131,9 @@ class Reconciler:
             else:
                 # Of a dealer that was not in the table as room was made: nothing is sent there.
                 self._admission.take(dealer_id, Kind.QUESTION, count)
+        self._looks.found(queue, len(due))
         for dealer_id, offered in places.items():
-            if offered > 0:
+            if offered > 0 and queue is Queue.WAITING:
                 self._admission.found(dealer_id, Kind.QUESTION, offered, found[dealer_id])
 
     def leave(self, check: Check) -> None:

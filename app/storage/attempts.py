@@ -2,7 +2,7 @@
 
 attempts(lane, order_id, attempt_no, dealer_id, dealer_ref, state, fence, claim_id, due_at, …)
     unique (lane, order_id, attempt_no); unique (dealer_ref, dealer_id, lane)
-    index (due_at) of what is in flight or to be asked about
+    index (due_at) of what is to be asked about, and another of what is in flight
 
 `claim_id` stands while a purchase or a check is in flight and `due_at` is then the end of its
 lease; a lease that ran out is taken over by a check, which raises the fence.
@@ -15,6 +15,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from app.storage.pool import Connection, transposed
+from app.storage.queues import Queue
 from app.traces import Trace
 
 
@@ -178,6 +179,7 @@ async def fates(connection: Connection, keys: Sequence[AttemptKey]) -> dict[Atte
 
 async def claim_due(
     connection: Connection,
+    queue: Queue,
     claim_id: UUID,
     lanes: Sequence[int],
     limit: int,
@@ -187,7 +189,7 @@ async def claim_due(
     least_seconds: Mapping[str, float],
     since: datetime,
 ) -> list[DueAttempt]:
-    """Claim attempts that are due: to be asked about, or whose lease ran out. Raises the fence.
+    """Claim attempts that are to be asked about, or whose lease ran out. Raises the fence.
 
     What was due before `since` is left out: nothing is, by `first_due`.
     None is asked about sooner than `least_seconds[dealer]` after it was sent or last asked about.
@@ -196,7 +198,7 @@ async def claim_due(
     is claimed while purchases hold. The lanes are no key here (hence `+ 0`): what is due is few.
     """
     rows = await connection.fetch(
-        """
+        f"""
         with candidate as materialized (
             select a.lane, a.order_id, a.attempt_no, a.dealer_id, a.due_at,
                    row_number() over (partition by a.dealer_id order by a.due_at) as place
@@ -204,7 +206,8 @@ async def claim_due(
                 select t.* from attempts t
                 left join unnest($5::text[], $9::float8[]) q (dealer_id, least_seconds)
                     on q.dealer_id = t.dealer_id
-                where t.due_at >= $10 and t.due_at <= now() and t.lane + 0 = any($2::smallint[])
+                where t.{queue} and t.due_at >= $10 and t.due_at <= now()
+                  and t.lane + 0 = any($2::smallint[])
                   and t.dealer_id <> all($7::text[])
                   and t.asked_at <= now() - make_interval(secs => coalesce(q.least_seconds, 0))
                 order by t.due_at
@@ -233,7 +236,7 @@ async def claim_due(
         returning a.lane, a.order_id, a.attempt_no, a.dealer_id, a.dealer_sku, a.dealer_ref,
                   a.max_price, a.counter, a.state, a.fence, a.checks, a.sent_at, o.customer_number,
                   now() - a.sent_at, o.hops, o.trace
-        """,
+        """,  # noqa: S608 - the queue is one of our own
         claim_id,
         list(lanes),
         limit,
@@ -248,14 +251,15 @@ async def claim_due(
     return [DueAttempt(*row) for row in rows]
 
 
-async def first_due(connection: Connection, since: datetime) -> datetime:
+async def first_due(connection: Connection, queue: Queue, since: datetime) -> datetime:
     """The moment before which no attempt is due of those that were from `since` on."""
     return await connection.fetchval(
-        """
+        f"""
         select coalesce((
-            select due_at from attempts where due_at between $1 and now() order by due_at limit 1
+            select due_at from attempts
+            where {queue} and due_at between $1 and now() order by due_at limit 1
         ), now())
-        """,
+        """,  # noqa: S608 - the queue is one of our own
         since,
     )
 
@@ -316,7 +320,9 @@ async def oldest_unresolved_seconds(connection: Connection) -> float:
     """The age of the oldest attempt that is still in flight or to be asked about; 0 without one."""
     return await connection.fetchval(
         """
-        select coalesce(extract(epoch from now() - min(sent_at)), 0)::float8
-        from attempts where due_at is not null
+        select coalesce(extract(epoch from now() - least(
+            (select min(sent_at) from attempts where claim_id is null and due_at is not null),
+            (select min(sent_at) from attempts where claim_id is not null)
+        )), 0)::float8
         """
     )

@@ -119,9 +119,13 @@ async def spent(
               and a.closed_at > s.asked_at and a.state in ('succeeded', 'failed')
             union all
             select s.place, a.state, a.sent_at, a.closed_at, coalesce(a.charged, a.cost)
-            from attempts a join span s on s.dealer_id = a.dealer_id
-            where a.due_at is not null and a.state in ('sent', 'pending', 'unknown')
-              and {_NOT_READ}
+            from (
+                select * from attempts where claim_id is null and due_at is not null
+                union all
+                select * from attempts where claim_id is not null
+            ) a
+            join span s on s.dealer_id = a.dealer_id
+            where a.state in ('sent', 'pending', 'unknown') and {_NOT_READ}
             union all
             select s.place, a.state, a.sent_at, a.closed_at, coalesce(a.charged, a.cost)
             from (select distinct lane, order_id, attempt_no from reviews where closed_at is null) r

@@ -1,7 +1,8 @@
 """Deliveries: one event on its way to one endpoint.
 
 deliveries(lane, reseller_id, delivery_id, endpoint_id, event_id, event_seq, order_id, state, …)
-    unique (lane, reseller_id, delivery_id); index (due_at) of what is unfinished
+    unique (lane, reseller_id, delivery_id)
+    index (due_at) of what is to be tried, and another of what is being tried
     index (order_id, endpoint_id, event_seq) of what is pending
     index (endpoint_id, due_at) of what is unfinished; (endpoint_id, event_seq) of what is parked
 
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from app.storage.pool import Connection
+from app.storage.queues import Queue
 from app.traces import Trace
 
 LOOK = 4
@@ -142,6 +144,7 @@ _CLAIM = """
 
 async def claim_due(
     connection: Connection,
+    queue: Queue,
     claim_id: UUID,
     lanes: Sequence[int],
     limit: int,
@@ -150,7 +153,9 @@ async def claim_due(
     places_elsewhere: int,
     since: datetime,
 ) -> Claimed:
-    """Claim due deliveries, the first of each order only, of what has been due longest.
+    """Claim deliveries that are to be tried, or whose lease ran out, of what has been due longest.
+
+    Of each order only the first.
 
     What was due before `since` is left out: nothing is, by `first_due`.
     At most `places[endpoint]` are taken of an endpoint, `places_elsewhere` of one not named. Those
@@ -168,10 +173,8 @@ async def claim_due(
             from deliveries d
             join webhook_endpoints e on e.lane = d.lane and e.endpoint_id = d.endpoint_id
             where d.due_at >= $10 and d.due_at <= now() and d.lane + 0 = any($2::smallint[])
-            order by d.due_at
-            limit $3 * $9::integer
-        )
         """
+        + f" and d.{queue} order by d.due_at limit $3 * $9::integer)"
         + _CLAIM,
         claim_id,
         list(lanes),
@@ -185,14 +188,15 @@ async def claim_due(
     return _claimed(rows)
 
 
-async def first_due(connection: Connection, since: datetime) -> datetime:
+async def first_due(connection: Connection, queue: Queue, since: datetime) -> datetime:
     """The moment before which no delivery is due of those that were from `since` on."""
     return await connection.fetchval(
-        """
+        f"""
         select coalesce((
-            select due_at from deliveries where due_at between $1 and now() order by due_at limit 1
+            select due_at from deliveries
+            where {queue} and due_at between $1 and now() order by due_at limit 1
         ), now())
-        """,
+        """,  # noqa: S608 - the queue is one of our own
         since,
     )
 
@@ -208,7 +212,8 @@ async def claim_in_turn(
     since: datetime,
     endpoint_ids: Sequence[UUID],
 ) -> Claimed:
-    """As `claim_due`, but of these endpoints, each with an equal part of what is looked at."""
+    """As `claim_due`, but of both queues of these endpoints, each with an equal part of what is
+    looked at."""
     rows = await connection.fetch(
         """
         with look as materialized (
@@ -396,8 +401,10 @@ async def oldest_undelivered_seconds(connection: Connection) -> float:
     """The age of the oldest delivery that is still to be made; 0 without one."""
     return await connection.fetchval(
         """
-        select coalesce(extract(epoch from now() - min(created_at)), 0)::float8
-        from deliveries where due_at is not null
+        select coalesce(extract(epoch from now() - least(
+            (select min(created_at) from deliveries where claim_id is null and due_at is not null),
+            (select min(created_at) from deliveries where claim_id is not null)
+        )), 0)::float8
         """
     )
 

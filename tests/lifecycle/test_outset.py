@@ -4,9 +4,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from app.lifecycle.outset import EVER, Outset
+from app.lifecycle.outset import EVER, Looks, Outset
 from app.storage import deliveries
 from app.storage.pool import Connection, Pool
+from app.storage.queues import Queue
 
 SECOND = timedelta(seconds=1)
 INSERTED = """
@@ -34,7 +35,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def outset(clock: Clock) -> Outset:
-    return Outset(deliveries.first_due, clock)
+    return Outset(deliveries.first_due, Queue.WAITING, clock)
 
 
 async def now(connection: Connection) -> datetime:
@@ -69,3 +70,29 @@ async def test_what_is_seen_late_is_found_by_a_look_that_goes_further_back(
         assert await outset.moment(connection) > late
         clock.seconds = found_at
         assert await outset.moment(connection) < late
+
+
+async def test_leases_are_looked_for_once_a_second_and_again_where_some_had_run_out(clock: Clock):
+    looks = Looks(deliveries.first_due, clock)
+    both, waiting = (Queue.WAITING, Queue.LEASED), (Queue.WAITING,)
+    assert looks.queues() == both
+    assert looks.queues() == waiting
+    looks.found(Queue.WAITING, 3)
+    assert looks.queues() == waiting
+    clock.seconds = 1
+    assert looks.queues() == both
+    looks.found(Queue.LEASED, 3)
+    assert looks.queues() == both
+    looks.found(Queue.LEASED, 0)
+    assert looks.queues() == waiting
+
+
+@pytest.mark.parametrize("queue", Queue)
+async def test_a_queue_knows_nothing_of_the_other(pool: Pool, queue: Queue):
+    async with pool.acquire() as connection:
+        await connection.execute(INSERTED, -3600 * SECOND)
+        if queue is Queue.LEASED:
+            await connection.execute("update deliveries set claim_id = gen_random_uuid()")
+        due_at = await connection.fetchval("select due_at from deliveries")
+        found = {each: await deliveries.first_due(connection, each, EVER) for each in Queue}
+    assert [each for each in Queue if found[each] == due_at] == [queue]

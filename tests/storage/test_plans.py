@@ -17,7 +17,7 @@ import pytest
 
 from app import postings
 from app.embedded.postgres import RunningPostgres
-from app.lifecycle.outset import EVER
+from app.lifecycle.outset import EVER, FirstDue
 from app.storage import (
     acceptance,
     attempts,
@@ -52,6 +52,7 @@ from app.storage.open_numbers import OpenNumber
 from app.storage.order_views import Wanted
 from app.storage.orders import OrderChange
 from app.storage.pool import Connection, PoolSettings, open_pool
+from app.storage.queues import Queue
 from app.storage.ready import Ready
 from app.storage.reviews import EndedReview
 from app.words import NOT_REACHED, UNSENT
@@ -222,9 +223,15 @@ HOT: dict[str, Run] = {
     "ready rows are moved": lambda c: ready.move(c, READY),
     "claims are read back": lambda c: attempts.claimed(c, CLAIM, KEYS),
     "due attempts are claimed": lambda c: attempts.claim_due(
-        c, CLAIM, LANES, 64, MINUTE, {"d1": 3, "d2": 0}, 16, {"d1": 60.0}, NOON
+        c, Queue.WAITING, CLAIM, LANES, 64, MINUTE, {"d1": 3, "d2": 0}, 16, {"d1": 60.0}, NOON
     ),
-    "the first due attempt is found": lambda c: attempts.first_due(c, NOON),
+    "attempts whose lease ran out are claimed": lambda c: attempts.claim_due(
+        c, Queue.LEASED, CLAIM, LANES, 64, MINUTE, {"d1": 3, "d2": 0}, 16, {"d1": 60.0}, NOON
+    ),
+    "the first due attempt is found": lambda c: attempts.first_due(c, Queue.WAITING, NOON),
+    "the first lease that ran out is found": lambda c: attempts.first_due(c, Queue.LEASED, NOON),
+    "the oldest open attempt is found": attempts.oldest_unresolved_seconds,
+    "the oldest open delivery is found": deliveries.oldest_undelivered_seconds,
     "references of dealers are found": lambda c: attempts.find_reference(c, 1, "d", "r"),
     "an attempt is asked about": lambda c: attempts.ask_now(c, 1, "d", "r", 60.0),
     "an order is found by its id alone": lambda c: orders.find_lane(c, order_id(1)),
@@ -234,9 +241,15 @@ HOT: dict[str, Run] = {
     "endpoints are found": lambda c: endpoints.of_resellers(c, KEYS),
     "reviews are closed": lambda c: reviews.close_reviews(c, ENDED),
     "deliveries are claimed": lambda c: deliveries.claim_due(
-        c, CLAIM, LANES, 64, MINUTE, {CLAIM: 0}, 16, NOON
+        c, Queue.WAITING, CLAIM, LANES, 64, MINUTE, {CLAIM: 0}, 16, NOON
     ),
-    "the first due delivery is found": lambda c: deliveries.first_due(c, NOON),
+    "deliveries whose lease ran out are claimed": lambda c: deliveries.claim_due(
+        c, Queue.LEASED, CLAIM, LANES, 64, MINUTE, {CLAIM: 0}, 16, NOON
+    ),
+    "the first due delivery is found": lambda c: deliveries.first_due(c, Queue.WAITING, NOON),
+    "the first try whose lease ran out is found": lambda c: deliveries.first_due(
+        c, Queue.LEASED, NOON
+    ),
     "deliveries are claimed in turn": lambda c: deliveries.claim_in_turn(
         c, CLAIM, LANES, 10, MINUTE, {}, 64, NOON, [CLAIM]
     ),
@@ -351,7 +364,14 @@ def _bounded(node: dict[str, Any]) -> bool:
     return not scan or any(keyed) or ordered
 
 
-ORDERED = {"attempts_due", "deliveries_due", "deliveries_parked", "callbacks_waiting"}
+ORDERED = {
+    "attempts_due",
+    "attempts_leased",
+    "deliveries_due",
+    "deliveries_leased",
+    "deliveries_parked",
+    "callbacks_waiting",
+}
 """Partial indexes that hold only what is to be done, read in order of time."""
 
 
@@ -442,27 +462,36 @@ async def test_claim_of_a_few_reads_a_few_of_a_long_backlog(dsn: str):
 
 FINISHED = """
     insert into attempts (lane, order_id, attempt_no, dealer_id, route_id, dealer_sku, dealer_ref,
-                          cost, max_price, asked_at, sent_at, due_at)
+                          cost, max_price, asked_at, sent_at, due_at, claim_id)
         select n % 64, md5('late' || n)::uuid, 1, 'd1', 'r', 'S', 'late' || n, 5000, 6000, now(),
-               now(), now() - interval '100 seconds' + n * interval '10 milliseconds'
-        from generate_series(1, 20000) n;
+               now(), now() - interval '100 seconds' + n * interval '5 milliseconds',
+               case when n % 2 = 0 then gen_random_uuid() end
+        from generate_series(1, 40000) n;
     insert into deliveries (lane, delivery_id, reseller_id, endpoint_id, event_id, event_seq,
-                            order_id, due_at)
-        select lane, order_id, order_id, order_id, order_id, 1, order_id, due_at from attempts
+                            order_id, due_at, claim_id)
+        select lane, order_id, order_id, order_id, order_id, 1, order_id, due_at, claim_id
+        from attempts
         where dealer_ref like 'late%';
 """
 SNAPSHOT = "begin isolation level repeatable read; select from attempts limit 1"
-CLEARED = "update attempts set due_at = null; update deliveries set due_at = null"
-LOOKS: dict[str, tuple[Callable[..., Awaitable[datetime]], Callable[[datetime], Run]]] = {
+CLEARED = """
+    update attempts set due_at = null, claim_id = null;
+    update deliveries set due_at = null, claim_id = null;
+"""
+LOOKS: dict[str, tuple[FirstDue, Callable[[Queue, datetime], Run]]] = {
     "attempts": (
         attempts.first_due,
-        lambda since: (
-            lambda c: attempts.claim_due(c, CLAIM, LANES, 64, MINUTE, {"d1": 3}, 16, {}, since)
+        lambda queue, since: (
+            lambda c: attempts.claim_due(
+                c, queue, CLAIM, LANES, 64, MINUTE, {"d1": 3}, 16, {}, since
+            )
         ),
     ),
     "deliveries": (
         deliveries.first_due,
-        lambda since: lambda c: deliveries.claim_due(c, CLAIM, LANES, 64, MINUTE, {}, 16, since),
+        lambda queue, since: (
+            lambda c: deliveries.claim_due(c, queue, CLAIM, LANES, 64, MINUTE, {}, 16, since)
+        ),
     ),
 }
 
@@ -492,18 +521,19 @@ def held(postgres: RunningPostgres, migrated_template: str) -> Iterator[str]:
         loop.run_until_complete(task)
 
 
-@pytest.mark.parametrize("queue", LOOKS)
+@pytest.mark.parametrize("queue", Queue)
+@pytest.mark.parametrize("table", LOOKS)
 async def test_a_look_walks_over_nothing_that_was_done_while_a_snapshot_is_held(
-    held: str, queue: str
+    held: str, table: str, queue: Queue
 ):
-    first_due, look = LOOKS[queue]
+    first_due, look = LOOKS[table]
     pool = await open_pool(PoolSettings(held, max_size=2))
     try:
         async with pool.acquire() as connection, connection.transaction():
-            moment = await first_due(connection, EVER)
+            moment = await first_due(connection, queue, EVER)
             read: dict[datetime, list[int]] = {}
             for since in (EVER, moment):
-                for run in (look(since), partial(first_due, since=since)):
+                for run in (look(queue, since), partial(first_due, queue=queue, since=since)):
                     ((query, values),) = await recorded(run)
                     (node, *_) = await explained(
                         connection, "explain (analyze, buffers, format json)", query, values
