@@ -299,6 +299,12 @@ begin
     );
 end $$;
 
+CREATE FUNCTION public.order_moment(order_id uuid) RETURNS timestamp with time zone
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN to_timestamp(((((('x'::text || translate("left"((order_id)::text, 13), '-'::text, ''::text)))::bit(48))::bigint)::double precision / (1000.0)::double precision));
+
+COMMENT ON FUNCTION public.order_moment(order_id uuid) IS 'When a UUIDv7 was made (RFC 9562, section 5.7).';
+
 CREATE FUNCTION public.raise_identity_revision() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -1312,11 +1318,11 @@ ALTER TABLE public.webhook_endpoints
 ALTER TABLE ONLY public.webhook_endpoints
     ADD CONSTRAINT webhook_endpoints_pkey PRIMARY KEY (lane, endpoint_id);
 
-CREATE INDEX attempts_closed_late ON public.attempts USING btree (closed_at) WHERE ((closed_at - sent_at) > '00:05:00'::interval);
-
 CREATE INDEX attempts_due ON public.attempts USING btree (due_at) WHERE ((claim_id IS NULL) AND (due_at IS NOT NULL));
 
 CREATE INDEX attempts_leased ON public.attempts USING btree (due_at) WHERE (claim_id IS NOT NULL);
+
+CREATE INDEX attempts_slow ON public.attempts USING btree (closed_at) WHERE ((closed_at IS NOT NULL) AND ((closed_at - public.order_moment(order_id)) > '00:01:00'::interval));
 
 CREATE INDEX audit_log_of_a_subject ON public.audit_log USING btree (subject, audit_id);
 

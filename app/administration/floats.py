@@ -73,7 +73,7 @@ class PaidIn:
     repeated: bool
 
 
-async def look(pool: Pool, by: Operator, dealer_id: str | None, sent_by: timedelta) -> list[Float]:
+async def look(pool: Pool, by: Operator, dealer_id: str | None) -> list[Float]:
     """Our accounts, counted at this moment; one dealer's where it is named. Raises NotFound."""
     by.require(Scope.READ)
     async with pool.acquire() as connection:
@@ -89,7 +89,7 @@ async def look(pool: Pool, by: Operator, dealer_id: str | None, sent_by: timedel
         if not accounts:
             return []
         now = accounts[0].now
-        spent = await _spent(connection, accounts, now, sent_by)
+        spent = await _spent(connection, accounts, now)
         hourly = await _hourly(connection, now)
         found: list[Float] = []
         for account in accounts:
@@ -111,14 +111,14 @@ def float_terms_of(row: reference.DealerRow) -> FloatTerms:
 
 
 async def _spent(
-    connection: Connection, accounts: list[Account], now: datetime, sent_by: timedelta
+    connection: Connection, accounts: list[Account], now: datetime
 ) -> Mapping[str, Spent]:
     spans = [
         Span(account.dealer_id, account.asked_at, account.answered_at)
         for account in accounts
         if account.asked_at is not None and account.answered_at is not None
     ]
-    found = await dealer_spend.spent(connection, spans, now, sent_by)
+    found = await dealer_spend.spent(connection, spans, now)
     return {span.dealer_id: spent for span, spent in zip(spans, found, strict=True)}
 
 
@@ -199,7 +199,7 @@ async def deposit(
 
 
 async def record(
-    pool: Pool, by: Operator, dealer_id: str, rupiah: int, sent_by: timedelta, reason: str = ""
+    pool: Pool, by: Operator, dealer_id: str, rupiah: int, reason: str = ""
 ) -> Balanced:
     """Write down a balance that people read off the dealer's own pages just now."""
     by.require(Scope.MONEY)
@@ -211,7 +211,7 @@ async def record(
     async with acting(pool) as connection:
         row = await find(connection, dealer_id)
         await _lock(connection, dealer_id)
-        rules = Rules(float_terms_of(row).tolerance, _UNTIL_RECORDED_AGAIN, sent_by)
+        rules = Rules(float_terms_of(row).tolerance, _UNTIL_RECORDED_AGAIN)
         balanced = await record_balance(connection, dealer_id, rupiah, RECORDED, None, rules)
         if balanced is None:
             raise NotFound("not-found", f"There is no dealer {dealer_id}.")

@@ -1,6 +1,5 @@
 """`jalur dealers float` and what belongs to it, `jalur prices risen`: our money at dealers."""
 
-from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -10,7 +9,6 @@ from app.administration.floats import Float
 from app.cli.dealers import DealerId
 from app.cli.table import in_wib
 from app.cli.terminal import Json, Reason, act, show_table, tell
-from app.settings import read_settings
 from app.storage.price_rises import Risen
 
 _HEADS = (
@@ -37,7 +35,7 @@ def float_command(
     as_json: Json = False,
 ) -> None:
     """What is left of our money at dealers, and how long it lasts at yesterday's pace."""
-    found = act(lambda pool, by: floats.look(pool, by, dealer, sent_by()))
+    found = act(lambda pool, by: floats.look(pool, by, dealer))
     if as_json:
         tell({"floats": [each.document() for each in found]}, [], as_json=True)
         return
@@ -75,7 +73,7 @@ def balance_command(
     as_json: Json = False,
 ) -> None:
     """Write down the balance that a dealer's own page shows now, where its protocol has none."""
-    done = act(lambda pool, by: floats.record(pool, by, dealer, balance, sent_by(), reason))
+    done = act(lambda pool, by: floats.record(pool, by, dealer, balance, reason))
     document = {
         "dealer": dealer,
         "balance": balance,
@@ -109,11 +107,6 @@ def lift_command(
     done = act(lambda pool, by: floats.lift(pool, by, route, reason))
     lines = [f"{route} is bought from again at a cost of {done.cost}; {done.charged} was charged."]
     tell(floats.rise_document(done), lines, as_json=as_json)
-
-
-def sent_by() -> timedelta:
-    """How long after its acceptance an order's last purchase may be sent."""
-    return timedelta(seconds=read_settings().retry_for_seconds)
 
 
 def _cells(each: Float) -> list[str]:

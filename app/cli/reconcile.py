@@ -12,10 +12,10 @@ from app.administration import reconciliation
 from app.administration.plans import Progress
 from app.administration.reconciliation import MOST_BYTES, Form, Result, Wanted, read_form
 from app.cli.dealers import DealerId
-from app.cli.floats import sent_by
 from app.cli.table import carry_out, in_wib
 from app.cli.terminal import Json, operator, print_json, read_file
 from app.errors import ConfigurationError
+from app.settings import read_settings
 from app.storage.pool import Pool
 from app.storage.reconciliation import Difference
 from routing.table import WIB
@@ -66,7 +66,7 @@ def reconcile_command(
         remember,
         _moment(from_, timedelta()),
         _moment(until, timedelta(days=1)),
-        sent_by(),
+        timedelta(seconds=read_settings().retry_for_seconds),
     )
     if wanted.begins and wanted.ends and wanted.begins >= wanted.ends:
         raise ConfigurationError("--from must be before --until")

@@ -52,8 +52,6 @@ class Rules:
     tolerance: int
     """Rupiah of difference that still agree."""
     next_pull: timedelta
-    sent_by: timedelta
-    """How long after its acceptance an order's last purchase may be sent."""
 
 
 async def record_balance(
@@ -77,7 +75,7 @@ async def record_balance(
     if account.agreed_asked_at is not None and account.agreed_answered_at is not None:
         agreed = account.agreed_asked_at, account.agreed_answered_at
         spans.append(Span(dealer_id, *agreed, asked_at, now))
-    since, *between = await dealer_spend.spent(connection, spans, now, rules.sent_by)
+    since, *between = await dealer_spend.spent(connection, spans, now)
     expected = await _expected(connection, account, between[0]) if between else None
     agrees = expected is None or abs(expected.difference(rupiah)) <= rules.tolerance
     seen = Observation(
@@ -117,7 +115,7 @@ async def last_hours(connection: Connection, now: datetime, dealer_id: str) -> l
     return [found.get(each.hour, 0) for each in wanted]
 
 
-async def count_anew(connection: Connection, sent_by: timedelta) -> int:
+async def count_anew(connection: Connection) -> int:
     """Count what was taken since each balance that nobody else counts from just now.
 
     Returns how many there were. Needs a transaction.
@@ -127,7 +125,7 @@ async def count_anew(connection: Connection, sent_by: timedelta) -> int:
         return 0
     now = await purchase_hours.moment(connection)
     spans = [Span(each.dealer_id, each.asked_at, each.answered_at) for each in counts]
-    spent = await dealer_spend.spent(connection, spans, now, sent_by)
+    spent = await dealer_spend.spent(connection, spans, now)
     counted = [counted_of(each.dealer_id, took) for each, took in zip(counts, spent, strict=True)]
     await dealer_accounts.write_counts(connection, counted)
     return len(counts)

@@ -140,7 +140,7 @@ class Deliverer:
         self.lines = Lines(persistence.endpoint_concurrency, persistence.most_in_flight)
         self.try_log = TryLog(pool, metrics, persistence.logged_a_second)
         self._rounds = [_Round(lanes) for lanes in lane_groups]
-        self._looks = Looks(deliveries.first_due)
+        self.looks = Looks(deliveries.first_due)
         self._secrets: dict[bytes, str] = {}
         self.handover: Handover[DueDelivery] = Handover()
         self.results: LanedBatcher[TryResult, None] = LanedBatcher(
@@ -188,14 +188,15 @@ class Deliverer:
         """Up to `limit` due deliveries a lane group, each counted at its endpoint until `leave`."""
         claimed: list[DueDelivery] = []
         self._metrics.endpoint_breakers(self.lines.open_breakers)
-        for queue, each in product(self._looks.queues(), self._rounds):
+        for queue, each in product(self.looks.queues(), self._rounds):
             try:
                 taken = await self._claim_group(queue, each, limit)
             except DATABASE_ERRORS as error:
                 # What was claimed by another group is sent all the same.
                 log.warning("claim.failed", reason=f"{type(error).__name__}: {error}")
                 continue
-            self._looks.found(queue, len(taken))
+            if taken and queue is Queue.LEASED:
+                self.looks.look_again()
             for delivery in taken:
                 line = self.lines.of(delivery.endpoint_id)
                 self.lines.begin(line, delivery.rate_per_second)
@@ -210,7 +211,7 @@ class Deliverer:
         lease = self._persistence.lease
         places, elsewhere = self.lines.places(), self.lines.most()
         async with self._pool.acquire() as connection:
-            since = await self._looks.since(connection, queue)
+            since = await self.looks.since(connection, queue)
             given = (uuid7(), each.lanes, limit, lease, places, elsewhere)
             if not each.goes_on:
                 found = await deliveries.claim_due(connection, queue, *given, since)
@@ -219,7 +220,7 @@ class Deliverer:
                     self._note_crowds(found.deliveries, places)
                 if found.deliveries or not each.goes_on:
                     return found.deliveries
-            since = min([await self._looks.since(connection, queue) for queue in Queue])
+            since = min([await self.looks.since(connection, queue) for queue in Queue])
             endpoint_ids = await self._in_turn(connection, each, places)
             found = await deliveries.claim_in_turn(connection, *given, since, endpoint_ids)
             each.goes_on = found.looked_at >= limit or each.behind != _FIRST_ID

@@ -43,10 +43,9 @@ class Looks:
         self._leases_at = now + _LEASES_SECONDS
         return (Queue.WAITING, Queue.LEASED)
 
-    def found(self, queue: Queue, count: int) -> None:
-        """Leases of which some had run out are looked at again at once."""
-        if queue is Queue.LEASED and count:
-            self._leases_at = self._clock()
+    def look_again(self) -> None:
+        """Leases are looked at by the next claim: some had run out, so there may be more."""
+        self._leases_at = self._clock()
 
     async def since(self, connection: Connection, queue: Queue) -> datetime:
         """From when on to look at a queue. Database time."""

@@ -68,7 +68,7 @@ class Reconciler:
         self._lease = lease
         self._lane_groups = lane_groups
         self._installation_id = str(installation_id)
-        self._looks = Looks(attempts.first_due)
+        self.looks = Looks(attempts.first_due)
 
     async def claim(self, limit: int) -> list[Check]:
         """Claim up to `limit` attempts that are due in each lane group.
@@ -76,7 +76,7 @@ class Reconciler:
         Each has its place and token, taken before the claim.
         """
         checks: list[Check] = []
-        for queue, lanes in product(self._looks.queues(), self._lane_groups):
+        for queue, lanes in product(self.looks.queues(), self._lane_groups):
             started = boottime_seconds()
             places = self._places(limit)
             taken = +Counter(places)
@@ -113,7 +113,7 @@ class Reconciler:
                 places,
                 _ELSEWHERE,
                 least_seconds,
-                await self._looks.since(connection, queue),
+                await self.looks.since(connection, queue),
             )
 
     def _account_for(
@@ -131,7 +131,8 @@ class Reconciler:
             else:
                 # Of a dealer that was not in the table as room was made: nothing is sent there.
                 self._admission.take(dealer_id, Kind.QUESTION, count)
-        self._looks.found(queue, len(due))
+        if due and queue is Queue.LEASED:
+            self.looks.look_again()
         for dealer_id, offered in places.items():
             if offered > 0 and queue is Queue.WAITING:
                 self._admission.found(dealer_id, Kind.QUESTION, offered, found[dealer_id])

@@ -3,7 +3,9 @@
 When a dealer took the money of a purchase is not known to the second: after it was sent, and before
 it was closed. A balance, too, is of some moment between the question and the answer. Purchases that
 lie wholly between two balances are certain, those across one of them are in doubt, and are told
-apart. Whole hours that are over come from `purchase_hours`, the others from the attempts.
+apart. Whole hours that are over come from `purchase_hours`, the others from the attempts. Of the
+orders accepted more than `SLOW` before a balance only the slow purchases can be of its time: those
+closed so long after their order was accepted have an index of their own.
 """
 
 from collections.abc import Sequence
@@ -14,7 +16,6 @@ from app.storage.pool import Connection, transposed
 from app.storage.purchase_hours import (
     HOUR,
     HOURS_SQL,
-    LATE,
     UNCOMMITTED,
     Hour,
     first_id,
@@ -22,6 +23,8 @@ from app.storage.purchase_hours import (
     hours,
 )
 
+SLOW = timedelta(minutes=1)
+"""A purchase closed so long after its order's id was made is in the index `attempts_slow`."""
 _FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
 """As the end of a span: up to now."""
 
@@ -70,15 +73,11 @@ class HourSpend(NamedTuple):
     rupiah: int
 
 
-async def spent(
-    connection: Connection, spans: Sequence[Span], now: datetime, sent_by: timedelta
-) -> list[Spent]:
-    """What each span's purchases took. `sent_by`: how long after its acceptance an order's last
-    purchase may be sent; `now` is the database's."""
+async def spent(connection: Connection, spans: Sequence[Span], now: datetime) -> list[Spent]:
+    """What each span's purchases took. `now` is the database's."""
     if not spans:
         return []
-    slack = sent_by + LATE
-    earliest = min(span.asked_at for span in spans) - slack
+    earliest = min(span.asked_at for span in spans) - SLOW
     wanted = hours(earliest, now + HOUR)
     rows = await connection.fetch(
         f"""
@@ -114,7 +113,7 @@ async def spent(
             union all
             select s.place, a.state, a.sent_at, a.closed_at, coalesce(a.charged, a.cost)
             from attempts a join span s on s.dealer_id = a.dealer_id and a.order_id < s.first_id
-            where a.closed_at - a.sent_at > interval '5 minutes'
+            where a.closed_at - order_moment(a.order_id) > interval '1 minute'
               and a.closed_at > (select min(asked_at) from span)
               and a.closed_at > s.asked_at and a.state in ('succeeded', 'failed')
             union all
@@ -168,14 +167,14 @@ async def spent(
         """,  # noqa: S608 - put together from this module's own text
         *hour_columns(wanted),
         UNCOMMITTED,
-        *transposed([_row(place, span, slack) for place, span in enumerate(spans)], 7),
+        *transposed([_row(place, span) for place, span in enumerate(spans)], 7),
         first_id(earliest),
     )
     found = {row[0]: Spent(*tuple(row)[1:]) for row in rows}
     return [found.get(place, NOTHING) for place in range(len(spans))]
 
 
-def _row(place: int, span: Span, slack: timedelta) -> tuple[object, ...]:
+def _row(place: int, span: Span) -> tuple[object, ...]:
     return (
         place,
         span.dealer_id,
@@ -183,7 +182,7 @@ def _row(place: int, span: Span, slack: timedelta) -> tuple[object, ...]:
         span.answered_at,
         span.asked_again_at or _FOR_EVER,
         span.answered_again_at or _FOR_EVER,
-        first_id(span.asked_at - slack),
+        first_id(span.asked_at - SLOW),
     )
 
 

@@ -20,7 +20,7 @@ from app.storage.pool import Connection
 
 HOUR = timedelta(hours=1)
 LATE = timedelta(minutes=5)
-"""A purchase closed later than this after it was sent is in the index `attempts_closed_late`."""
+"""A purchase closed later than this after it was sent may come after its hour was written."""
 UNCOMMITTED = timedelta(minutes=5)
 """Longer than any transaction: what it wrote with an older time may be seen only after it."""
 _FETCHED_AT_ONCE = 1_000
@@ -35,7 +35,8 @@ HOURS_SQL = """
         left join purchase_hours p on p.hour = w.hour and p.spends is not null
     ), late as materialized (
         select order_id, closed_at from attempts
-        where closed_at - sent_at > interval '5 minutes'
+        where closed_at - order_moment(order_id) > interval '1 minute'
+          and closed_at - sent_at > interval '5 minutes'
           and closed_at >= (select min(counted_at) from counted) - $4::interval
     ), open as materialized (
         select c.* from counted c

@@ -47,13 +47,7 @@ class AccountSettings:
     """How often balances are pulled, and how long a route whose price rose stays muted."""
 
     balance_interval_seconds: float = 300.0
-    retry_for_seconds: float = 600.0
     rise_mute_seconds: float = 86_400.0
-
-    @property
-    def sent_by(self) -> timedelta:
-        """How long after its acceptance an order's last purchase may be sent."""
-        return timedelta(seconds=self.retry_for_seconds)
 
 
 class Accounts:
@@ -175,7 +169,7 @@ class Accounts:
     async def count(self) -> None:
         """Count what was taken since the balances that nobody else counts from."""
         async with self._pool.acquire() as connection, connection.transaction():
-            await count_anew(connection, self._settings.sent_by)
+            await count_anew(connection)
 
     async def pull_due(self) -> None:
         """Ask the dealers whose balance is due, some at once."""
@@ -255,7 +249,7 @@ class Accounts:
 
     def _rules(self, access: DealerAccess) -> Rules:
         pause = self._pause(access, failed=False)
-        return Rules(access.float_terms.tolerance, pause, self._settings.sent_by)
+        return Rules(access.float_terms.tolerance, pause)
 
     def _pause(self, access: DealerAccess, *, failed: bool) -> timedelta:
         """How long until the dealer is asked again, varied a little."""

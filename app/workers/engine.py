@@ -160,7 +160,6 @@ class Engine:
             metrics,
             AccountSettings(
                 settings.balance_interval_seconds,
-                settings.retry_for_seconds,
                 settings.price_rise_mute_seconds,
             ),
             random.random,

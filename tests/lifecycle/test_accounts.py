@@ -3,7 +3,7 @@ them; prices that rose. Money is exact to the rupiah."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import UUID
 
 import orjson
@@ -36,7 +36,6 @@ from tests.shops import (
 )
 
 OPENING = 1_000_000
-SENT_BY = timedelta(minutes=10)
 INQUIRY = Inquiry(SKU, "tri", None, PRICE)
 RISEN = 5300
 
@@ -74,7 +73,7 @@ async def pull(shop: Shop, *dealer_ids: str) -> None:
 
 
 async def look(shop: Shop, dealer_id: str = "mitra") -> Float:
-    (found,) = await floats.look(shop.engine.pool, OPERATOR, dealer_id, SENT_BY)
+    (found,) = await floats.look(shop.engine.pool, OPERATOR, dealer_id)
     return found
 
 
@@ -146,7 +145,7 @@ async def test_what_failed_across_a_balance_is_expected_back(shop: Shop):
 
 
 async def record(shop: Shop, rupiah: int, dealer_id: str = "mitra") -> tuple[int, bool]:
-    done = await floats.record(shop.engine.pool, OPERATOR, dealer_id, rupiah, SENT_BY)
+    done = await floats.record(shop.engine.pool, OPERATOR, dealer_id, rupiah)
     return done.difference, done.agrees
 
 

@@ -68,6 +68,7 @@ async def deliver(shop: Shop, limit: int = 100) -> int:
 
 async def due_now(shop: Shop) -> None:
     await shop.execute("update deliveries set due_at = now() where due_at is not null")
+    shop.engine.deliverer.looks.look_again()
 
 
 async def succeeded(shop: Shop, count: int = 1) -> None:

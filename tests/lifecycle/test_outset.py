@@ -77,13 +77,10 @@ async def test_leases_are_looked_for_once_a_second_and_again_where_some_had_run_
     both, waiting = (Queue.WAITING, Queue.LEASED), (Queue.WAITING,)
     assert looks.queues() == both
     assert looks.queues() == waiting
-    looks.found(Queue.WAITING, 3)
-    assert looks.queues() == waiting
     clock.seconds = 1
     assert looks.queues() == both
-    looks.found(Queue.LEASED, 3)
+    looks.look_again()
     assert looks.queues() == both
-    looks.found(Queue.LEASED, 0)
     assert looks.queues() == waiting
 
 

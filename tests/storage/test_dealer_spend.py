@@ -15,7 +15,6 @@ from tests.shops import Owner
 
 NOW = datetime.now(UTC)
 HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
-SENT_BY = timedelta(minutes=10)
 FIRST, SECOND_ONE = NOW - 5 * HOUR, NOW - MINUTE
 ACROSS = SECOND * 2
 SPAN = Span("alfa", FIRST - SECOND, FIRST + SECOND, SECOND_ONE - SECOND, SECOND_ONE + SECOND)
@@ -36,11 +35,12 @@ async def buy(
     closed_at: datetime | None,
     state: str = "succeeded",
     rupiah: int = 1000,
+    accepted_at: datetime | None = None,
     **fields: Any,
 ) -> None:
-    """Write an attempt of that time; its order's id is some seconds older."""
+    """Write an attempt of that time; its order's id is some seconds older unless told."""
     number = next(_numbers)
-    first = purchase_hours.first_id(sent_at - 5 * SECOND)
+    first = purchase_hours.first_id(accepted_at or sent_at - 5 * SECOND)
     row = {
         "lane": number % 64,
         "order_id": type(first)(int=first.int + number),
@@ -74,7 +74,7 @@ async def buy(
 
 async def spent(pool: Pool, *spans: Span) -> list[Spent]:
     async with pool.acquire() as connection:
-        return await dealer_spend.spent(connection, spans, NOW, SENT_BY)
+        return await dealer_spend.spent(connection, spans, NOW)
 
 
 async def write_hours(pool: Pool) -> None:
@@ -128,6 +128,29 @@ async def test_what_was_sent_long_before_and_closed_late_is_in_doubt(owner: Owne
     )
     await write_hours(pool)
     assert await spent(pool, OPEN_SPAN) == [Spent(0, 10, 100, 3)]
+
+
+@pytest.mark.parametrize("waited", [SECOND, 59 * SECOND, 61 * SECOND, 9 * MINUTE, 3 * HOUR])
+async def test_it_counts_when_a_purchase_was_sent_not_when_its_order_was_accepted(
+    owner: Owner, pool: Pool, waited: timedelta
+):
+    before, after = FIRST - ACROSS, FIRST + ACROSS
+    for sent_at, closed_at, rupiah in (
+        (before, before + SECOND / 2, 10**6),
+        (before, after, 10),
+        (after, after + SECOND, 1000),
+    ):
+        await buy(owner, sent_at, closed_at, rupiah=rupiah, accepted_at=sent_at - waited)
+        await buy(owner, sent_at, closed_at, "failed", rupiah, accepted_at=sent_at - waited)
+    await buy(owner, after, None, "pending", rupiah=5, accepted_at=after - waited)
+    assert await spent(pool, OPEN_SPAN) == [Spent(1000, 10, 10, 5)]
+
+
+async def test_an_order_s_moment_is_that_of_its_id(owner: Owner):
+    for moment in (NOW, NOW + timedelta(microseconds=1), datetime(2026, 1, 1, tzinfo=UTC)):
+        first = purchase_hours.first_id(moment)
+        told = await owner.fetchval("select order_moment($1)", first)
+        assert told == purchase_hours.moment_of(first)
 
 
 async def test_a_purchase_closed_after_its_hour_was_written_counts_anew(owner: Owner, pool: Pool):

@@ -265,7 +265,7 @@ HOT: dict[str, Run] = {
     "hours to be written are found": lambda c: purchase_hours.review(c, WEEK),
     "an hour is written": lambda c: purchase_hours.write(c, WEEK[0]),
     "what was spent since balances is counted": lambda c: dealer_spend.spent(
-        c, [Span("d", NOON - MINUTE, NOON)], NOON, MINUTE
+        c, [Span("d", NOON - MINUTE, NOON)], NOON
     ),
     "what a day's hours took is read": lambda c: dealer_spend.by_hour(c, WEEK[-24:]),
     "past orders are replayed": replayed,

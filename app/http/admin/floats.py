@@ -1,13 +1,11 @@
 """Our money at dealers for operators, and prices that rose."""
 
-from datetime import timedelta
-
 from fastapi import APIRouter, Request, Response
 
 from app.administration import floats
 from app.http.admin.identity import AnyOperator, MoneyOperator, RoutesOperator
 from app.http.answers import json_answer, list_answer
-from app.http.api import Api, Parts
+from app.http.api import Parts
 from app.http.bodies import read_json, takes
 from schemas.admin import floats as shapes
 
@@ -17,14 +15,14 @@ routes = APIRouter(prefix="/admin/v1", tags=["admin"])
 @routes.get("/floats", response_model=None, responses={200: {"model": shapes.FloatList}})
 async def list_floats(api: Parts, by: AnyOperator) -> Response:
     """Our accounts at all dealers, counted at this moment."""
-    found = await floats.look(api.pool, by, None, _sent_by(api))
+    found = await floats.look(api.pool, by, None)
     return list_answer([each.document() for each in found], None, has_more=False)
 
 
 @routes.get("/floats/{dealer_id}", response_model=None, responses={200: {"model": shapes.Float}})
 async def read_float(dealer_id: str, api: Parts, by: AnyOperator) -> Response:
     """Our account at one dealer."""
-    (found,) = await floats.look(api.pool, by, dealer_id, _sent_by(api))
+    (found,) = await floats.look(api.pool, by, dealer_id)
     return json_answer(found.document())
 
 
@@ -61,7 +59,7 @@ async def record_balance(
 ) -> Response:
     """Write down the balance that the dealer's own page shows now."""
     given = await read_json(request, shapes.RecordedBalance, api.limits.body_bytes)
-    done = await floats.record(api.pool, by, dealer_id, given.balance, _sent_by(api), given.reason)
+    done = await floats.record(api.pool, by, dealer_id, given.balance, given.reason)
     return json_answer(
         {
             "dealer": dealer_id,
@@ -106,7 +104,3 @@ async def lift_price_rise(request: Request, api: Parts, by: RoutesOperator) -> R
     return json_answer(
         floats.rise_document(await floats.lift(api.pool, by, given.route, given.reason))
     )
-
-
-def _sent_by(api: Api) -> timedelta:
-    return api.limits.retry_for
