@@ -1336,7 +1336,7 @@ CREATE INDEX deliveries_leased ON public.deliveries USING btree (due_at) WHERE (
 
 CREATE INDEX deliveries_of_an_endpoint ON public.deliveries USING btree (endpoint_id, due_at) WHERE (due_at IS NOT NULL);
 
-CREATE INDEX deliveries_parked ON public.deliveries USING btree (endpoint_id, event_seq) WHERE ((state = 'pending'::text) AND (due_at IS NULL));
+CREATE INDEX deliveries_parked ON public.deliveries USING btree (endpoint_id, event_seq) WHERE ((due_at IS NULL) AND (state <> ALL (ARRAY['delivered'::text, 'failed'::text, 'replayed'::text])));
 
 CREATE INDEX deliveries_undelivered ON public.deliveries USING btree (lane, reseller_id, delivery_id) WHERE (state = ANY (ARRAY['pending'::text, 'failed'::text]));
 

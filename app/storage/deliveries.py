@@ -20,6 +20,9 @@ from app.storage.pool import Connection
 from app.storage.queues import Queue
 from app.traces import Trace
 
+_PARKED = "due_at is null and state not in ('delivered', 'failed', 'replayed')"
+"""The words of `deliveries_parked`: said as `pending`, another index of what is pending would do as
+well, which while a snapshot is held is full of what is done."""
 LOOK = 4
 """How many are looked at for each that is wanted."""
 
@@ -294,17 +297,17 @@ async def unpark(connection: Connection, lanes: Sequence[int], limit: int, after
     endpoints behind `after` 1,024 are looked at, and 64 at most get something.
     """
     row = await connection.fetchrow(
-        """
+        f"""
         with recursive holder (lane, endpoint_id, number) as (
             (select lane, endpoint_id, 1 from deliveries
-             where state = 'pending' and due_at is null and endpoint_id > $3
+             where {_PARKED} and endpoint_id > $3
              order by endpoint_id limit 1)
             union all
             (select n.lane, n.endpoint_id, h.number + 1
              from holder h
              cross join lateral (
                  select d.lane, d.endpoint_id from deliveries d
-                 where d.state = 'pending' and d.due_at is null and d.endpoint_id > h.endpoint_id
+                 where {_PARKED} and d.endpoint_id > h.endpoint_id
                  order by d.endpoint_id limit 1
              ) n
              where h.number < 1024)
@@ -326,7 +329,7 @@ async def unpark(connection: Connection, lanes: Sequence[int], limit: int, after
             from ready r
             cross join lateral (
                 select * from deliveries
-                where endpoint_id = r.endpoint_id and state = 'pending' and due_at is null
+                where endpoint_id = r.endpoint_id and {_PARKED}
                 order by event_seq limit $2 - r.under_way
                 for update skip locked
             ) d
@@ -342,7 +345,7 @@ async def unpark(connection: Connection, lanes: Sequence[int], limit: int, after
                     then (select endpoint_id from ready order by endpoint_id desc limit 1)
                     else (select endpoint_id from holder where number = 1024)
                end
-        """,
+        """,  # noqa: S608 - a constant
         list(lanes),
         limit,
         after,

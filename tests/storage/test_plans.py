@@ -521,6 +521,29 @@ def held(postgres: RunningPostgres, migrated_template: str) -> Iterator[str]:
         loop.run_until_complete(task)
 
 
+@pytest.fixture
+def without_parked(postgres: RunningPostgres, migrated_template: str) -> Iterator[str]:
+    """A database without the index of what is parked."""
+    with fresh_database(postgres.dsn, migrated_template) as address:
+        asyncio.run(execute(address, "drop index deliveries_parked"))
+        yield address
+
+
+async def test_what_is_parked_is_looked_for_in_no_other_index(without_parked: str):
+    """Where another one fits too it may be taken, full of what is done as it may be."""
+    pool = await open_pool(PoolSettings(without_parked, max_size=2))
+    try:
+        async with pool.acquire() as connection, connection.transaction():
+            ((query, values),) = await recorded(
+                lambda c: deliveries.unpark(c, LANES, 10, UUID(int=0))
+            )
+            nodes = await explained(connection, "explain (format json)", query, values)
+    finally:
+        await pool.close()
+    found = {node.get("Index Name") for node in nodes if node.get("Relation Name") == "deliveries"}
+    assert found <= {None, "deliveries_pkey", "deliveries_of_an_endpoint"}
+
+
 @pytest.mark.parametrize("queue", Queue)
 @pytest.mark.parametrize("table", LOOKS)
 async def test_a_look_walks_over_nothing_that_was_done_while_a_snapshot_is_held(
