@@ -1111,7 +1111,7 @@ CREATE TABLE public.wallets (
     CONSTRAINT wallets_credit_limit_check CHECK ((credit_limit >= 0)),
     CONSTRAINT wallets_reserved_check CHECK ((reserved >= 0))
 )
-WITH (fillfactor='50');
+WITH (fillfactor='10');
 
 CREATE TABLE public.webhook_endpoints (
     lane smallint NOT NULL,
