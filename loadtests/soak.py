@@ -73,9 +73,9 @@ QUEUES = {"open_numbers": 1, "ready": 1, "wallets": 2}
 """Tables that must stay as small as what is open, with the dead rows that an order leaves in each:
 a wallet is written when its money is reserved and when it is captured."""
 QUEUE_INDEXES = (
-    "attempts_due",
+    "attempts_waiting",
     "attempts_leased",
-    "deliveries_due",
+    "deliveries_waiting",
     "deliveries_leased",
     "deliveries_of_an_endpoint",
     "deliveries_undelivered",

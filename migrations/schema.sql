@@ -1318,19 +1318,17 @@ ALTER TABLE public.webhook_endpoints
 ALTER TABLE ONLY public.webhook_endpoints
     ADD CONSTRAINT webhook_endpoints_pkey PRIMARY KEY (lane, endpoint_id);
 
-CREATE INDEX attempts_due ON public.attempts USING btree (due_at) WHERE ((claim_id IS NULL) AND (due_at IS NOT NULL));
-
 CREATE INDEX attempts_leased ON public.attempts USING btree (due_at) WHERE (claim_id IS NOT NULL);
 
 CREATE INDEX attempts_slow ON public.attempts USING btree (closed_at) WHERE ((closed_at IS NOT NULL) AND ((closed_at - public.order_moment(order_id)) > '00:01:00'::interval));
+
+CREATE INDEX attempts_waiting ON public.attempts USING btree (due_at) WHERE ((claim_id IS NULL) AND (due_at IS NOT NULL));
 
 CREATE INDEX audit_log_of_a_subject ON public.audit_log USING btree (subject, audit_id);
 
 CREATE INDEX callbacks_of_a_dealer ON public.callbacks USING btree (dealer_id, last_received_at);
 
 CREATE INDEX callbacks_waiting ON public.callbacks USING btree (last_received_at) WHERE (verdict = 'waiting'::text);
-
-CREATE INDEX deliveries_due ON public.deliveries USING btree (due_at) WHERE ((claim_id IS NULL) AND (due_at IS NOT NULL));
 
 CREATE INDEX deliveries_leased ON public.deliveries USING btree (due_at) WHERE (claim_id IS NOT NULL);
 
@@ -1341,6 +1339,8 @@ CREATE INDEX deliveries_parked ON public.deliveries USING btree (endpoint_id, ev
 CREATE INDEX deliveries_undelivered ON public.deliveries USING btree (lane, reseller_id, delivery_id) WHERE (state = ANY (ARRAY['pending'::text, 'failed'::text]));
 
 CREATE INDEX deliveries_unfinished ON public.deliveries USING btree (order_id, endpoint_id, event_seq) WHERE (state = 'pending'::text);
+
+CREATE INDEX deliveries_waiting ON public.deliveries USING btree (due_at) WHERE ((claim_id IS NULL) AND (due_at IS NOT NULL));
 
 CREATE INDEX delivery_tries_of_a_delivery ON ONLY public.delivery_tries USING btree (lane, delivery_id);
 

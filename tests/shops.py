@@ -246,6 +246,7 @@ class Shop:
             where due_at is not null
             """
         )
+        self.engine.reconciler.looks.look_again()
         (check,) = await self.engine.reconciler.claim(10)
         self.engine.reconciler.leave(check)
         return check

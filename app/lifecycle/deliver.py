@@ -195,8 +195,8 @@ class Deliverer:
                 # What was claimed by another group is sent all the same.
                 log.warning("claim.failed", reason=f"{type(error).__name__}: {error}")
                 continue
-            if taken and queue is Queue.LEASED:
-                self.looks.look_again()
+            everywhere = all(free > 0 for free in self.lines.places().values())
+            self.looks.looked(queue, len(taken), everywhere=everywhere)
             for delivery in taken:
                 line = self.lines.of(delivery.endpoint_id)
                 self.lines.begin(line, delivery.rate_per_second)

@@ -21,7 +21,8 @@ _BEFORE = timedelta(seconds=1)
 _LATE_SECONDS, _LATE = 2.0, timedelta(seconds=4)
 """How often it is looked so far back for what was seen late."""
 _WHOLE_SECONDS = {Queue.WAITING: 60.0, Queue.LEASED: 300.0}
-_LEASES_SECONDS = 1.0
+_LEASES_SECONDS, _CROWDED_SECONDS = 1.0, 0.1
+"""How often leases are looked at; and where there was no place for what may have run out."""
 
 FirstDue = Callable[[Connection, Queue, datetime], Awaitable[datetime]]
 """The moment before which nothing that is due is left, of what was due from a given one on."""
@@ -36,15 +37,23 @@ class Looks:
         self._leases_at = clock()
 
     def queues(self) -> Sequence[Queue]:
-        """The queues that it is time to look at."""
+        """The queues that it is time to look at: leases first, which are late already."""
         now = self._clock()
         if now < self._leases_at:
             return (Queue.WAITING,)
         self._leases_at = now + _LEASES_SECONDS
-        return (Queue.WAITING, Queue.LEASED)
+        return (Queue.LEASED, Queue.WAITING)
+
+    def looked(self, queue: Queue, found: int, *, everywhere: bool) -> None:
+        """Note what a look found. Where leases had run out there may be more, and where one was not
+        looked for `everywhere`, for want of a place, it may be there."""
+        if queue is Queue.LEASED and found:
+            self.look_again()
+        elif queue is Queue.LEASED and not everywhere:
+            self._leases_at = min(self._leases_at, self._clock() + _CROWDED_SECONDS)
 
     def look_again(self) -> None:
-        """Leases are looked at by the next claim: some had run out, so there may be more."""
+        """Have leases looked at by the next claim."""
         self._leases_at = self._clock()
 
     async def since(self, connection: Connection, queue: Queue) -> datetime:

@@ -9,7 +9,6 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from uuid import UUID
 
 import structlog
@@ -76,20 +75,23 @@ class Reconciler:
         Each has its place and token, taken before the claim.
         """
         checks: list[Check] = []
-        for queue, lanes in product(self.looks.queues(), self._lane_groups):
+        queues = self.looks.queues()
+        for lanes in self._lane_groups:
             started = boottime_seconds()
             places = self._places(limit)
             taken = +Counter(places)
             for dealer_id, count in taken.items():
                 self._admission.take(dealer_id, Kind.QUESTION, count)
+            due: list[DueAttempt] = []
             try:
-                due = await self._claim_group(queue, lanes, limit, places)
-                self._account_for(queue, due, places, taken)
+                for queue in queues:
+                    due += await self._claim_group(queue, lanes, limit, _left(places, due))
+                self._note_what_is_left(due, places)
             except DATABASE_ERRORS as error:
-                # What another group claimed is committed: it is asked all the same.
+                # What was claimed already is committed: it is asked all the same.
                 log.warning("claim.failed", reason=f"{type(error).__name__}: {error}")
-                continue
             finally:
+                self._account_for(due, places, taken)
                 for dealer_id, count in taken.items():
                     self._admission.give_back(dealer_id, Kind.QUESTION, count)
             checks += [Check(each, started) for each in due]
@@ -103,7 +105,7 @@ class Reconciler:
             for dealer_id, access in self._router.trade.dealers.items()
         }
         async with self._pool.acquire() as connection, connection.transaction():
-            return await attempts.claim_due(
+            due = await attempts.claim_due(
                 connection,
                 queue,
                 uuid7(),
@@ -115,26 +117,25 @@ class Reconciler:
                 least_seconds,
                 await self.looks.since(connection, queue),
             )
+        self.looks.looked(queue, len(due), everywhere=all(free > 0 for free in places.values()))
+        return due
 
     def _account_for(
-        self,
-        queue: Queue,
-        due: Sequence[DueAttempt],
-        places: Mapping[str, int],
-        taken: Counter[str],
+        self, due: Sequence[DueAttempt], places: Mapping[str, int], taken: Counter[str]
     ) -> None:
-        """Keep what the claimed checks hold, and note where there may be more of them."""
-        found = Counter(each.dealer_id for each in due)
-        for dealer_id, count in found.items():
+        """Keep what the claimed checks hold."""
+        for dealer_id, count in Counter(each.dealer_id for each in due).items():
             if places.get(dealer_id, 0) > 0:
                 taken[dealer_id] -= count
             else:
                 # Of a dealer that was not in the table as room was made: nothing is sent there.
                 self._admission.take(dealer_id, Kind.QUESTION, count)
-        if due and queue is Queue.LEASED:
-            self.looks.look_again()
+
+    def _note_what_is_left(self, due: Sequence[DueAttempt], places: Mapping[str, int]) -> None:
+        """Note where there may be more checks than there was room for."""
+        found = Counter(each.dealer_id for each in due)
         for dealer_id, offered in places.items():
-            if offered > 0 and queue is Queue.WAITING:
+            if offered > 0:
                 self._admission.found(dealer_id, Kind.QUESTION, offered, found[dealer_id])
 
     def leave(self, check: Check) -> None:
@@ -198,6 +199,12 @@ class Reconciler:
             return Report(Outcome.UNKNOWN, called.report.code, called.report.message), True
         self._calls.sessions.heard(access, account, called.answer)
         return access.dialect.read_status(account, order, called.answer), False
+
+
+def _left(places: Mapping[str, int], due: Sequence[DueAttempt]) -> dict[str, int]:
+    """The places that these checks leave."""
+    found = Counter(each.dealer_id for each in due)
+    return {dealer_id: free - found[dealer_id] for dealer_id, free in places.items()}
 
 
 def seconds_left(due: DueAttempt, access: DealerAccess) -> float:

@@ -373,7 +373,8 @@ async def record(
         with tried as (
             update deliveries d
             set state = k.state, tries = d.tries + k.charged::int::smallint, claim_id = null,
-                due_at = k.due_at, last_status = k.last_status, last_error = k.last_error,
+                due_at = case when k.due_at is not null then greatest(k.due_at, now()) end,
+                last_status = k.last_status, last_error = k.last_error,
                 delivered_at = case k.state when 'delivered' then now() end
             from unnest($1::delivery_try_2[]) k
             where d.lane = k.lane and d.reseller_id = k.reseller_id

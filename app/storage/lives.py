@@ -134,8 +134,12 @@ async def unfinished(connection: Connection, since: UUID = _FIRST_ID) -> Unfinis
                       and status in ('accepted', 'processing') and not needs_review
                     offset 0
                 ) o),
-               (select count(*) from attempts a join orders o using (lane, order_id)
-                where a.due_at is not null and a.order_id >= $1 and not o.needs_review),
+               (select count(*) from (
+                    select * from attempts where claim_id is null and due_at is not null
+                    union all
+                    select * from attempts where claim_id is not null
+                ) a join orders o using (lane, order_id)
+                where a.order_id >= $1 and not o.needs_review),
                (select count(*) from callbacks where verdict = 'waiting'),
                (select count(*) from deliveries
                 where state = 'pending' and (order_id is null or order_id >= $1))

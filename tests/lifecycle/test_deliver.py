@@ -5,6 +5,7 @@ import json
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -127,6 +128,18 @@ async def test_anything_but_a_200_is_tried_again_later(shop: Shop, head: bytes):
     assert 3 < row["wait"].total_seconds() <= 6
     assert row["last_error"].startswith("HTTP ")
     assert await shop.value("select failing_since is not null from webhook_endpoints")
+
+
+async def test_the_next_try_is_due_no_sooner_than_this_one_is_recorded(shop: Shop):
+    """A try may take longer than the wait behind it, and looks begin where something is left."""
+    async with receiver(shop, refusing(b"500 Oops")):
+        await succeeded(shop)
+        (delivery,) = await shop.engine.deliverer.claim(10)
+        began = datetime.now(UTC) - timedelta(minutes=1)
+        failed = await shop.engine.deliverer.deliver(delivery, began)
+        recorded_after = await shop.value("select now()")
+        await shop.engine.deliverer.record(failed)
+    assert await shop.value("select due_at from deliveries") >= recorded_after
 
 
 async def test_success_after_failures_makes_the_endpoint_healthy_again(shop: Shop):

@@ -74,14 +74,25 @@ async def test_what_is_seen_late_is_found_by_a_look_that_goes_further_back(
 
 async def test_leases_are_looked_for_once_a_second_and_again_where_some_had_run_out(clock: Clock):
     looks = Looks(deliveries.first_due, clock)
-    both, waiting = (Queue.WAITING, Queue.LEASED), (Queue.WAITING,)
+    both, waiting = (Queue.LEASED, Queue.WAITING), (Queue.WAITING,)
     assert looks.queues() == both
     assert looks.queues() == waiting
     clock.seconds = 1
     assert looks.queues() == both
-    looks.look_again()
+    looks.looked(Queue.LEASED, 3, everywhere=True)
     assert looks.queues() == both
+    looks.looked(Queue.LEASED, 0, everywhere=True)
+    looks.looked(Queue.WAITING, 3, everywhere=False)
     assert looks.queues() == waiting
+
+
+async def test_leases_are_looked_for_again_soon_where_there_was_no_place(clock: Clock):
+    looks = Looks(deliveries.first_due, clock)
+    looks.queues()
+    looks.looked(Queue.LEASED, 0, everywhere=False)
+    assert looks.queues() == (Queue.WAITING,)
+    clock.seconds = 0.1
+    assert looks.queues() == (Queue.LEASED, Queue.WAITING)
 
 
 @pytest.mark.parametrize("queue", Queue)

@@ -124,6 +124,24 @@ async def test_two_reconcilers_never_ask_about_the_same_attempt(shop: Shop, data
     assert len(claimed) == len(set(claimed)) == 20
 
 
+async def test_a_lease_that_ran_out_comes_before_a_backlog_of_checks(shop: Shop):
+    """Whose places are all taken by what waits would never see what a dead process left."""
+    for number in range(30):
+        await shop.bought(f"A{number}")
+    abandoned = await shop.bought("B")
+    await long_ago(shop, due_at="1 second", asked_at="1 hour")
+    await shop.execute(
+        """
+        update attempts set state = 'unknown', claim_id = null, due_at = now() - interval '1 hour'
+        where order_id <> $1
+        """,
+        abandoned.order_id,
+    )
+    checks = await shop.engine.reconciler.claim(64)
+    assert len(checks) < 31
+    assert abandoned.order_id in {check.due.order_id for check in checks}
+
+
 # ------------------------------------------------------------------ what the dealer says
 
 

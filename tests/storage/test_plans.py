@@ -365,11 +365,11 @@ def _bounded(node: dict[str, Any]) -> bool:
 
 
 ORDERED = {
-    "attempts_due",
     "attempts_leased",
-    "deliveries_due",
+    "attempts_waiting",
     "deliveries_leased",
     "deliveries_parked",
+    "deliveries_waiting",
     "callbacks_waiting",
 }
 """Partial indexes that hold only what is to be done, read in order of time."""

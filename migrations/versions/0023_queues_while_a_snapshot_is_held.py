@@ -1,11 +1,11 @@
-"""Room for wallets. Revision 0026."""
+"""Queues while a snapshot is held. Revision 0023."""
 
 from pathlib import Path
 
 from alembic import op
 
-revision = "0026"
-down_revision = "0025"
+revision = "0023"
+down_revision = "0022"
 
 
 def upgrade() -> None:
