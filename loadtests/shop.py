@@ -53,6 +53,10 @@ from generate_series(1, 1024)
 """A server that has run for a while writes over old files of its log; to make a new one takes
 longer than to write it, and all who commit wait meanwhile. As many as `min_wal_size` has kept."""
 
+_FLUSH_SOON = "alter system set backend_flush_after = '512kB'"
+"""As docs/operating.md asks of a server: what is written in bulk, by the vacuum too, goes to the
+disk little by little, and not in bursts that commits wait for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Buyer:
@@ -116,6 +120,8 @@ async def create(
         await pool.close()
     await _execute(dsn, _ANALYZE_WHAT_HAS_ROWS)
     await _execute(dsn, _FILL_THE_LOG)
+    await _execute(dsn, _FLUSH_SOON)
+    await _execute(dsn, "select pg_reload_conf()")
     return made
 
 

@@ -37,9 +37,6 @@ SETTINGS = {
     "synchronous_commit": "on",
     "max_wal_size": "2GB",
     "min_wal_size": "1GB",
-    # What a large table makes is written out little by little, and not in bursts that commits wait
-    # for. For all processes: the vacuum after it writes as much.
-    "backend_flush_after": "512kB",
 }
 
 _LOG = ["--wal-segsize", "1"]
