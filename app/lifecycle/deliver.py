@@ -35,7 +35,7 @@ from app.storage.batches import BatchLimits, LanedBatcher
 from app.storage.deliveries import DueDelivery, TryResult
 from app.storage.endpoints import Endpoint
 from app.storage.pool import DATABASE_ERRORS, Connection, Pool
-from app.storage.queues import Queue
+from app.storage.work_queues import WorkQueue
 from app.traces import HEADER as TRACE_HEADER
 from app.traces import traceparent
 from dealers.contract import Answer
@@ -190,37 +190,38 @@ class Deliverer:
         self._metrics.endpoint_breakers(self.lines.open_breakers)
         for queue, each in product(self.looks.queues(), self._rounds):
             try:
-                taken = await self._claim_group(queue, each, limit)
+                taken = await self._claim_group(queue, each, limit, self.lines.places())
             except DATABASE_ERRORS as error:
                 # What was claimed by another group is sent all the same.
                 log.warning("claim.failed", reason=f"{type(error).__name__}: {error}")
                 continue
-            everywhere = all(free > 0 for free in self.lines.places().values())
-            self.looks.looked(queue, len(taken), everywhere=everywhere)
             for delivery in taken:
                 line = self.lines.of(delivery.endpoint_id)
                 self.lines.begin(line, delivery.rate_per_second)
             claimed += taken
         return claimed
 
-    async def _claim_group(self, queue: Queue, each: _Round, limit: int) -> list[DueDelivery]:
+    async def _claim_group(
+        self, queue: WorkQueue, each: _Round, limit: int, places: Mapping[UUID, int]
+    ) -> list[DueDelivery]:
         """What has been due longest; where more is due than a claim looks at, what is due of each
         endpoint in turn, of both queues, so that nobody's backlog is before another's one."""
-        if each.goes_on and queue is Queue.LEASED:
+        if each.goes_on and queue is WorkQueue.LEASED:
             return []
-        lease = self._persistence.lease
-        places, elsewhere = self.lines.places(), self.lines.most()
+        lease, elsewhere = self._persistence.lease, self.lines.most()
         async with self._pool.acquire() as connection:
             since = await self.looks.since(connection, queue)
             given = (uuid7(), each.lanes, limit, lease, places, elsewhere)
             if not each.goes_on:
                 found = await deliveries.claim_due(connection, queue, *given, since)
+                has_room = all(free > 0 for free in places.values())
+                self.looks.looked(queue, len(found.deliveries), everywhere=has_room)
                 each.goes_on = found.looked_at >= limit * deliveries.LOOK
-                if not each.goes_on and queue is Queue.WAITING:
+                if not each.goes_on and queue is WorkQueue.WAITING:
                     self._note_crowds(found.deliveries, places)
                 if found.deliveries or not each.goes_on:
                     return found.deliveries
-            since = min([await self.looks.since(connection, queue) for queue in Queue])
+            since = min([await self.looks.since(connection, queue) for queue in WorkQueue])
             endpoint_ids = await self._in_turn(connection, each, places)
             found = await deliveries.claim_in_turn(connection, *given, since, endpoint_ids)
             each.goes_on = found.looked_at >= limit or each.behind != _FIRST_ID

@@ -27,7 +27,7 @@ from app.lifecycle.trade import DealerAccess
 from app.storage import attempts
 from app.storage.attempts import DueAttempt
 from app.storage.pool import DATABASE_ERRORS, Pool
-from app.storage.queues import Queue
+from app.storage.work_queues import WorkQueue
 from app.words import OPEN_ATTEMPT, AttemptState, Source, Word
 from dealers.contract import Outcome, Recovery, Report, TopUp
 
@@ -98,7 +98,7 @@ class Reconciler:
         return checks
 
     async def _claim_group(
-        self, queue: Queue, lanes: Sequence[int], limit: int, places: Mapping[str, int]
+        self, queue: WorkQueue, lanes: Sequence[int], limit: int, places: Mapping[str, int]
     ) -> list[DueAttempt]:
         least_seconds = {
             dealer_id: access.capabilities.min_check_interval_seconds

@@ -22,6 +22,7 @@ from app.storage.purchase_hours import (
     hour_columns,
     hours,
 )
+from app.storage.work_queues import rows_of_both
 
 SLOW = timedelta(minutes=1)
 """A purchase closed so long after its order's id was made is in the index `attempts_slow`."""
@@ -118,11 +119,7 @@ async def spent(connection: Connection, spans: Sequence[Span], now: datetime) ->
               and a.closed_at > s.asked_at and a.state in ('succeeded', 'failed')
             union all
             select s.place, a.state, a.sent_at, a.closed_at, coalesce(a.charged, a.cost)
-            from (
-                select * from attempts where claim_id is null and due_at is not null
-                union all
-                select * from attempts where claim_id is not null
-            ) a
+            from {rows_of_both("attempts")} a
             join span s on s.dealer_id = a.dealer_id
             where a.state in ('sent', 'pending', 'unknown') and {_NOT_READ}
             union all

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from app.storage.pool import Connection
-from app.storage.queues import Queue
+from app.storage.work_queues import WorkQueue, rows_of_both
 from app.traces import Trace
 
 _PARKED = "due_at is null and state not in ('delivered', 'failed', 'replayed')"
@@ -147,7 +147,7 @@ _CLAIM = """
 
 async def claim_due(
     connection: Connection,
-    queue: Queue,
+    queue: WorkQueue,
     claim_id: UUID,
     lanes: Sequence[int],
     limit: int,
@@ -158,27 +158,25 @@ async def claim_due(
 ) -> Claimed:
     """Claim deliveries that are to be tried, or whose lease ran out, of what has been due longest.
 
-    Of each order only the first.
-
-    What was due before `since` is left out: nothing is, by `first_due`.
-    At most `places[endpoint]` are taken of an endpoint, `places_elsewhere` of one not named. Those
-    of a disabled endpoint are parked; those of a deleted one are claimed to be given up. The lanes
-    are no key here (hence `+ 0`): what is due is few, all deliveries are many.
+    Of each order only the first. What was due before `since` is left out: nothing is, by
+    `first_due`. At most `places[endpoint]` are taken of an endpoint, `places_elsewhere` of one not
+    named. Those of a disabled endpoint are parked; those of a deleted one are claimed to be given
+    up. The lanes are no key here (hence `+ 0`): what is due is few, all deliveries are many.
     """
     rows = await connection.fetch(
-        """
+        f"""
         with look as materialized (
             select d.lane, d.reseller_id, d.delivery_id, d.endpoint_id, d.order_id, d.event_seq,
-                   d.due_at,
-        """  # noqa: S608 - constants
-        + _OF_ENDPOINT
-        + """
+                   d.due_at, {_OF_ENDPOINT}
             from deliveries d
             join webhook_endpoints e on e.lane = d.lane and e.endpoint_id = d.endpoint_id
-            where d.due_at >= $10 and d.due_at <= now() and d.lane + 0 = any($2::smallint[])
-        """
-        + f" and d.{queue} order by d.due_at limit $3 * $9::integer)"
-        + _CLAIM,
+            where d.{queue} and d.due_at >= $10 and d.due_at <= now()
+              and d.lane + 0 = any($2::smallint[])
+            order by d.due_at
+            limit $3 * $9::integer
+        )
+        {_CLAIM}
+        """,  # noqa: S608 - put together from our own text
         claim_id,
         list(lanes),
         limit,
@@ -191,7 +189,7 @@ async def claim_due(
     return _claimed(rows)
 
 
-async def first_due(connection: Connection, queue: Queue, since: datetime) -> datetime:
+async def first_due(connection: Connection, queue: WorkQueue, since: datetime) -> datetime:
     """The moment before which no delivery is due of those that were from `since` on."""
     return await connection.fetchval(
         f"""
@@ -404,12 +402,10 @@ async def record(
 async def oldest_undelivered_seconds(connection: Connection) -> float:
     """The age of the oldest delivery that is still to be made; 0 without one."""
     return await connection.fetchval(
-        """
-        select coalesce(extract(epoch from now() - least(
-            (select min(created_at) from deliveries where claim_id is null and due_at is not null),
-            (select min(created_at) from deliveries where claim_id is not null)
-        )), 0)::float8
-        """
+        f"""
+        select coalesce(extract(epoch from now() - min(created_at)), 0)::float8
+        from {rows_of_both("deliveries")} open
+        """  # noqa: S608 - put together from our own text
     )
 
 

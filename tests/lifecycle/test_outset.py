@@ -7,7 +7,7 @@ import pytest
 from app.lifecycle.outset import EVER, Looks, Outset
 from app.storage import deliveries
 from app.storage.pool import Connection, Pool
-from app.storage.queues import Queue
+from app.storage.work_queues import WorkQueue
 
 SECOND = timedelta(seconds=1)
 INSERTED = """
@@ -35,7 +35,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def outset(clock: Clock) -> Outset:
-    return Outset(deliveries.first_due, Queue.WAITING, clock)
+    return Outset(deliveries.first_due, WorkQueue.WAITING, clock)
 
 
 async def now(connection: Connection) -> datetime:
@@ -74,33 +74,33 @@ async def test_what_is_seen_late_is_found_by_a_look_that_goes_further_back(
 
 async def test_leases_are_looked_for_once_a_second_and_again_where_some_had_run_out(clock: Clock):
     looks = Looks(deliveries.first_due, clock)
-    both, waiting = (Queue.LEASED, Queue.WAITING), (Queue.WAITING,)
+    both, waiting = (WorkQueue.LEASED, WorkQueue.WAITING), (WorkQueue.WAITING,)
     assert looks.queues() == both
     assert looks.queues() == waiting
     clock.seconds = 1
     assert looks.queues() == both
-    looks.looked(Queue.LEASED, 3, everywhere=True)
+    looks.looked(WorkQueue.LEASED, 3, everywhere=True)
     assert looks.queues() == both
-    looks.looked(Queue.LEASED, 0, everywhere=True)
-    looks.looked(Queue.WAITING, 3, everywhere=False)
+    looks.looked(WorkQueue.LEASED, 0, everywhere=True)
+    looks.looked(WorkQueue.WAITING, 3, everywhere=False)
     assert looks.queues() == waiting
 
 
 async def test_leases_are_looked_for_again_soon_where_there_was_no_place(clock: Clock):
     looks = Looks(deliveries.first_due, clock)
     looks.queues()
-    looks.looked(Queue.LEASED, 0, everywhere=False)
-    assert looks.queues() == (Queue.WAITING,)
+    looks.looked(WorkQueue.LEASED, 0, everywhere=False)
+    assert looks.queues() == (WorkQueue.WAITING,)
     clock.seconds = 0.1
-    assert looks.queues() == (Queue.LEASED, Queue.WAITING)
+    assert looks.queues() == (WorkQueue.LEASED, WorkQueue.WAITING)
 
 
-@pytest.mark.parametrize("queue", Queue)
-async def test_a_queue_knows_nothing_of_the_other(pool: Pool, queue: Queue):
+@pytest.mark.parametrize("queue", WorkQueue)
+async def test_a_queue_knows_nothing_of_the_other(pool: Pool, queue: WorkQueue):
     async with pool.acquire() as connection:
         await connection.execute(INSERTED, -3600 * SECOND)
-        if queue is Queue.LEASED:
+        if queue is WorkQueue.LEASED:
             await connection.execute("update deliveries set claim_id = gen_random_uuid()")
         due_at = await connection.fetchval("select due_at from deliveries")
-        found = {each: await deliveries.first_due(connection, each, EVER) for each in Queue}
-    assert [each for each in Queue if found[each] == due_at] == [queue]
+        found = {each: await deliveries.first_due(connection, each, EVER) for each in WorkQueue}
+    assert [each for each in WorkQueue if found[each] == due_at] == [queue]

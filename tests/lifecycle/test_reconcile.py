@@ -124,6 +124,18 @@ async def test_two_reconcilers_never_ask_about_the_same_attempt(shop: Shop, data
     assert len(claimed) == len(set(claimed)) == 20
 
 
+async def test_what_a_dead_process_left_is_taken_over_without_a_wait_in_between(shop: Shop):
+    for number in range(20):
+        await shop.bought(f"A{number}")
+    await long_ago(shop, due_at="1 second")
+    found = 0
+    while checks := await shop.engine.reconciler.claim(8):
+        found += len(checks)
+        for check in checks:
+            shop.engine.reconciler.leave(check)
+    assert found == 20
+
+
 async def test_a_lease_that_ran_out_comes_before_a_backlog_of_checks(shop: Shop):
     """Whose places are all taken by what waits would never see what a dead process left."""
     for number in range(30):

@@ -52,9 +52,9 @@ from app.storage.open_numbers import OpenNumber
 from app.storage.order_views import Wanted
 from app.storage.orders import OrderChange
 from app.storage.pool import Connection, PoolSettings, open_pool
-from app.storage.queues import Queue
 from app.storage.ready import Ready
 from app.storage.reviews import EndedReview
+from app.storage.work_queues import WorkQueue
 from app.words import NOT_REACHED, UNSENT
 from tests.shops import NUMBER, SKU, submission
 from tests.storage_fixtures import fresh_database
@@ -223,13 +223,15 @@ HOT: dict[str, Run] = {
     "ready rows are moved": lambda c: ready.move(c, READY),
     "claims are read back": lambda c: attempts.claimed(c, CLAIM, KEYS),
     "due attempts are claimed": lambda c: attempts.claim_due(
-        c, Queue.WAITING, CLAIM, LANES, 64, MINUTE, {"d1": 3, "d2": 0}, 16, {"d1": 60.0}, NOON
+        c, WorkQueue.WAITING, CLAIM, LANES, 64, MINUTE, {"d1": 3, "d2": 0}, 16, {"d1": 60.0}, NOON
     ),
     "attempts whose lease ran out are claimed": lambda c: attempts.claim_due(
-        c, Queue.LEASED, CLAIM, LANES, 64, MINUTE, {"d1": 3, "d2": 0}, 16, {"d1": 60.0}, NOON
+        c, WorkQueue.LEASED, CLAIM, LANES, 64, MINUTE, {"d1": 3, "d2": 0}, 16, {"d1": 60.0}, NOON
     ),
-    "the first due attempt is found": lambda c: attempts.first_due(c, Queue.WAITING, NOON),
-    "the first lease that ran out is found": lambda c: attempts.first_due(c, Queue.LEASED, NOON),
+    "the first due attempt is found": lambda c: attempts.first_due(c, WorkQueue.WAITING, NOON),
+    "the first lease that ran out is found": lambda c: attempts.first_due(
+        c, WorkQueue.LEASED, NOON
+    ),
     "the oldest open attempt is found": attempts.oldest_unresolved_seconds,
     "the oldest open delivery is found": deliveries.oldest_undelivered_seconds,
     "references of dealers are found": lambda c: attempts.find_reference(c, 1, "d", "r"),
@@ -241,14 +243,14 @@ HOT: dict[str, Run] = {
     "endpoints are found": lambda c: endpoints.of_resellers(c, KEYS),
     "reviews are closed": lambda c: reviews.close_reviews(c, ENDED),
     "deliveries are claimed": lambda c: deliveries.claim_due(
-        c, Queue.WAITING, CLAIM, LANES, 64, MINUTE, {CLAIM: 0}, 16, NOON
+        c, WorkQueue.WAITING, CLAIM, LANES, 64, MINUTE, {CLAIM: 0}, 16, NOON
     ),
     "deliveries whose lease ran out are claimed": lambda c: deliveries.claim_due(
-        c, Queue.LEASED, CLAIM, LANES, 64, MINUTE, {CLAIM: 0}, 16, NOON
+        c, WorkQueue.LEASED, CLAIM, LANES, 64, MINUTE, {CLAIM: 0}, 16, NOON
     ),
-    "the first due delivery is found": lambda c: deliveries.first_due(c, Queue.WAITING, NOON),
+    "the first due delivery is found": lambda c: deliveries.first_due(c, WorkQueue.WAITING, NOON),
     "the first try whose lease ran out is found": lambda c: deliveries.first_due(
-        c, Queue.LEASED, NOON
+        c, WorkQueue.LEASED, NOON
     ),
     "deliveries are claimed in turn": lambda c: deliveries.claim_in_turn(
         c, CLAIM, LANES, 10, MINUTE, {}, 64, NOON, [CLAIM]
@@ -478,7 +480,7 @@ CLEARED = """
     update attempts set due_at = null, claim_id = null;
     update deliveries set due_at = null, claim_id = null;
 """
-LOOKS: dict[str, tuple[FirstDue, Callable[[Queue, datetime], Run]]] = {
+LOOKS: dict[str, tuple[FirstDue, Callable[[WorkQueue, datetime], Run]]] = {
     "attempts": (
         attempts.first_due,
         lambda queue, since: (
@@ -544,10 +546,10 @@ async def test_what_is_parked_is_looked_for_in_no_other_index(without_parked: st
     assert found <= {None, "deliveries_pkey", "deliveries_of_an_endpoint"}
 
 
-@pytest.mark.parametrize("queue", Queue)
+@pytest.mark.parametrize("queue", WorkQueue)
 @pytest.mark.parametrize("table", LOOKS)
 async def test_a_look_walks_over_nothing_that_was_done_while_a_snapshot_is_held(
-    held: str, table: str, queue: Queue
+    held: str, table: str, queue: WorkQueue
 ):
     first_due, look = LOOKS[table]
     pool = await open_pool(PoolSettings(held, max_size=2))

@@ -8,8 +8,17 @@ long before its lease does, and its entry stays where leases end until PostgreSQ
 from enum import StrEnum
 
 
-class Queue(StrEnum):
+class WorkQueue(StrEnum):
     """A queue, as the condition of its index."""
 
     WAITING = "claim_id is null"
     LEASED = "claim_id is not null"
+
+
+def rows_of_both(table: str) -> str:
+    """The rows of a table's two queues, to be read from: each by its own index."""
+    return f"""(
+        select * from {table} where {WorkQueue.WAITING} and due_at is not null
+        union all
+        select * from {table} where {WorkQueue.LEASED}
+    )"""  # noqa: S608 - a table of our own
