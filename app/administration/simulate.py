@@ -21,7 +21,7 @@ from app.errors import FieldError, Unprocessable
 from app.lifecycle.trade import compile_snapshot
 from app.storage import drafts, purchase_hours, reference, replay
 from app.storage.drafts import Counts
-from app.storage.pool import Connection, Pool
+from app.storage.pool import Connection, Pool, one_view
 from app.storage.purchase_hours import HOUR, moment_of
 from app.storage.reference import ProductRow, RouteRow, Terms
 from app.storage.replay import ReplayRow
@@ -228,7 +228,7 @@ async def _prepare(
     days = timedelta(days=tables.in_force.policy.window_days)
     begins = _hour_of(window.since)
     wanted = purchase_hours.hours(begins - days, begins - HOUR)
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
+    async with one_view(connection):
         bought = await purchase_hours.bought(connection, wanted)
     groups = {each.dealer_id: each.owner_group for each in tables.in_force.dealers.values()}
     before = [

@@ -18,7 +18,7 @@ from app.lifecycle.trade import DealerLimits, Trade, make_trade
 from app.sealing import Sealer
 from app.storage import cluster_refusals, outlets, purchase_hours, reference
 from app.storage.outlets import Change
-from app.storage.pool import Pool
+from app.storage.pool import Pool, one_view
 from app.storage.purchase_hours import HOUR, Bought, Waiting
 from dealers.registry import load
 from routing.choose import Decision, Inquiry, Live, choose, route_of, standing_offer
@@ -131,9 +131,8 @@ class Router:
         # An hour more: the clock of the process that made an order may be ahead of ours.
         wanted = purchase_hours.hours(now - timedelta(days=window_days), now + HOUR)
         async with pool.acquire() as connection:
-            snapshot = connection.transaction(isolation="repeatable_read", readonly=True)
             with self.tally.meanwhile() as meanwhile:
-                async with snapshot:
+                async with one_view(connection):
                     bought = await purchase_hours.bought(connection, wanted)
                     waiting = await purchase_hours.waiting(connection)
                 # Off the event loop: a large shop has tens of thousands of rows.
@@ -281,10 +280,7 @@ class Router:
         if not self.trade.snapshot.image.has_quotas:
             return
         midnight = now.astimezone(WIB).replace(hour=0, minute=0, second=0, microsecond=0)
-        async with (
-            pool.acquire() as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
+        async with pool.acquire() as connection, one_view(connection):
             sold = Counter(await purchase_hours.sold_under_quota(connection, midnight))
             waiting = await purchase_hours.waiting(connection)
         for row in waiting:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from mmap import mmap
 
 from app.pace import Pace
-from app.storage.pool import Connection
+from app.storage.pool import Connection, one_view
 from routing.blocks import Content
 from routing.table import BadTable
 
@@ -55,7 +55,7 @@ async def newest(connection: Connection) -> Header | None:
 
 async def read(connection: Connection, header: Header) -> list[bytes]:
     """The pieces, for `unpacked`; fewer where others have taken their place meanwhile."""
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
+    async with one_view(connection):
         rows = connection.cursor(
             "select content from compiled_pieces where goods_revision = $1 order by number",
             header.goods_revision,

@@ -4,7 +4,8 @@ The planner is told to prefer index look-ups: the hot statements join small arra
 by key, and a plan made while a table was small must not survive into the day it is not.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -117,6 +118,15 @@ async def wait_longer(connection: Connection) -> None:
     await connection.execute(
         "set local lock_timeout = '5s'; set local idle_in_transaction_session_timeout = '30s'"
     )
+
+
+@asynccontextmanager
+async def one_view(connection: Connection) -> AsyncGenerator[None]:
+    """Read everything as of one moment. It locks no rows, so a process that stands still meanwhile
+    holds nobody up and may go on with it."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        await wait_longer(connection)
+        yield
 
 
 # Rows that every order reads or writes are named tuples: a frozen dataclass of twenty fields takes

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from app.storage.pool import Connection
+from app.storage.pool import Connection, one_view
 
 _PRODUCTS = "select sku, name, brand, kind, denomination, enabled from products"
 _PRICES = "select tier, sku, price from prices"
@@ -133,7 +133,7 @@ async def skus(connection: Connection) -> frozenset[str]:
 
 async def terms(connection: Connection) -> Terms:
     """Read the terms in one consistent snapshot."""
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
+    async with one_view(connection):
         in_force, text = await policy(connection)
         return Terms(
             in_force,

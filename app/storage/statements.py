@@ -7,7 +7,7 @@ asks what foreign keys would, had the large tables any.
 from dataclasses import dataclass
 from uuid import UUID
 
-from app.storage.pool import Connection
+from app.storage.pool import Connection, one_view
 
 EXAMPLES = 5
 _CHECK_SECONDS = 3600.0
@@ -73,7 +73,7 @@ async def verify(connection: Connection) -> list[Discrepancy]:
 
     Reads whole tables in one snapshot: minutes on a large database, blocking nobody.
     """
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
+    async with one_view(connection):
         await connection.execute(_WHOLE_TABLES)
         found: list[Discrepancy] = []
         for check, query in CHECKS.items():

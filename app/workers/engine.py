@@ -37,7 +37,7 @@ from app.storage.batches import BatchLimits, Queue
 from app.storage.deliveries import DueDelivery
 from app.storage.hints import Hints, Topic
 from app.storage.lanes import lane_groups
-from app.storage.pool import Pool, PoolSettings, open_pool
+from app.storage.pool import DATABASE_ERRORS, Pool, PoolSettings, open_pool
 from app.traces import Trace, id_of
 from app.workers.accounts import Accounts, AccountSettings
 from app.workers.census import Census
@@ -400,12 +400,12 @@ async def _take_up_table(engine: Engine) -> None:
 
 
 async def _count_shares(exchange: ShareExchange) -> None:
-    """Count the shares, or start without them when that takes long: orders come first."""
+    """Count the shares, or start without them when that takes long or is cut: orders come first."""
     try:
         async with asyncio.timeout(_SHARES_SECONDS):
             await exchange.count_anew(Why.START)
-    except TimeoutError:
-        log.warning("shares.not_counted", why=Why.START, reason="it takes long")
+    except DATABASE_ERRORS as error:
+        log.warning("shares.not_counted", why=Why.START, reason=f"{type(error).__name__}: {error}")
         exchange.doubt(Why.START)
 
 
