@@ -37,6 +37,7 @@ class _Attributes(ctypes.Structure):
 def step_back() -> None:
     """Let orders go first where processors are few: for processes that compute for long."""
     os.nice(_NICENESS)
+    _lower_session(os.getpid())
     _ask_for_long_turns(0)
 
 
@@ -52,14 +53,26 @@ def let_step_back(process_id: int, title: str) -> bool:
         os.setpriority(os.PRIO_PROCESS, process_id, max(niceness, _NICENESS))
     except OSError:
         return False
+    _lower_session(process_id)
     _ask_for_long_turns(process_id)
     return True
+
+
+def _lower_session(process_id: int) -> None:
+    """Lower the session of a process that has one of its own, as PostgreSQL's processes do.
+
+    Linux shares processors out among sessions first, and niceness counts within one (sched(7), "The
+    autogroup feature"): by itself such a process would have as much as all others together.
+    """
+    with contextlib.suppress(OSError):
+        if os.getsid(process_id) == process_id:
+            Path("/proc", str(process_id), "autogroup").write_text(str(_NICENESS))
 
 
 def _ask_for_long_turns(process_id: int) -> None:
     """Let whoever asks for shorter turns, as all do by themselves, interrupt this process at once.
 
-    Niceness counts among the processes of one session or container only, and leaves a turn of some
+    Niceness counts among the processes of one container only, and leaves a turn of some
     milliseconds to whoever has begun it; each step of an order would wait for that. Linux takes the
     wish since 6.12 and passes over it before; nothing depends on it.
     """
@@ -80,8 +93,9 @@ async def run_child(module: str, pieces: Sequence[bytes]) -> tuple[bytes, int | 
     """Run a module as a process, with `pieces` as its input. Returns what it printed, its status.
 
     Without the event loop's own processes, which fork a large process slowly. Cancelled, it kills
-    the child. The input stays open until the child has answered, so that a child can tell whether
-    this process lives: it knows by itself where its input ends.
+    the child, which has a session of its own, to step back as a whole. The input stays open until
+    the child has answered, so that a child can tell whether this process lives: it knows by itself
+    where its input ends.
     """
     child = await asyncio.to_thread(_start, module)
     try:
@@ -97,6 +111,7 @@ def _start(module: str) -> "subprocess.Popen[bytes]":
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
 
 

@@ -326,7 +326,7 @@ async def _load(
 
 
 async def _apply(path: Path, environment: Mapping[str, str]) -> int:
-    """Apply a sheet as an operator does. Returns the revision it became."""
+    """Apply a sheet as a timer does, in a session of its own. Returns the revision it became."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -340,6 +340,7 @@ async def _apply(path: Path, environment: Mapping[str, str]) -> int:
         env=dict(environment),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
     )
     told, complaint = await process.communicate()
     if process.returncode:

@@ -373,7 +373,7 @@ CREATE TABLE public.attempts (
     CONSTRAINT attempts_counter_check CHECK ((counter > 0)),
     CONSTRAINT attempts_state_check CHECK ((state = ANY (ARRAY['sent'::text, 'pending'::text, 'unknown'::text, 'succeeded'::text, 'rejected'::text, 'failed'::text])))
 )
-WITH (fillfactor='70');
+WITH (fillfactor='70', autovacuum_analyze_threshold='100000', autovacuum_vacuum_insert_threshold='100000', autovacuum_vacuum_threshold='20000');
 
 CREATE TABLE public.audit_log (
     audit_id uuid NOT NULL,
@@ -537,7 +537,7 @@ CREATE TABLE public.deliveries (
     delivered_at timestamp with time zone,
     replay_of uuid
 )
-WITH (fillfactor='70');
+WITH (fillfactor='70', autovacuum_analyze_threshold='100000', autovacuum_vacuum_insert_threshold='100000', autovacuum_vacuum_threshold='20000');
 
 CREATE TABLE public.delivery_tries (
     slot smallint NOT NULL,
@@ -566,7 +566,8 @@ CREATE TABLE public.delivery_tries_0 (
     request_headers json CONSTRAINT delivery_tries_request_headers_not_null NOT NULL,
     response_headers json,
     response_body text
-);
+)
+WITH (autovacuum_analyze_threshold='100000', autovacuum_vacuum_insert_threshold='100000', autovacuum_vacuum_threshold='20000');
 
 CREATE TABLE public.delivery_tries_1 (
     slot smallint CONSTRAINT delivery_tries_slot_not_null NOT NULL,
@@ -580,7 +581,8 @@ CREATE TABLE public.delivery_tries_1 (
     request_headers json CONSTRAINT delivery_tries_request_headers_not_null NOT NULL,
     response_headers json,
     response_body text
-);
+)
+WITH (autovacuum_analyze_threshold='100000', autovacuum_vacuum_insert_threshold='100000', autovacuum_vacuum_threshold='20000');
 
 CREATE TABLE public.delivery_tries_10 (
     slot smallint CONSTRAINT delivery_tries_slot_not_null NOT NULL,
@@ -594,7 +596,8 @@ CREATE TABLE public.delivery_tries_10 (
     request_headers json CONSTRAINT delivery_tries_request_headers_not_null NOT NULL,
     response_headers json,
     response_body text
-);
+)
+WITH (autovacuum_analyze_threshold='100000', autovacuum_vacuum_insert_threshold='100000', autovacuum_vacuum_threshold='20000');
 
 CREATE TABLE public.delivery_tries_11 (
     slot smallint CONSTRAINT delivery_tries_slot_not_null NOT NULL,
@@ -608,7 +611,8 @@ CREATE TABLE public.delivery_tries_11 (
     request_headers json CONSTRAINT delivery_tries_request_headers_not_null NOT NULL,
     response_headers json,
     response_body text
-);
+)
+WITH (autovacuum_analyze_threshold='100000', autovacuum_vacuum_insert_threshold='100000', autovacuum_vacuum_threshold='20000');
 
 CREATE TABLE public.delivery_tries_2 (
     slot smallint CONSTRAINT delivery_tries_slot_not_null NOT NULL,
@@ -622,7 +626,8 @@ CREATE TABLE public.delivery_tries_2 (
     request_headers json CONSTRAINT delivery_tries_request_headers_not_null NOT NULL,
     response_headers json,
     response_body text
-);
+)
+WITH (autovacuum_analyze_threshold='100000', autovacuum_vacuum_insert_threshold='100000', autovacuum_vacuum_threshold='20000');
 
 CREATE TABLE public.delivery_tries_3 (
     slot smallint CONSTRAINT delivery_tries_slot_not_null NOT NULL,
@@ -636,7 +641,8 @@ CREATE TABLE public.delivery_tries_3 (
     request_headers json CONSTRAINT delivery_tries_request_headers_not_null NOT NULL,
     response_headers json,
     response_body text
-);
+)
+WITH (autovacuum_analyze_threshold='100000', autovacuum_vacuum_insert_threshold='100000', autovacuum_vacuum_threshold='20000');
 
 CREATE TABLE public.delivery_tries_4 (
     slot smallint CONSTRAINT delivery_tries_slot_not_null NOT NULL,
@@ -650,7 +656,8 @@ CREATE TABLE public.delivery_tries_4 (
     request_headers json CONSTRAINT delivery_tries_request_headers_not_null NOT NULL,
     response_headers json,
     response_body text
-);
+)
+WITH (autovacuum_analyze_threshold='100000', autovacuum_vacuum_insert_threshold='100000', autovacuum_vacuum_threshold='20000');
 
 CREATE TABLE public.delivery_tries_5 (
     slot smallint CONSTRAINT delivery_tries_slot_not_null NOT NULL,
@@ -664,7 +671,8 @@ CREATE TABLE public.delivery_tries_5 (
     request_headers json CONSTRAINT delivery_tries_request_headers_not_null NOT NULL,
     response_headers json,
     response_body text
-);
+)
+WITH (autovacuum_analyze_threshold='100000', autovacuum_vacuum_insert_threshold='100000', autovacuum_vacuum_threshold='20000');
 
 CREATE TABLE public.delivery_tries_6 (
     slot smallint CONSTRAINT delivery_tries_slot_not_null NOT NULL,
@@ -678,7 +686,8 @@ CREATE TABLE public.delivery_tries_6 (
     request_headers json CONSTRAINT delivery_tries_request_headers_not_null NOT NULL,
     response_headers json,
     response_body text
-);
+)
+WITH (autovacuum_analyze_threshold='100000', autovacuum_vacuum_insert_threshold='100000', autovacuum_vacuum_threshold='20000');
 
 CREATE TABLE public.delivery_tries_7 (
     slot smallint CONSTRAINT delivery_tries_slot_not_null NOT NULL,
@@ -692,7 +701,8 @@ CREATE TABLE public.delivery_tries_7 (
     request_headers json CONSTRAINT delivery_tries_request_headers_not_null NOT NULL,
     response_headers json,
     response_body text
-);
+)
+WITH (autovacuum_analyze_threshold='100000', autovacuum_vacuum_insert_threshold='100000', autovacuum_vacuum_threshold='20000');
 
 CREATE TABLE public.delivery_tries_8 (
     slot smallint CONSTRAINT delivery_tries_slot_not_null NOT NULL,
@@ -706,7 +716,8 @@ CREATE TABLE public.delivery_tries_8 (
     request_headers json CONSTRAINT delivery_tries_request_headers_not_null NOT NULL,
     response_headers json,
     response_body text
-);
+)
+WITH (autovacuum_analyze_threshold='100000', autovacuum_vacuum_insert_threshold='100000', autovacuum_vacuum_threshold='20000');
 
 CREATE TABLE public.delivery_tries_9 (
     slot smallint CONSTRAINT delivery_tries_slot_not_null NOT NULL,
@@ -720,7 +731,8 @@ CREATE TABLE public.delivery_tries_9 (
     request_headers json CONSTRAINT delivery_tries_request_headers_not_null NOT NULL,
     response_headers json,
     response_body text
-);
+)
+WITH (autovacuum_analyze_threshold='100000', autovacuum_vacuum_insert_threshold='100000', autovacuum_vacuum_threshold='20000');
 
 CREATE TABLE public.disputes (
     lane smallint NOT NULL,
@@ -770,7 +782,8 @@ CREATE TABLE public.events (
     order_version integer,
     payload text NOT NULL,
     created_at timestamp with time zone NOT NULL
-);
+)
+WITH (autovacuum_analyze_threshold='100000', autovacuum_vacuum_insert_threshold='100000', autovacuum_vacuum_threshold='20000');
 
 CREATE TABLE public.identity_revision (
     only_row boolean DEFAULT true NOT NULL,
@@ -822,7 +835,8 @@ END),
     CONSTRAINT entry_names_its_order CHECK (((order_id IS NULL) = (leg IS NULL))),
     CONSTRAINT entry_sums_to_zero CHECK ((((available_delta + reserved_delta) + outside_delta) = 0)),
     CONSTRAINT ledger_entries_reserved_after_check CHECK ((reserved_after >= 0))
-);
+)
+WITH (autovacuum_analyze_threshold='100000', autovacuum_vacuum_insert_threshold='100000', autovacuum_vacuum_threshold='20000');
 
 CREATE TABLE public.number_clusters (
     prefix text NOT NULL,
@@ -870,7 +884,8 @@ CREATE TABLE public.order_references (
     ref_id text NOT NULL,
     order_id uuid NOT NULL,
     fingerprint bytea NOT NULL
-);
+)
+WITH (autovacuum_analyze_threshold='100000', autovacuum_vacuum_insert_threshold='100000', autovacuum_vacuum_threshold='20000');
 
 CREATE TABLE public.orders (
     lane smallint NOT NULL,
@@ -903,7 +918,7 @@ CREATE TABLE public.orders (
     CONSTRAINT orders_price_check CHECK ((price > 0)),
     CONSTRAINT orders_status_check CHECK ((status = ANY (ARRAY['accepted'::text, 'processing'::text, 'succeeded'::text, 'failed'::text, 'reversed'::text])))
 )
-WITH (fillfactor='50');
+WITH (fillfactor='50', autovacuum_analyze_threshold='100000', autovacuum_vacuum_insert_threshold='100000', autovacuum_vacuum_threshold='20000');
 
 CREATE TABLE public.outlets (
     lane smallint NOT NULL,

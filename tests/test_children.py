@@ -33,6 +33,14 @@ def _priority_and_turn(process: str) -> tuple[int, float]:
     return int(priority[1]), int(found[1]) / 1e6
 
 
+def _session(process: str) -> str:
+    """What Linux says of a process's session: its name and niceness."""
+    told = Path("/proc", process, "autogroup")
+    if not told.exists() or not told.read_text().startswith("/autogroup"):
+        pytest.skip("this Linux shares processors out without regard to sessions")
+    return told.read_text()
+
+
 def test_who_steps_back_waits_for_others_and_may_be_interrupted_by_all() -> None:
     priority, turn = _priority_and_turn("self")
     assert turn < _ORDINARY_TURN_MILLISECONDS, "a test before made this process step back"
@@ -64,3 +72,17 @@ def test_another_process_is_made_to_step_back_by_its_title_alone() -> None:
             assert _priority_and_turn(str(other.pid)) == (max(before[0], _BACK), 100.0)
         finally:
             other.kill()
+
+
+def test_whole_session_steps_back_where_it_is_the_processs_own() -> None:
+    ours = _session("self")
+    for alone in (False, True):
+        with subprocess.Popen(["sleep", "60"], start_new_session=alone) as other:
+            try:
+                while "sleep\0" not in Path("/proc", str(other.pid), "cmdline").read_text():
+                    time.sleep(0.01)
+                assert let_step_back(other.pid, "sleep")
+                assert _session(str(other.pid)).endswith("nice 10\n") is alone
+            finally:
+                other.kill()
+    assert _session("self") == ours

@@ -118,7 +118,10 @@ async def take_desk(connection: Connection, desk: Desk) -> bool:
 
 
 async def widen(connection: Connection) -> None:
-    """Let this connection read whole tables, for minutes if need be, until `leave`."""
+    """Let this connection read whole tables, for minutes if need be, until `leave`.
+
+    By itself: helpers of its statement would not step back as it does.
+    """
     await connection.execute(
         f"""
         set statement_timeout = '{_STATEMENT_SECONDS}s';
@@ -131,6 +134,8 @@ async def widen(connection: Connection) -> None:
         set work_mem = '512MB';
         set temp_buffers = '512MB';
         set backend_flush_after = '512kB';
+        set max_parallel_workers_per_gather = 0;
+        set max_parallel_maintenance_workers = 0;
         """
     )
 
