@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.children import let_step_back
+from app.children import let_step_back, run_child
 
 _ORDINARY_TURN_MILLISECONDS = 10
 _BACK, _LEAST = 130, 139
@@ -82,7 +82,14 @@ def test_whole_session_steps_back_where_it_is_the_processs_own() -> None:
                 while "sleep\0" not in Path("/proc", str(other.pid), "cmdline").read_text():
                     time.sleep(0.01)
                 assert let_step_back(other.pid, "sleep")
-                assert _session(str(other.pid)).endswith("nice 10\n") is alone
+                session = _session(str(other.pid))
+                assert session.endswith("nice 10\n") if alone else session == ours
             finally:
                 other.kill()
     assert _session("self") == ours
+
+
+async def test_child_has_a_session_of_its_own_to_lower() -> None:
+    lines = [b"import os\n", b"print('alone' if os.getsid(0) == os.getpid() else 'ours')\n"]
+    told, _ = await run_child("code", [*lines, b"raise SystemExit\n"])
+    assert b"alone" in told

@@ -150,3 +150,26 @@ async def test_purchases_of_one_number_are_numbered_by_the_loops_alone(database_
         counters = await shop.fetch("select counter from attempts order by counter")
         assert [row["counter"] for row in counters] == [1, 2, 3, 4, 5]
         assert len(alfa.requests) == 5
+
+
+async def test_engine_whose_count_of_shares_is_cut_starts_all_the_same(database_dsn: str):
+    await furnish(database_dsn, [ALFA])
+    owner = await asyncpg.connect(database_dsn)
+    async with owner.transaction():
+        await owner.execute("lock table purchase_hours")
+        starting = asyncio.ensure_future(start_engine(_settings(database_dsn), Metrics()))
+
+        async def cut() -> bool:
+            return await owner.fetchval(
+                """
+                select count(pg_terminate_backend(l.pid)) > 0
+                from pg_locks l join pg_database d on d.oid = l.database
+                where d.datname = current_database()
+                  and l.relation = 'purchase_hours'::regclass and not l.granted
+                """
+            )
+
+        await until(cut)
+        engine = await starting
+    await owner.close()
+    await engine.close()
