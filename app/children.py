@@ -89,15 +89,19 @@ def _ask_for_long_turns(process_id: int) -> None:
         ctypes.CDLL(None).syscall(_SET_ATTRIBUTES, process_id, ctypes.byref(wish), 0)
 
 
-async def run_child(module: str, pieces: Sequence[bytes]) -> tuple[bytes, int | None]:
+async def run_child(
+    module: str, pieces: Sequence[bytes], files: Sequence[int] = ()
+) -> tuple[bytes, int | None]:
     """Run a module as a process, with `pieces` as its input. Returns what it printed, its status.
+
+    `files` are descriptors that it shares with this process, under the same numbers.
 
     Without the event loop's own processes, which fork a large process slowly. Cancelled, it kills
     the child, which has a session of its own, to step back as a whole. The input stays open until
     the child has answered, so that a child can tell whether this process lives: it knows by itself
     where its input ends.
     """
-    child = await asyncio.to_thread(_start, module)
+    child = await asyncio.to_thread(_start, module, files)
     try:
         told = await asyncio.to_thread(_converse, child, pieces)
     finally:
@@ -105,13 +109,14 @@ async def run_child(module: str, pieces: Sequence[bytes]) -> tuple[bytes, int | 
     return told, child.returncode
 
 
-def _start(module: str) -> "subprocess.Popen[bytes]":
+def _start(module: str, files: Sequence[int]) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(  # noqa: S603 - this program itself
         [sys.executable, "-P", "-m", module],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        pass_fds=files,
     )
 
 

@@ -356,7 +356,10 @@ async def _until_taken_up(log: Path, revision: int, processes: int, deadline: fl
         while time.monotonic() < deadline:
             # Only what is new: a client that is busy would measure itself.
             for event in _table_events(lines, revision):
-                (compiled if event["event"] == "goods.compiled" else taken).append(_moment(event))
+                if event["event"] == "goods.compiled":
+                    compiled.append(datetime.fromisoformat(event["compiled_at"]))
+                else:
+                    taken.append(datetime.fromisoformat(event["timestamp"]))
             if compiled and len(taken) >= processes:
                 return (max(taken) - min(compiled)).total_seconds()
             await asyncio.sleep(_LOOK_SECONDS)
@@ -370,10 +373,6 @@ def _table_events(lines: BinaryIO, revision: int) -> Iterator[Mapping[str, Any]]
             event = json.loads(line)
             if event["goods_revision"] == revision:
                 yield event
-
-
-def _moment(event: Mapping[str, Any]) -> datetime:
-    return datetime.fromisoformat(event["timestamp"])
 
 
 def _lag_ms(base_url: str) -> float:

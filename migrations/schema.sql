@@ -438,7 +438,8 @@ CREATE UNLOGGED TABLE public.compiled_goods (
     routes_checksum text NOT NULL,
     prices_length bigint NOT NULL,
     prices_checksum text NOT NULL,
-    report json NOT NULL
+    report json NOT NULL,
+    layout smallint DEFAULT 1 NOT NULL
 );
 
 CREATE UNLOGGED TABLE public.compiled_pieces (

@@ -2,21 +2,26 @@
 
 Layout: a line to know it by, a line of JSON (the parts' lengths and what its maker put there), then
 each part at a multiple of eight. Numbers are little-endian.
+
+A part may be an index: texts, found there by their hash, so that whoever opens a block of a million
+texts need not read one of them.
 """
 
 import hashlib
 import json
 import sys
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
+from zlib import crc32
 
 from routing.table import BadTable
 
 Content = bytes | bytearray | memoryview
 _ALIGNMENT = 8
-_KEYS_A_STEP = 10_000
 _LINE_BYTES = 65_536
+_HALF_BITS = 32
+_HALF = 0xFFFFFFFF
 
 
 def write_block(magic: bytes, head: Mapping[str, Any], parts: Mapping[str, Content]) -> bytes:
@@ -60,12 +65,9 @@ def _first_line(view: memoryview) -> bytes:
     return bytes(view[: end + 1])
 
 
-def checksum_of(content: Content, expected: str | None) -> str:
-    """A block's checksum. Raises `BadTable` where it is not the one expected."""
-    checksum = hashlib.sha256(content).hexdigest()
-    if expected is not None and checksum != expected:
-        raise BadTable("these bytes are not what was compiled")
-    return checksum
+def checksum_of(content: Content) -> str:
+    """A block's checksum: SHA-256 in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def written_numbers(numbers: "array[int]") -> bytes:
@@ -85,22 +87,80 @@ def read_numbers(part: memoryview, typecode: Literal["I", "Q", "q"]) -> Sequence
     return numbers
 
 
-def written_lines(lines: Sequence[str]) -> bytes:
-    """Texts without line ends as a part."""
-    return "\n".join(lines).encode()
+def written_index(numbers: Mapping[str, int]) -> tuple[bytes, bytes]:
+    """Texts in their order, each with a number, as two parts: the texts and the places of their
+    hashes. The same texts and numbers give the same bytes.
 
-
-def read_index(part: memoryview, numbers: Sequence[int]) -> dict[str, int]:
-    """Each line of a part with its number.
-
-    It takes many small steps, so that another thread's event loop goes on meanwhile.
+    Raises `BadTable` for a text with a line end, and for numbers or texts beyond four gibibytes.
     """
-    index: dict[str, int] = {}
-    lines = bytes(part).split(b"\n") if len(part) else []
-    for begin in range(0, len(lines), _KEYS_A_STEP):
-        step = slice(begin, begin + _KEYS_A_STEP)
-        index.update(zip(map(bytes.decode, lines[step]), numbers[step], strict=True))
-    return index
+    texts = bytearray(b"\n")
+    # At most half full: a text that is not there is found missing after a step or two.
+    slots = array("Q", bytes(8 << (2 * len(numbers)).bit_length()))
+    mask = len(slots) - 1
+    for text, number in numbers.items():
+        line = _line(text)
+        if line.index(b"\n") != len(line) - 1:
+            raise BadTable(f"{text!r} has a line end")
+        begins = len(texts)
+        texts += line
+        if begins > _HALF or not 0 <= number <= _HALF:
+            raise BadTable("the table is larger than four gibibytes")
+        place = crc32(line) & mask
+        while slots[place]:
+            place = (place + 1) & mask
+        slots[place] = begins << _HALF_BITS | number
+    return bytes(texts), written_numbers(slots)
+
+
+def _line(text: str) -> bytes:
+    # Half a surrogate is in no table, but may be asked for.
+    return f"{text}\n".encode("utf-8", "surrogatepass")
+
+
+class Index(Mapping[str, int]):
+    """What `written_index` wrote, read where it lies: each text with its number, in their order.
+
+    A slot holds where its text begins, in the upper half, and its number; 0 is an empty one. A text
+    lies at the place of its hash, or the next that was free.
+    """
+
+    __slots__ = ("_mask", "_slots", "_texts")
+
+    def __init__(self, texts: memoryview, slots: memoryview) -> None:
+        """Read the two parts."""
+        self._texts: Content = texts
+        self._slots = read_numbers(slots, "Q")
+        self._mask = len(self._slots) - 1
+
+    def find(self, text: str) -> int | None:
+        """The text's number; None where there is none."""
+        line = _line(text)
+        slots, place = self._slots, crc32(line) & self._mask
+        while slot := slots[place]:
+            begins = slot >> _HALF_BITS
+            if self._texts[begins : begins + len(line)] == line and "\n" not in text:
+                return slot & _HALF
+            place = (place + 1) & self._mask
+        return None
+
+    def __getitem__(self, text: str) -> int:
+        """The text's number. Raises KeyError."""
+        number = self.find(text)
+        if number is None:
+            raise KeyError(text)
+        return number
+
+    def __contains__(self, text: object) -> bool:
+        """Whether it is among them."""
+        return isinstance(text, str) and self.find(text) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        """The texts in their order."""
+        return map(bytes.decode, bytes(self._texts).split(b"\n")[1:-1])
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return bytes(self._texts).count(b"\n") - 1
 
 
 def _aligned(place: int) -> int:

@@ -7,8 +7,8 @@ are. The same rows in any order give the same bytes, so their checksum names the
 The parts of the block (`routing/blocks.py`), whose head has the dealers' ids:
 
     conditions  JSON lines, numbered from 1; 0 is none
-    keys        sku, or sku TAB cluster, a line each, sorted
-    offers      u32 each key: where its candidates begin in `candidates`
+    keys        an index of sku, or sku TAB cluster, sorted: where its candidates begin in
+    slots       `candidates`
     candidates  u16 count, u16 whether costs repeat, then by column: i64 cost, u32 route,
                 u32 condition, u16 dealer
     ends        u64 each route: where its text ends in `texts`
@@ -28,18 +28,18 @@ from typing import NamedTuple
 
 from routing.blocks import (
     Content,
+    Index,
     checksum_of,
     read_block,
-    read_index,
     read_numbers,
     write_block,
-    written_lines,
+    written_index,
     written_numbers,
 )
 from routing.reasons import RowFault
 from routing.table import NO_CONDITION, BadTable, Condition, Route, Window
 
-_MAGIC = b"jalur routes 1\n"
+_MAGIC = b"jalur routes 2\n"
 _COUNT = struct.Struct("<HH")
 _MOST_CANDIDATES = 0xFFFF
 _SEPARATORS = frozenset("\t\n")
@@ -98,8 +98,7 @@ class RouteCompiler:
         self._dealers = {dealer_id: number for number, dealer_id in enumerate(sorted(dealers))}
         self._skus = frozenset(skus)
         self._conditions: dict[Condition, int] = {}
-        self._keys: list[str] = []
-        self._offers = array("I")
+        self._offers: dict[str, int] = {}
         self._candidates = bytearray()
         self._ends = array("Q")
         self._texts = bytearray()
@@ -141,10 +140,11 @@ class RouteCompiler:
 
     def finish(self) -> Compiled:
         """What was added, compiled."""
+        keys, slots = written_index(self._offers)
         parts = {
             "conditions": "".join(_written(each) for each in self._conditions).encode(),
-            "keys": written_lines(self._keys),
-            "offers": written_numbers(self._offers),
+            "keys": keys,
+            "slots": slots,
             "candidates": self._candidates,
             "ends": written_numbers(self._ends),
             "texts": self._texts,
@@ -183,8 +183,7 @@ class RouteCompiler:
             raise BadTable(f"{key.partition(chr(9))[0]} has more than {_MOST_CANDIDATES} routes")
         entries.sort()
         costs, _, routes, conditions, dealers = zip(*entries, strict=True)
-        self._keys.append(key)
-        self._offers.append(len(self._candidates))
+        self._offers[key] = len(self._candidates)
         self._candidates += _COUNT.pack(len(entries), len(set(costs)) < len(costs))
         self._candidates += _columns(len(entries)).pack(*costs, *routes, *conditions, *dealers)
 
@@ -273,7 +272,7 @@ class Image:
     __slots__ = (
         "_candidates",
         "_ends",
-        "_index",
+        "_offers",
         "_texts",
         "checksum",
         "conditions",
@@ -281,9 +280,12 @@ class Image:
         "has_quotas",
     )
 
-    def __init__(self, content: Content, expected_checksum: str | None = None) -> None:
-        """Read a table. Raises `BadTable` for bytes that are none, or not those expected."""
-        self.checksum = checksum_of(content, expected_checksum)
+    def __init__(self, content: Content, checksum: str | None = None) -> None:
+        """Read a table; `checksum`, where it is known, saves reading all of it.
+
+        Raises `BadTable` for bytes that are none.
+        """
+        self.checksum = checksum or checksum_of(content)
         head, parts = read_block(_MAGIC, content)
         self.dealers: tuple[str, ...] = tuple(head["dealers"])
         lines = bytes(parts["conditions"]).splitlines()
@@ -292,7 +294,7 @@ class Image:
         self._candidates = parts["candidates"]
         self._ends = read_numbers(parts["ends"], "Q")
         self._texts = parts["texts"]
-        self._index = read_index(parts["keys"], read_numbers(parts["offers"], "I"))
+        self._offers = Index(parts["keys"], parts["slots"])
 
     def __len__(self) -> int:
         """How many routes there are."""
@@ -304,9 +306,9 @@ class Image:
         A dealer's route for this very cluster stands in for its any-cluster route, even while it is
         switched off. Without a cluster only any-cluster routes serve.
         """
-        place = None if cluster is None else self._index.get(f"{sku}\t{cluster}")
+        place = None if cluster is None else self._offers.find(f"{sku}\t{cluster}")
         if place is None:
-            place = self._index.get(sku)
+            place = self._offers.find(sku)
             if place is None:
                 return None
         count, costs_repeat = _COUNT.unpack_from(self._candidates, place)
@@ -330,4 +332,4 @@ class Image:
 
     def keys(self) -> Iterator[str]:
         """Every SKU, and SKU TAB cluster, that has candidates of its own."""
-        return iter(self._index)
+        return iter(self._offers)

@@ -4,9 +4,10 @@ A shop may have a hundred thousand products in several tiers: they are read wher
 
 The parts of the block (`routing/blocks.py`), whose head has the tiers:
 
-    skus      a line each, sorted
+    skus      an index of the SKUs, sorted: their numbers
+    slots
     ends      u64 each product: where its text ends in `texts`
-    texts     JSON of name, brand, kind, denomination, one behind the other
+    texts     JSON of SKU, name, brand, kind, denomination, one behind the other
     prices    i64 each tier and product, tier by tier: rupiah, 0 where the tier cannot buy it
 """
 
@@ -20,17 +21,17 @@ import orjson
 
 from routing.blocks import (
     Content,
+    Index,
     checksum_of,
     read_block,
-    read_index,
     read_numbers,
     write_block,
-    written_lines,
+    written_index,
     written_numbers,
 )
 from routing.table import BadTable, Product
 
-_MAGIC = b"jalur prices 1\n"
+_MAGIC = b"jalur prices 2\n"
 _MOST_ASKED = 4096
 
 
@@ -50,8 +51,8 @@ def compile_prices(products: Iterable[Product], prices: Iterable[Price]) -> byte
     ordered = sorted(products, key=itemgetter(0))
     skus = [product.sku for product in ordered]
     numbers = {sku: number for number, sku in enumerate(skus)}
-    if len(numbers) < len(skus) or any("\n" in sku for sku in skus):
-        raise BadTable("a product appears more than once, or its SKU has a line end")
+    if len(numbers) < len(skus):
+        raise BadTable("a product appears more than once")
     columns: dict[str, array[int]] = {}
     for tier, sku, price_rupiah in prices:
         number = numbers.get(sku)
@@ -62,10 +63,12 @@ def compile_prices(products: Iterable[Product], prices: Iterable[Price]) -> byte
     tiers = sorted(columns)
     texts, ends = bytearray(), array("Q")
     for product in ordered:
-        texts += orjson.dumps(product[1:])
+        texts += orjson.dumps(tuple(product))
         ends.append(len(texts))
+    index, slots = written_index(numbers)
     parts = {
-        "skus": written_lines(skus),
+        "skus": index,
+        "slots": slots,
         "ends": written_numbers(ends),
         "texts": texts,
         "prices": b"".join(written_numbers(columns[tier]) for tier in tiers),
@@ -76,17 +79,19 @@ def compile_prices(products: Iterable[Product], prices: Iterable[Price]) -> byte
 class PriceBook:
     """A compiled price book, read where it lies. Never changes."""
 
-    __slots__ = ("_asked", "_ends", "_numbers", "_prices", "_skus", "_texts", "_tiers", "checksum")
+    __slots__ = ("_asked", "_ends", "_numbers", "_prices", "_texts", "_tiers", "checksum")
 
-    def __init__(self, content: Content, expected_checksum: str | None = None) -> None:
-        """Read a price book. Raises `BadTable` for bytes that are none, or not those expected."""
-        self.checksum = checksum_of(content, expected_checksum)
+    def __init__(self, content: Content, checksum: str | None = None) -> None:
+        """Read a price book; `checksum`, where it is known, saves reading all of it.
+
+        Raises `BadTable` for bytes that are none.
+        """
+        self.checksum = checksum or checksum_of(content)
         head, parts = read_block(_MAGIC, content)
         self._ends = read_numbers(parts["ends"], "Q")
         self._texts = parts["texts"]
         count = len(self._ends)
-        self._numbers = read_index(parts["skus"], range(count))
-        self._skus = list(self._numbers)
+        self._numbers = Index(parts["skus"], parts["slots"])
         self._prices = read_numbers(parts["prices"], "q")
         self._tiers: Mapping[str, int] = {
             tier: number * count for number, tier in enumerate(head["tiers"])
@@ -96,14 +101,14 @@ class PriceBook:
 
     def __len__(self) -> int:
         """How many products there are."""
-        return len(self._skus)
+        return len(self._ends)
 
     def product(self, sku: str) -> Product | None:
         """A product on sale; None where there is none."""
         found = self._asked.get(sku)
         if found is not None:
             return found
-        number = self._numbers.get(sku)
+        number = self._numbers.find(sku)
         if number is None:
             return None
         if len(self._asked) >= _MOST_ASKED:
@@ -113,7 +118,7 @@ class PriceBook:
 
     def price(self, tier: str, sku: str) -> int | None:
         """What a tier pays, in rupiah; None where it cannot buy the product."""
-        number, begins = self._numbers.get(sku), self._tiers.get(tier)
+        number, begins = self._numbers.find(sku), self._tiers.get(tier)
         if number is None or begins is None:
             return None
         return self._prices[begins + number] or None
@@ -126,18 +131,23 @@ class PriceBook:
         begins = self._tiers.get(tier)
         if begins is None:
             return
-        first = max(bisect_right(self._skus, after), bisect_left(self._skus, prefix))
-        for number in range(first, len(self._skus)):
-            if not self._skus[number].startswith(prefix):
+        every = range(len(self))
+        behind = bisect_right(every, after, key=self._sku)
+        for number in every[max(behind, bisect_left(every, prefix, key=self._sku)) :]:
+            product = self._product(number)
+            if not product.sku.startswith(prefix):
                 return
             price_rupiah = self._prices[begins + number]
             if price_rupiah:
-                yield self._product(number), price_rupiah
+                yield product, price_rupiah
 
     def _product(self, number: int) -> Product:
         begins = self._ends[number - 1] if number else 0
         text = self._texts[begins : self._ends[number]]
-        return Product(self._skus[number], *orjson.loads(text))
+        return Product(*orjson.loads(text))
+
+    def _sku(self, number: int) -> str:
+        return self._product(number).sku
 
     def skus(self) -> Set[str]:
         """The SKUs of all products."""

@@ -32,7 +32,7 @@ from app.cli.table import (
 from app.cli.terminal import Json, operator, print_json, show_table, tell, with_pool
 from app.errors import ConfigurationError
 from app.lifecycle.execute import Lease
-from app.lifecycle.goods import ANY_SIZE
+from app.lifecycle.goods import newest_goods
 from app.lifecycle.route import Router
 from app.sealing import Sealer
 from app.settings import read_settings
@@ -123,7 +123,7 @@ async def _router(pool: Pool) -> Router:
         longest_call_seconds,
         simulator_url=settings.simulator_url,
     )
-    await router.refresh(pool, ANY_SIZE)
+    await router.refresh(pool, newest_goods)
     return router
 
 

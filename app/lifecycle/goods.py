@@ -1,16 +1,16 @@
 """The goods: dealers' routes and the price book, compiled from one revision of their tables.
 
 Small goods are compiled by each process for itself. Large ones, which take seconds of a processor,
-are compiled by a process of its own for all (`app/workers/compile_job.py`) and kept in PostgreSQL,
-from where each process takes them.
+are compiled by a process of its own for all (`app/workers/large_goods_job.py`) and kept in
+PostgreSQL, from where each process has them brought.
 """
 
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from app.pace import Pace
 from app.storage import compiled_goods, reference
@@ -27,8 +27,6 @@ MOST_ROWS_HERE = 2_000
 """Goods with more rows are not compiled beside orders: this many take some 20 ms of a thread."""
 _SKUS_A_STEP = 500
 _ROWS_A_STEP = 2_000
-ANY_SIZE = 2**62
-"""For commands, which hold nobody up."""
 _MOST_REFUSED_TOLD = 20
 
 
@@ -77,26 +75,35 @@ class Blocks:
 # ------------------------------------------------------------------ taking
 
 
-async def newer_goods(
-    connection: Connection, held: Goods | None, wanted: int, most_rows: int
-) -> Goods | None:
-    """Goods newer than those held: of the revision wanted, or else the newest there are.
+Newer: TypeAlias = Callable[[Connection, Goods | None, int], Awaitable[Goods | None]]
+"""Finds goods newer than those held, where the newest revision is this; None where it has none."""
 
-    None where there are no newer ones, or not yet. Raises BadTable.
-    """
+
+async def newer_small_goods(
+    connection: Connection, held: Goods | None, wanted: int
+) -> Goods | None:
+    """Newer goods that can be compiled beside orders. For processes that serve. Raises BadTable."""
     if held is not None and held.revision >= wanted:
         return None
-    header = await compiled_goods.newest(connection)
-    is_wanted = header is not None and header.goods_revision >= wanted
-    if not is_wanted and await reference.goods_fit_in(connection, most_rows):
-        try:
-            goods, _ = await compile_goods(connection, held, Pace(0))
-        except GoodsChanged:
-            return None
-        return goods
-    if header is None or (held is not None and header.goods_revision <= held.revision):
+    if not await reference.goods_fit_in(connection, MOST_ROWS_HERE):
         return None
-    return await kept_goods(connection, header)
+    try:
+        goods, _ = await compile_goods(connection, held, Pace(0))
+    except GoodsChanged:
+        return None
+    return goods
+
+
+async def newest_goods(connection: Connection, held: Goods | None, wanted: int) -> Goods | None:
+    """The newest goods, of any size. For commands, which hold nobody up. Raises BadTable."""
+    header = await compiled_goods.newest(connection)
+    if header is not None and header.goods_revision >= wanted:
+        return await kept_goods(connection, header)
+    try:
+        goods, _ = await compile_goods(connection, held, Pace(0))
+    except GoodsChanged:
+        return None
+    return goods
 
 
 async def kept_goods(connection: Connection, header: Header) -> Goods | None:
@@ -104,15 +111,15 @@ async def kept_goods(connection: Connection, header: Header) -> Goods | None:
 
     Raises BadTable where they are not what was compiled.
     """
-    pieces = await compiled_goods.read(connection, header)
-    return await asyncio.to_thread(_open, header, pieces)
-
-
-def _open(header: Header, pieces: list[bytes]) -> Goods | None:
-    blocks = compiled_goods.unpacked(header, pieces)
-    if blocks is None:
+    content = memoryview(bytearray(header.length))
+    if not await compiled_goods.read(connection, header, content):
         return None
-    routes, prices = blocks
+    return open_goods(header, content)
+
+
+def open_goods(header: Header, content: memoryview) -> Goods:
+    """The goods whose blocks lie one behind the other, as they were checked before."""
+    routes, prices = compiled_goods.blocks_of(header, content)
     report = json.loads(header.report)
     for name in ("route_changes", "product_changes"):
         report[name] = Changes(**report[name])

@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 
 from app.errors import ConfigurationError
 from app.lifecycle.floats import Floats
-from app.lifecycle.goods import MOST_ROWS_HERE, Goods, newer_goods
+from app.lifecycle.goods import Goods, Newer, newer_small_goods
 from app.lifecycle.price_watch import PriceWatch
 from app.lifecycle.tally import Tally
 from app.lifecycle.trade import DealerLimits, Trade, make_trade
@@ -52,6 +52,7 @@ class Router:
         self._breakers: dict[str, Breaker] = {}
         self._trade: Trade | None = None
         self._goods: Goods | None = None
+        self._refreshing = asyncio.Lock()
         # Read on, not anew: every table in force looks into these two.
         self._outlets: dict[Outlet, str] = {}
         self._blocked: dict[Outlet, str] = {}
@@ -82,13 +83,26 @@ class Router:
         """Whether there is a table in force."""
         return self._trade is not None
 
-    async def refresh(self, pool: Pool, most_rows: int = MOST_ROWS_HERE) -> bool:
+    @property
+    def goods_held(self) -> int:
+        """The revision of the goods in force, or about to be; 0 without any."""
+        return self._goods.revision if self._goods else 0
+
+    def bring(self, goods: Goods) -> None:
+        """Goods that were compiled elsewhere: in force from the next refreshing on."""
+        if goods.revision > self.goods_held:
+            self._goods = goods
+
+    async def refresh(self, pool: Pool, newer: Newer = newer_small_goods) -> bool:
         """Take up newer terms and newer goods, if there are any. Returns whether there were.
 
-        Goods of at most `most_rows` rows are compiled here, in a thread; larger ones are taken once
-        they were compiled, and those in force serve until then. What cannot be compiled raises
-        BadTable, and what is in force stays.
+        Large goods are brought (`bring`), and those in force serve until then. What cannot be
+        compiled raises BadTable, and what is in force stays.
         """
+        async with self._refreshing:
+            return await self._refresh(pool, newer)
+
+    async def _refresh(self, pool: Pool, newer: Newer) -> bool:
         held = self._trade
         async with pool.acquire() as connection:
             seen = await reference.revisions(connection)
@@ -97,8 +111,10 @@ class Router:
                 self._take_up(await outlets.changed_since(connection, self._outlets_revision))
                 self._outlets_revision = seen.outlets
             # Kept even where the terms do not fit: they are not to be fetched every second.
-            newer = await newer_goods(connection, self._goods, seen.goods, most_rows)
-            self._goods = goods = newer or self._goods
+            found = await newer(connection, self._goods, seen.goods)
+            if found is not None:
+                self.bring(found)
+            goods = self._goods
             if goods is None:
                 return False
             if held and held.goods is goods and held.revision == seen.revision:
@@ -110,7 +126,7 @@ class Router:
         before = [held]
         held, self._trade = None, made
         self._seen_quality.clear()  # it goes by the dealers' numbers in the table
-        # A million routes take a while to be given back: not on the event loop.
+        # The memory of a million routes takes a while to be given back: not on the event loop.
         await asyncio.to_thread(before.clear)
         return True
 

@@ -1,22 +1,23 @@
 """Goods that were compiled once for all processes: blocks of bytes, kept in compressed pieces.
 
-    compiled_goods(goods_revision, compiled_at, routes_length, routes_checksum, prices_length,
-                   prices_checksum, report)
+    compiled_goods(goods_revision, compiled_at, layout, routes_length, routes_checksum,
+                   prices_length, prices_checksum, report)
     compiled_pieces(goods_revision, number, content)
 
 Neither is logged: after a crash they are empty, and the goods are compiled again.
 """
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from mmap import mmap
 
 from app.pace import Pace
 from app.storage.pool import Connection, one_view
-from routing.blocks import Content
+from routing.blocks import Content, checksum_of
 from routing.table import BadTable
 
+_LAYOUT = 2
+"""Of the blocks: those in another layout are for another version of this program."""
 _COMPILER = 0x6A616C75722D676F
 _PIECE_BYTES = 1 << 20
 _LEVEL = 1
@@ -35,6 +36,11 @@ class Header:
     prices_checksum: str
     report: str
 
+    @property
+    def length(self) -> int:
+        """Of both blocks together, in bytes."""
+        return self.routes_length + self.prices_length
+
 
 async def become_compiler(connection: Connection) -> bool:
     """Become the only one who compiles, until the connection ends."""
@@ -47,44 +53,49 @@ async def newest(connection: Connection) -> Header | None:
         """
         select goods_revision, routes_length, routes_checksum, prices_length, prices_checksum,
                report
-        from compiled_goods order by goods_revision desc limit 1
-        """
+        from compiled_goods where layout = $1 order by goods_revision desc limit 1
+        """,
+        _LAYOUT,
     )
     return None if row is None else Header(*row)
 
 
-async def read(connection: Connection, header: Header) -> list[bytes]:
-    """The pieces, for `unpacked`; fewer where others have taken their place meanwhile."""
+async def read(connection: Connection, header: Header, room: memoryview) -> bool:
+    """Put the blocks of routes and of prices into a room of their length, one behind the other.
+
+    Returns whether they stand there; not where others have taken their place meanwhile. It computes
+    for half a second, for a process that serves nobody. Raises BadTable for pieces that were
+    damaged.
+    """
+    place = 0
     async with one_view(connection):
-        rows = connection.cursor(
+        async for (piece,) in connection.cursor(
             "select content from compiled_pieces where goods_revision = $1 order by number",
             header.goods_revision,
             prefetch=_PIECES_A_STEP,
-        )
-        return [content async for (content,) in rows]
+        ):
+            try:
+                content = zlib.decompress(piece)
+            except zlib.error as error:
+                raise _damaged() from error
+            place += len(content)
+            if place <= header.length:
+                room[place - len(content) : place] = content
+    if place != header.length:
+        return False
+    wanted = (header.routes_checksum, header.prices_checksum)
+    if tuple(map(checksum_of, blocks_of(header, room))) != wanted:
+        raise _damaged()
+    return True
 
 
-def unpacked(header: Header, pieces: Sequence[bytes]) -> tuple[memoryview, memoryview] | None:
-    """The blocks of routes and of prices; None where pieces are missing.
+def blocks_of(header: Header, content: memoryview) -> tuple[memoryview, memoryview]:
+    """The blocks of routes and of prices that lie one behind the other."""
+    return content[: header.routes_length], content[header.routes_length : header.length]
 
-    For a thread: it goes in small steps, so that an event loop beside it goes on. Raises BadTable
-    for pieces that were damaged.
-    """
-    length = header.routes_length + header.prices_length
-    # Its pages come as they are written; a bytearray's all at once, which holds up all threads.
-    view = memoryview(mmap(-1, max(1, length)))
-    place = 0
-    for piece in pieces:
-        try:
-            content = zlib.decompress(piece)
-        except zlib.error as error:
-            raise BadTable(f"the compiled goods are not what was written: {error}") from error
-        if place + len(content) <= length:
-            view[place : place + len(content)] = content
-        place += len(content)
-    if place != length:
-        return None
-    return view[: header.routes_length], view[header.routes_length : length]
+
+def _damaged() -> BadTable:
+    return BadTable("the compiled goods are not what was written")
 
 
 async def keep(
@@ -97,10 +108,11 @@ async def keep(
         await connection.execute("delete from compiled_goods")
         await connection.execute(
             """
-            insert into compiled_goods (goods_revision, routes_length, routes_checksum,
+            insert into compiled_goods (layout, goods_revision, routes_length, routes_checksum,
                                         prices_length, prices_checksum, report)
-            values ($1, $2, $3, $4, $5, $6::json)
+            values ($1, $2, $3, $4, $5, $6, $7::json)
             """,
+            _LAYOUT,
             *(getattr(header, name) for name in Header.__slots__),
         )
         for number, content in enumerate(packed):

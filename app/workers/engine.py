@@ -41,8 +41,8 @@ from app.storage.pool import DATABASE_ERRORS, Pool, PoolSettings, open_pool
 from app.traces import Trace, id_of
 from app.workers.accounts import Accounts, AccountSettings
 from app.workers.census import Census
-from app.workers.compiler import Compiler
 from app.workers.gauges import Gauges
+from app.workers.large_goods import LargeGoods
 from app.workers.loop import Loop, Rhythm
 from app.workers.share_exchange import ExchangeSettings, ShareExchange, Why
 from app.workers.upkeep import Upkeep
@@ -151,7 +151,7 @@ class Engine:
         self.desk = TableDesk(
             settings.database, settings.secret_keys, settings.lease.longest_call_seconds
         )
-        compiler = Compiler(pool, settings.database, time.monotonic)
+        large_goods = LargeGoods(pool, settings.database, time.monotonic)
         self.accounts = Accounts(
             pool,
             self.router,
@@ -169,7 +169,7 @@ class Engine:
             self.router,
             self.receiver,
             self.desk,
-            compiler,
+            large_goods,
             self.accounts,
             metrics,
             random.random,
@@ -364,7 +364,7 @@ async def start_engine(settings: EngineSettings, metrics: Metrics) -> Engine:
 
     Raises DatabaseUnavailable, ConfigurationError.
     """
-    # A thread that reads a compiled table must not keep orders waiting for the interpreter.
+    # A thread that counts shares must not keep orders waiting for the interpreter.
     sys.setswitchinterval(_SWITCH_SECONDS)
     pool = await open_pool(settings.database)
     try:
@@ -392,10 +392,10 @@ async def _take_up_table(engine: Engine) -> None:
     if not engine.router.loaded:
         log.info("goods.compiling", next="nothing: a large table takes half a minute, once")
     while not engine.router.loaded:
-        await engine.upkeep.compile_goods()
-        await engine.upkeep.take_up_table()
+        await engine.upkeep.bring_goods()
         if not engine.router.loaded:
-            # Another process compiles them.
+            # They change while they are compiled, or became small.
+            await engine.upkeep.take_up_table()
             await asyncio.sleep(_COMPILING_SECONDS)
 
 

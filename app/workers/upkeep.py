@@ -38,7 +38,7 @@ from app.storage import (
 from app.storage.lanes import LANES
 from app.storage.pool import DATABASE_ERRORS, Pool
 from app.workers.accounts import Accounts
-from app.workers.compiler import Compiler
+from app.workers.large_goods import LargeGoods
 from routing.table import BadTable
 
 log = structlog.get_logger()
@@ -71,7 +71,7 @@ class Upkeep:
         router: Router,
         receiver: Receiver,
         desk: TableDesk,
-        compiler: Compiler,
+        large_goods: LargeGoods,
         accounts: Accounts,
         metrics: Metrics,
         random_fraction: Callable[[], float],
@@ -82,7 +82,7 @@ class Upkeep:
         self._router = router
         self._receiver = receiver
         self._desk = desk
-        self._compiler = compiler
+        self._large_goods = large_goods
         self._accounts = accounts
         self._metrics = metrics
         self._random_fraction = random_fraction
@@ -107,7 +107,7 @@ class Upkeep:
             group.create_task(self._every(_PERIOD_SECONDS, duties))
             # By itself: a large sheet takes the better part of a minute.
             group.create_task(self._every(_PERIOD_SECONDS, {"scheduled": self.apply_scheduled}))
-            group.create_task(self._every(_PERIOD_SECONDS, {"compile": self.compile_goods}))
+            group.create_task(self._every(_PERIOD_SECONDS, {"compile": self.bring_goods}))
             group.create_task(self._seldom(_STATE_SECONDS, "state", self._measure_state))
             group.create_task(self._seldom(_REFUSALS_SECONDS, "refusals", self.exchange_refusals))
             group.create_task(self._seldom(_WALLETS_SECONDS, "wallets", self._add_up_wallets))
@@ -142,11 +142,21 @@ class Upkeep:
                 **trade.goods.report.document(),
             )
 
-    async def compile_goods(self) -> None:
-        """Compile goods that are too large for any process to compile beside its orders."""
-        done = await self._compiler.keep_up()
-        if done is not None:
-            log.info("goods.compiled", **done)
+    async def bring_goods(self) -> None:
+        """Take up newer goods that are too large to be compiled beside orders."""
+        brought = await self._large_goods.newer(self._router.goods_held)
+        if brought is None:
+            return
+        if brought.compiled_at is not None:
+            log.info(
+                "goods.compiled",
+                goods_revision=brought.goods.revision,
+                compiled_at=brought.compiled_at.isoformat(),
+                seconds=brought.seconds,
+                **brought.goods.report.document(),
+            )
+        self._router.bring(brought.goods)
+        await self.take_up_table()
 
     async def exchange_refusals(self) -> None:
         """Tell which clusters dealers refused, and learn what other processes were refused."""
