@@ -1,8 +1,9 @@
 """The compiled routing table: one block of bytes that every process reads as it is.
 
 A large table as objects would cost a process gigabytes and seconds, and each take-up as much again.
-Here a pick finds its product by one look into a dictionary and unpacks the few candidates there
-are. The same rows in any order give the same bytes, so their checksum names the table.
+Here a pick finds its product by one look into an index and unpacks the few candidates there are.
+Opening it reads next to nothing, so it costs the same whatever its size. The same rows in any order
+give the same bytes, so their checksum names the table.
 
 The parts of the block (`routing/blocks.py`), whose head has the dealers' ids:
 
