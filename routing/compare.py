@@ -1,8 +1,7 @@
 """What a newly compiled table changes of the one before it, for telling operators."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from routing.image import Image
 from routing.price_book import PriceBook
@@ -22,15 +21,21 @@ def route_changes(before: Image | None, after: Image) -> Changes:
     """What became of the routes, by their ids."""
     if before is None:
         return Changes(added=len(after))
-    old: dict[str, _Row] = {}
-    new: dict[str, _Row] = {}
-    for key in _joined(before.keys(), after.keys()):
-        was, is_now = list(_rows(before, key)), list(_rows(after, key))
-        if was != is_now:
-            old.update((row.route_id, row) for row in was)
-            new.update((row.route_id, row) for row in is_now)
-    changed = sum(old[route_id] != new[route_id] for route_id in old.keys() & new.keys())
-    return Changes(len(new.keys() - old.keys()), changed, len(old.keys() - new.keys()))
+    changed = 0
+    gone: set[bytes] = set()
+    come: set[bytes] = set()
+    old_places, new_places = _places(before), _places(after)
+    for sku in old_places.keys() | new_places.keys():
+        old = _rows(before, sku, old_places.get(sku, ()))
+        new = _rows(after, sku, new_places.get(sku, ()))
+        if old != new:
+            both = old.keys() & new.keys()
+            changed += sum(old[line] != new[line] for line in both)
+            gone.update(map(_id_in, old.keys() - both))
+            come.update(map(_id_in, new.keys() - both))
+    # The dealer's SKU is part of a line, and a route may stand under another product than before.
+    moved = len(gone & come)
+    return Changes(len(come) - moved, changed + moved, len(gone) - moved)
 
 
 def product_changes(before: PriceBook | None, after: PriceBook) -> Changes:
@@ -47,34 +52,35 @@ def product_changes(before: PriceBook | None, after: PriceBook) -> Changes:
     return Changes(len(new - old), changed, len(old - new))
 
 
-class _Row(NamedTuple):
-    """A route with everything it says, for comparing."""
-
-    route_id: str
-    key: str
-    dealer_sku: str
-    cost_rupiah: int
-    dealer_id: str
-    terms: Condition
+_Row = tuple[str, int, str, Condition]
+"""A route's cluster, cost in rupiah, dealer and terms."""
 
 
-def _rows(image: Image, key: str) -> Iterator[_Row]:
-    """The routes that stand under a key themselves, not those that serve it from anywhere."""
-    sku, _, cluster = key.partition("\t")
-    offer = image.offer(sku, cluster or None)
-    if offer is None:
-        return
-    anywhere = image.offer(sku, None) if cluster else None
-    elsewhere = frozenset(anywhere.routes if anywhere else ())
-    for cost, route, condition, dealer in zip(
-        offer.costs, offer.routes, offer.conditions, offer.dealers, strict=True
-    ):
-        if route not in elsewhere:
-            route_id, dealer_sku = image.route_text(route)
-            terms = image.conditions[condition]
-            yield _Row(route_id, key, dealer_sku, cost, image.dealers[dealer], terms)
+def _rows(image: Image, sku: str, clusters: Iterable[str]) -> dict[bytes, _Row]:
+    """A product's routes by their lines. Those that serve anywhere come first, under no cluster,
+    and again in the offers of each cluster."""
+    rows: dict[bytes, _Row] = {}
+    for cluster in clusters:
+        offer = image.offer(sku, cluster or None)
+        if offer is None:
+            continue
+        for cost, route, condition, dealer in zip(
+            offer.costs, offer.routes, offer.conditions, offer.dealers, strict=True
+        ):
+            line = image.route_line(route)
+            if line not in rows:
+                rows[line] = (cluster, cost, image.dealers[dealer], image.conditions[condition])
+    return rows
 
 
-def _joined(first: Iterable[str], second: Iterable[str]) -> Iterator[str]:
-    """Every key of both, once."""
-    return iter(dict.fromkeys([*first, *second]))
+def _places(image: Image) -> dict[str, list[str]]:
+    """Each product's clusters with candidates of their own, in order; empty for none."""
+    places: dict[str, list[str]] = {}
+    for key in image.keys():  # noqa: SIM118 - an image is no dictionary
+        sku, _, cluster = key.partition("\t")
+        places.setdefault(sku, []).append(cluster)
+    return places
+
+
+def _id_in(line: bytes) -> bytes:
+    return line.partition(b"\t")[0]

@@ -43,7 +43,6 @@ from routing.table import NO_CONDITION, BadTable, Condition, Route, Window
 _MAGIC = b"jalur routes 2\n"
 _COUNT = struct.Struct("<HH")
 _MOST_CANDIDATES = 0xFFFF
-_SEPARATORS = frozenset("\t\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +207,8 @@ def _fault(route: Route, *, known_dealer: bool, known_sku: bool) -> RowFault | N
         return RowFault.NO_PRICE
     if route.cost_rupiah <= 0:
         return RowFault.PRICE_NOT_POSITIVE
-    texts = (route.route_id, route.sku, route.cluster or "", route.dealer_sku)
-    if any(not _SEPARATORS.isdisjoint(text) for text in texts):
+    texts = f"{route.route_id}{route.sku}{route.cluster}{route.dealer_sku}"
+    if "\t" in texts or "\n" in texts:
         return RowFault.BAD_TEXT
     return None if route.condition == NO_CONDITION else _condition_fault(route.condition)
 
@@ -325,11 +324,13 @@ class Image:
 
     def route_text(self, route: int) -> tuple[str, str]:
         """A route's id and its dealer's SKU."""
-        begins = self._ends[route - 1] if route else 0
-        route_id, _, dealer_sku = str(self._texts[begins : self._ends[route]], "utf-8").partition(
-            "\t"
-        )
+        route_id, _, dealer_sku = self.route_line(route).decode().partition("\t")
         return route_id, dealer_sku
+
+    def route_line(self, route: int) -> bytes:
+        """A route's id, a tab, and its dealer's SKU, in UTF-8."""
+        begins = self._ends[route - 1] if route else 0
+        return bytes(self._texts[begins : self._ends[route]])
 
     def keys(self) -> Iterator[str]:
         """Every SKU, and SKU TAB cluster, that has candidates of its own."""

@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from app.pace import Pace
@@ -28,6 +29,7 @@ MOST_ROWS_HERE = 2_000
 _SKUS_A_STEP = 500
 _ROWS_A_STEP = 2_000
 _MOST_REFUSED_TOLD = 20
+_MOST_CONDITIONS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,26 +213,18 @@ def product_of(row: ProductRow) -> Product:
 
 def route_from(row: RouteRow) -> Route:
     """A dealer's offer as routing knows it. Raises BadTable for hours that are none."""
+    route_id, sku, cluster, dealer_id, dealer_sku, cost, *terms = row
     try:
-        hours = read_hours(row.hours)
+        condition = _condition(tuple(terms))
     except ValueError as error:
-        raise BadTable(f"route {row.route_id}: its hours are no hours: {error}") from error
-    condition = Condition(
-        row.enabled,
-        hours,
-        row.valid_from,
-        row.valid_until,
-        row.daily_quota,
-        row.repeat_limit,
-        row.weight,
-    )
-    # Most have none: one object stands for all of those.
-    return Route(
-        row.route_id,
-        row.sku,
-        row.cluster,
-        row.dealer_id,
-        row.dealer_sku,
-        row.cost,
-        NO_CONDITION if condition == NO_CONDITION else condition,
-    )
+        raise BadTable(f"route {route_id}: its hours are no hours: {error}") from error
+    return Route(route_id, sku, cluster, dealer_id, dealer_sku, cost, condition)
+
+
+@lru_cache(_MOST_CONDITIONS)
+def _condition(terms: tuple[Any, ...]) -> Condition:
+    """A route's terms, from `enabled` on, of which a table has few: one object stands for all that
+    are equal. Raises ValueError for hours that are none."""
+    enabled, hours, *limits = terms
+    condition = Condition(enabled, read_hours(hours), *limits)
+    return NO_CONDITION if condition == NO_CONDITION else condition

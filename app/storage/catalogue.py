@@ -124,7 +124,7 @@ async def put_routes(connection: Connection, routes: Sequence[RouteRow]) -> None
             valid_until = excluded.valid_until, daily_quota = excluded.daily_quota,
             repeat_limit = excluded.repeat_limit, weight = excluded.weight
         """,
-        *columns(routes, *RouteRow.__slots__),
+        *columns(routes, *RouteRow._fields),
     )
 
 

@@ -7,7 +7,7 @@ found; `leave` in any case. A draft is the whole table, or the part of one deale
 """
 
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 from itertools import islice
@@ -166,7 +166,7 @@ async def fill(connection: Connection, rows: Iterable[tuple[Any, ...]], pace: Pa
     coming = iter(rows)
     while some := list(islice(coming, _ROWS_AT_ONCE)):
         await connection.copy_records_to_table(
-            "draft_routes", records=some, columns=RouteRow.__slots__, timeout=_STATEMENT_SECONDS
+            "draft_routes", records=some, columns=RouteRow._fields, timeout=_STATEMENT_SECONDS
         )
         await pace.rest()
     await connection.execute("analyze draft_routes", timeout=_STATEMENT_SECONDS)
@@ -262,7 +262,7 @@ async def examples(
         most,
         timeout=_STATEMENT_SECONDS,
     )
-    width = len(fields(RouteRow))
+    width = len(RouteRow._fields)
     return [
         (RouteRow(*row[:width]), None if row[width] is None else RouteRow(*row[width:]))
         for row in map(tuple, rows)

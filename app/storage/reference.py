@@ -69,8 +69,7 @@ class PriceRow:
     price: int
 
 
-@dataclass(frozen=True, slots=True)
-class RouteRow:
+class RouteRow(NamedTuple):
     """One dealer's offer. `cost` in rupiah, None where it is not known."""
 
     route_id: str

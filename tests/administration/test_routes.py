@@ -7,7 +7,7 @@ import io
 import itertools
 import json
 from collections.abc import AsyncIterator
-from dataclasses import asdict, astuple, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -543,7 +543,7 @@ async def test_an_export_is_what_the_sheets_own_writer_writes(owner: Owner, pool
     )
     async with pool.acquire() as connection:
         rows = await reference.routes(connection)
-    written = write_sheet(SheetRow(*astuple(row)[1:]) for row in rows)
+    written = write_sheet(SheetRow(*row[1:]) for row in rows)
     assert (await export_routes(pool, ADA)).content == written.encode()
 
 

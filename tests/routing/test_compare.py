@@ -1,11 +1,13 @@
 """What a new table changes of the one before, counted by route and by product."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from routing.compare import Changes, product_changes, route_changes
 from routing.image import Image, compile_routes
 from routing.price_book import Price, PriceBook, compile_prices
-from routing.table import Condition, Product, Route
+from routing.table import NO_CONDITION, Condition, Product, Route
 
 ANYWHERE = Route("a", "TRI5", None, "alfa", "T5", 5_000)
 LOCAL = Route("b", "TRI5", "jatim", "bravo", "T5", 4_900)
@@ -36,11 +38,37 @@ BEFORE = image(ANYWHERE, LOCAL, OTHER)
         ([ANYWHERE, LOCAL._replace(cluster="jabar"), OTHER], Changes(changed=1)),
         # It stands in for the any-cluster route in its cluster, which is there all the same.
         ([ANYWHERE, LOCAL._replace(dealer_id="alfa"), OTHER], Changes(changed=1)),
+        ([ANYWHERE, LOCAL._replace(sku="TRI10"), OTHER], Changes(changed=1)),
         ([], Changes(removed=3)),
     ],
 )
 def test_routes_are_compared_by_their_ids(routes: list[Route], changes: Changes):
     assert route_changes(BEFORE, image(*routes)) == changes
+
+
+tables = st.lists(
+    st.builds(
+        Route,
+        st.sampled_from("abcdefgh"),
+        st.sampled_from(["TRI5", "TRI10"]),
+        st.sampled_from([None, "jatim", "jabar"]),
+        st.sampled_from(["alfa", "bravo"]),
+        st.sampled_from(["T5", "T05"]),
+        st.integers(1, 3),
+        st.sampled_from([NO_CONDITION, Condition(daily_quota=5)]),
+    ),
+    unique_by=lambda route: route.route_id,
+)
+
+
+@given(tables, tables)
+def test_what_became_of_each_id_is_counted(before: list[Route], after: list[Route]):
+    old, new = ({route.route_id: route for route in table} for table in (before, after))
+    both = old.keys() & new.keys()
+    wanted = Changes(
+        len(new.keys() - both), sum(old[each] != new[each] for each in both), len(old) - len(both)
+    )
+    assert route_changes(image(*before), image(*after)) == wanted
 
 
 def test_everything_is_new_where_nothing_was():
