@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from urllib.request import urlopen
 
 import asyncpg
@@ -308,9 +308,15 @@ async def _load(
 ) -> Loaded:
     what, path = sheet
     begin = time.monotonic()
-    revision = await _apply(path, environment)
-    applied = time.monotonic()
-    late = await _until_taken_up(log, revision, wish.processes, begin + 2 * _MOST_SECONDS)
+    tables = _Tables(log)
+    following = asyncio.create_task(tables.follow())
+    try:
+        revision = await _apply(path, environment)
+        applied = time.monotonic()
+        deadline = begin + 2 * _MOST_SECONDS
+        late = await tables.until_taken_up(revision, wish.processes, deadline)
+    finally:
+        following.cancel()
     end = time.monotonic()
     durations = orders.accepted_between(begin, end)
     accept = percentiles(durations)
@@ -348,31 +354,42 @@ async def _apply(path: Path, environment: Mapping[str, str]) -> int:
     return json.loads(told.splitlines()[-1])["revision"]
 
 
-async def _until_taken_up(log: Path, revision: int, processes: int, deadline: float) -> float:
-    """Wait until every process has taken it up. Returns how long after its compiling that was."""
-    compiled: list[datetime] = []
-    taken: list[datetime] = []
-    with log.open("rb") as lines:
+class _Tables:
+    """What the service's log tells of tables from now on.
+
+    It is read as it is written: to read minutes of it at once would hold up the orders to be sent.
+    """
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._from = log.stat().st_size
+        self._told: list[Mapping[str, Any]] = []
+
+    async def follow(self) -> None:
+        """Read on until cancelled."""
+        with self._log.open("rb") as lines:
+            lines.seek(self._from)
+            while True:
+                self._told += (json.loads(line) for line in lines if b'"goods_revision"' in line)
+                await asyncio.sleep(_LOOK_SECONDS)
+
+    async def until_taken_up(self, revision: int, processes: int, deadline: float) -> float:
+        """Wait until every process has taken it up. Returns how long after its compiling that
+        was."""
         while time.monotonic() < deadline:
-            # Only what is new: a client that is busy would measure itself.
-            for event in _table_events(lines, revision):
-                if event["event"] == "goods.compiled":
-                    compiled.append(datetime.fromisoformat(event["compiled_at"]))
-                else:
-                    taken.append(datetime.fromisoformat(event["timestamp"]))
+            compiled = self._moments(revision, "goods.compiled", "compiled_at")
+            taken = self._moments(revision, "table.taken", "timestamp")
             if compiled and len(taken) >= processes:
                 return (max(taken) - min(compiled)).total_seconds()
             await asyncio.sleep(_LOOK_SECONDS)
-    raise LoadTestFailure(f"revision {revision} was not taken up: see {log}")
+        raise LoadTestFailure(f"revision {revision} was not taken up: see {self._log}")
 
-
-def _table_events(lines: BinaryIO, revision: int) -> Iterator[Mapping[str, Any]]:
-    """What was written since the last look about a table."""
-    for line in lines:
-        if b'"goods_revision"' in line:
-            event = json.loads(line)
-            if event["goods_revision"] == revision:
-                yield event
+    def _moments(self, revision: int, event: str, field_name: str) -> list[datetime]:
+        return [
+            datetime.fromisoformat(each[field_name])
+            for each in self._told
+            if each["goods_revision"] == revision and each["event"] == event
+        ]
 
 
 def _lag_ms(base_url: str) -> float:
