@@ -338,21 +338,25 @@ class _Filter:
         ]
 
     def _why(self, cost: int, route: int, condition: int, dealer: int) -> Reason | None:
-        stated = self._snapshot.image.conditions[condition]
-        reason = self._live.standing[dealer]
+        stated, live = self._snapshot.image.conditions[condition], self._live
         if not stated.enabled:
             return Reason.DISABLED
+        reason = live.standing[dealer]
         if reason is None and condition:
             reason = self._by_time(stated)
-        if reason is None and self._inquiry.tried:
-            tried = self._snapshot.image.dealers[dealer] in self._inquiry.tried
-            reason = Reason.TRIED if tried else None
-        if reason is None and route in self._live.risen:
-            reason = Reason.PRICE_RISEN
-        if reason is None and self._live.refusing:
-            refusing = self._snapshot.image.dealers[dealer] in self._live.refusing
-            reason = Reason.CLUSTER_REFUSED if refusing else None
-        return reason or self._by_amount(cost, dealer) or self._by_count(stated, route, dealer)
+        if reason is None and (live.risen or live.refusing or self._inquiry.tried):
+            reason = self._by_past(route, dealer)
+        if reason is None and (cost > self._limit or live.floats is not None):
+            reason = self._by_amount(cost, dealer)
+        return self._by_count(stated, route, dealer) if reason is None and condition else reason
+
+    def _by_past(self, route: int, dealer: int) -> Reason | None:
+        dealer_id = self._snapshot.image.dealers[dealer]
+        if dealer_id in self._inquiry.tried:
+            return Reason.TRIED
+        if route in self._live.risen:
+            return Reason.PRICE_RISEN
+        return Reason.CLUSTER_REFUSED if dealer_id in self._live.refusing else None
 
     def _by_time(self, stated: Condition) -> Reason | None:
         now = self._now
@@ -362,10 +366,11 @@ class _Filter:
             return Reason.EXPIRED
         if not stated.hours:
             return None
-        if self._time_of_day is None:
-            self._time_of_day = now.astimezone(WIB).time()
+        time_of_day = self._time_of_day
+        if time_of_day is None:
+            time_of_day = self._time_of_day = now.astimezone(WIB).time()
         for window in stated.hours:
-            if window.contains(self._time_of_day):
+            if window.contains(time_of_day):
                 return None
         return Reason.OUTSIDE_HOURS
 
