@@ -3,6 +3,7 @@
 import pytest
 
 from app.http import products
+from app.lifecycle.goods import newest_goods
 from tests.http.problems import assert_problem
 from tests.http.shop import Customer, Shop
 from tests.publishing import PUBLISH
@@ -31,7 +32,7 @@ async def add_products(shop: Shop, count: int) -> None:
         "insert into prices select 'standard', sku, 6000 from products where sku like 'P%'"
     )
     await shop.owner.execute(PUBLISH)
-    await shop.api.router.refresh(shop.api.pool, most_rows=1_000_000)
+    await shop.api.router.refresh(shop.api.pool, newest_goods)
 
 
 @pytest.mark.parametrize("limit", [1, 7, 100])

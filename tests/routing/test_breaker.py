@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from routing.health import Breaker, BreakerRules, BreakerState
@@ -148,6 +148,7 @@ def test_a_late_success_from_before_the_outage_does_not_end_it():
         st.tuples(st.sampled_from(["enter", "succeeded", "failed"]), st.floats(0, 8)), max_size=80
     )
 )
+@example([("enter", 0.0)] * 3 + [("failed", 0.0)] * 3 + [("enter", 10.0), ("enter", 0.0)])
 def test_a_breaker_never_lets_a_call_out_while_open_and_always_comes_back(steps):
     breaker, tickets, now = Breaker(RULES), [], 0.0
     for verb, elapsed in steps:
@@ -160,4 +161,8 @@ def test_a_breaker_never_lets_a_call_out_while_open_and_always_comes_back(steps)
             tickets += [] if ticket is None else [ticket]
         elif tickets:
             getattr(breaker, verb)(tickets.pop(), now)
-    assert breaker.permits(now + 2 * RULES.cooldown_seconds)
+    # Probes that nothing is heard of hold their places for a while; those given back do not.
+    assert breaker.permits(now + RULES.probe_seconds)
+    for ticket in tickets:
+        breaker.left(ticket)
+    assert breaker.permits(now + RULES.cooldown_seconds)
