@@ -79,7 +79,7 @@ def written_numbers(numbers: "array[int]") -> bytes:
     return numbers.tobytes()
 
 
-def read_numbers(part: memoryview, typecode: Literal["I", "Q", "q"]) -> Sequence[int]:
+def read_numbers(part: memoryview, typecode: Literal["Q", "q"]) -> Sequence[int]:
     """A part as numbers, where it lies."""
     if sys.byteorder == "little":
         return part.cast(typecode)

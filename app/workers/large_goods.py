@@ -18,14 +18,14 @@ from typing import Any
 from app.children import run_child
 from app.errors import DatabaseUnavailable
 from app.lifecycle.goods import MOST_ROWS_HERE, Goods, open_goods
-from app.storage import reference
+from app.storage import compiled_goods, reference
 from app.storage.compiled_goods import Header
 from app.storage.pool import Pool, PoolSettings
 from routing.table import BadTable
 
 _JOB = "app.workers.large_goods_job"
 _PAUSE_SECONDS = 30.0
-"""Goods that could not be compiled are not tried again before."""
+"""Goods that could not be brought are not tried again before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,9 @@ class LargeGoods:
         self._pool = pool
         self._means = {"dsn": database.dsn, "role": database.role}
         self._monotonic = monotonic
-        self._failed = (0, 0.0)
-        """The goods that could not be compiled, and until when they are left alone."""
+        self._failed: tuple[tuple[int, Header | None] | None, float] = None, 0.0
+        """The goods wanted and those kept that could not be brought, and until when they are left
+        alone: goods that another compiled meanwhile are taken at once."""
 
     async def newer(self, held: int) -> Brought | None:
         """Large goods newer than revision `held`; None where there are none, or not yet.
@@ -60,12 +61,13 @@ class LargeGoods:
             wanted = (await reference.revisions(connection)).goods
             if wanted <= held or await reference.goods_fit_in(connection, MOST_ROWS_HERE):
                 return None
+            kept = await compiled_goods.newest(connection)
         failed, until = self._failed
-        if wanted == failed and self._monotonic() < until:
+        if (wanted, kept) == failed and self._monotonic() < until:
             return None
-        self._failed = (wanted, self._monotonic() + _PAUSE_SECONDS)
+        self._failed = (wanted, kept), self._monotonic() + _PAUSE_SECONDS
         brought = await self._bring(held)
-        self._failed = (0, 0.0)
+        self._failed = None, 0.0
         return brought
 
     async def _bring(self, held: int) -> Brought | None:

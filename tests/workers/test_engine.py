@@ -172,4 +172,5 @@ async def test_engine_whose_count_of_shares_is_cut_starts_all_the_same(database_
         await until(cut)
         engine = await starting
     await owner.close()
+    assert engine.router.loaded
     await engine.close()

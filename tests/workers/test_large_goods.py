@@ -9,6 +9,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from app.errors import DatabaseUnavailable
 from app.lifecycle.route import Router
 from app.lifecycle.trade import Trade
 from app.sealing import Sealer
@@ -163,6 +164,25 @@ async def test_goods_that_came_late_take_the_place_of_no_newer_ones(
     assert router.trade is newer
 
 
+async def test_what_failed_here_is_taken_at_once_when_another_compiled_it(
+    owner: Owner, pool: Pool, database_dsn: str
+):
+    cut_off = LargeGoods(pool, PoolSettings("postgres://127.0.0.1:1/none"), time.monotonic)
+    with pytest.raises(DatabaseUnavailable):
+        await cut_off.newer(0)
+    assert await cut_off.newer(0) is None
+    await brought(part_of(pool, database_dsn))
+    with pytest.raises(DatabaseUnavailable):
+        await cut_off.newer(0)
+
+
+async def test_two_who_refresh_at_once_take_up_once(owner: Owner, pool: Pool, large: LargeGoods):
+    router = process()
+    router.bring((await brought(large)).goods)
+    taken = await asyncio.gather(router.refresh(pool), router.refresh(pool))
+    assert sorted(taken) == [False, True]
+
+
 async def test_of_two_only_one_compiles_and_the_other_has_them_as_soon(
     owner: Owner, pool: Pool, large: LargeGoods, database_dsn: str
 ):
@@ -178,6 +198,7 @@ async def test_goods_that_were_damaged_or_laid_out_otherwise_are_compiled_anew(
     first = await brought(large)
     for harm in (
         "update compiled_pieces set content = set_byte(content, 60, get_byte(content, 60) # 1)",
+        "update compiled_goods set prices_checksum = routes_checksum",
         "delete from compiled_pieces",
         "update compiled_goods set layout = layout + 1",
     ):
