@@ -20,7 +20,6 @@ from routing.table import BadTable
 Content = bytes | bytearray | memoryview
 _ALIGNMENT = 8
 _LINE_BYTES = 65_536
-_MOST_FOUND = 4096
 _HALF_BITS = 32
 _HALF = 0xFFFFFFFF
 
@@ -125,32 +124,24 @@ class Index(Mapping[str, int]):
     lies at the place of its hash, or the next that was free.
     """
 
-    __slots__ = ("_found", "_mask", "_slots", "_texts")
+    __slots__ = ("_mask", "_slots", "_texts")
 
     def __init__(self, texts: memoryview, slots: memoryview) -> None:
         """Read the two parts."""
         self._texts: Content = texts
         self._slots = read_numbers(slots, "Q")
         self._mask = len(self._slots) - 1
-        self._found: dict[str, int] = {}
-        """What was found lately: most orders are for few products."""
 
     def find(self, text: str) -> int | None:
         """The text's number; None where there is none."""
-        number = self._found.get(text)
-        return self._look_up(text) if number is None else number
-
-    def _look_up(self, text: str) -> int | None:
         line = _line(text)
-        slots, place = self._slots, crc32(line) & self._mask
+        slots, texts, mask = self._slots, self._texts, self._mask
+        length, place = len(line), crc32(line) & mask
         while slot := slots[place]:
             begins = slot >> _HALF_BITS
-            if self._texts[begins : begins + len(line)] == line and "\n" not in text:
-                if len(self._found) >= _MOST_FOUND:
-                    self._found.clear()
-                number = self._found[text] = slot & _HALF
-                return number
-            place = (place + 1) & self._mask
+            if texts[begins : begins + length] == line and "\n" not in text:
+                return slot & _HALF
+            place = (place + 1) & mask
         return None
 
     def __getitem__(self, text: str) -> int:

@@ -13,13 +13,14 @@ from types import MappingProxyType
 from typing import NamedTuple
 from uuid import UUID
 
-from routing.image import Offer
+from routing.image import Image, Offer
 from routing.monopoly import WHOLE_BASIS_POINTS, MarketTotals
 from routing.quality import NOTHING_KNOWN, Level, Quality
 from routing.reasons import NoPick, Reason
 from routing.snapshot import Snapshot
-from routing.table import WIB, Condition, Policy, Route, Strategy
+from routing.table import Condition, Policy, Route, Strategy, time_in_wib
 
+_CHEAPEST = Strategy.CHEAPEST
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 _LARGEST = 3
 NONE_RISEN: frozenset[int] = frozenset()
@@ -27,7 +28,8 @@ NONE_RISEN: frozenset[int] = frozenset()
 _Key = Callable[[int], tuple[int, int, int, int]]
 
 
-class Inquiry(NamedTuple):
+@dataclass(slots=True)
+class Inquiry:
     """What is to be bought. Prices in rupiah; `price_rupiah` is what the reseller pays."""
 
     sku: str
@@ -41,7 +43,7 @@ class Inquiry(NamedTuple):
     kind: str = "pulsa"
     order_id: UUID | None = None
     """Decides whether the order probes dealers below the quality floor; without it, it does not."""
-    repeats: Mapping[str, int] = _NOTHING
+    repeats: Mapping[str, int] = field(default_factory=dict[str, int])
     """How often each dealer, by id, has sold this product for this number today, in WIB."""
     test: bool = False
     """Whether it is of the test side, which has a table of its own."""
@@ -202,16 +204,17 @@ def choose(
     offer = snapshot.image.offer(inquiry.sku, inquiry.cluster)
     if offer is None:
         return Decision(snapshot, inquiry, totals, refusal=NoPick.NO_ROUTE)
-    excluded = _Filter(snapshot, inquiry, live, now).judge(offer)
-    passed = [position for position, reason in enumerate(excluded) if reason is None]
+    excluded = _judge(snapshot, inquiry, live, offer, now)
+    passed = _passed(excluded)
     if not passed:
         return Decision(snapshot, inquiry, totals, offer, excluded, refusal=NoPick.NO_ROUTE)
-    ranking, eligible = _rank(snapshot, inquiry, offer, passed, live, totals)
+    ranking, below = _rank(snapshot, inquiry, offer, passed, live, totals)
     counts = shares_count(snapshot, offer, passed, totals)
-    walk = _Walk(snapshot, inquiry, offer, ranking[:eligible], totals, shares_count=counts)
+    walk = _Walk(snapshot, inquiry, offer, ranking, totals, shares_count=counts)
     position, forced = walk.pick()
-    for place in ranking[eligible:]:
-        walk.passed_over.setdefault(place, Reason.BELOW_QUALITY)
+    if below:
+        walk.passed_over |= dict.fromkeys(below, Reason.BELOW_QUALITY)
+        ranking = ranking + below
     refusal = NoPick.ALL_BARRED if position is None else None
     return Decision(
         snapshot, inquiry, totals, offer, excluded, ranking, walk.passed_over, position, refusal,
@@ -233,7 +236,7 @@ def standing_offer(
         return why
     number = snapshot.image.dealers.index(dealer_id)
     uncounted = live._replace(sold_today=_NOTHING)
-    excluded = _Filter(snapshot, inquiry, uncounted, now).judge(offer)
+    excluded = _judge(snapshot, inquiry, uncounted, offer, now)
     for position, dealer in enumerate(offer.dealers):
         if dealer == number:
             reason = excluded[position]
@@ -291,106 +294,110 @@ def _candidates(decision: Decision) -> list[list[object]]:
 # ------------------------------------------------------------------ filter
 
 
-class _Filter:
-    """What excludes candidates from one order, whatever their rank would be."""
+def _judge(
+    snapshot: Snapshot, inquiry: Inquiry, live: Live, offer: Offer, now: datetime
+) -> list[Reason | None]:
+    """The first reason why each candidate cannot serve the order at all, whatever its rank.
 
-    __slots__ = ("_ceiling", "_inquiry", "_limit", "_live", "_now", "_snapshot", "_time_of_day")
+    Each step judges those that the steps before left.
+    """
+    if now.tzinfo is None:
+        raise ValueError("now has no time zone")
+    image, standing = snapshot.image, live.standing
+    excluded = [standing[dealer] for dealer in offer.dealers]
+    if any(offer.conditions):
+        _judge_terms(image, offer, now, excluded)
+    if inquiry.tried or live.refusing or not live.risen.isdisjoint(offer.routes):
+        _judge_past(image, inquiry, live, offer, excluded)
+    ceiling = snapshot.policy.ceiling_rupiah(inquiry.price_rupiah, inquiry.tier, inquiry.kind)
+    most = inquiry.max_price_rupiah
+    limit = ceiling if most is None or most > ceiling else most
+    if offer.costs[-1] > limit or live.floats is not None:
+        _judge_amounts(offer, ceiling, limit, live.floats, excluded)
+    if image.has_limits:
+        _judge_counts(image, inquiry, live, offer, excluded)
+    return excluded
 
-    def __init__(self, snapshot: Snapshot, inquiry: Inquiry, live: Live, now: datetime) -> None:
-        if now.tzinfo is None:
-            raise ValueError("now has no time zone")
-        ceiling = snapshot.policy.ceiling_rupiah(inquiry.price_rupiah, inquiry.tier, inquiry.kind)
-        most = inquiry.max_price_rupiah
-        self._snapshot = snapshot
-        self._inquiry = inquiry
-        self._live = live
-        self._now = now
-        self._ceiling = ceiling
-        self._limit = ceiling if most is None else min(ceiling, most)
-        self._time_of_day: time | None = None
 
-    def judge(self, offer: Offer) -> list[Reason | None]:
-        """The first reason why each candidate cannot serve the order at all."""
-        live, standing, limit = self._live, self._live.standing, self._limit
-        floats, risen = live.floats, live.risen
-        plain = not self._inquiry.tried and not live.refusing
-        if plain and floats is None and not risen:
-            return [
-                None
-                if not condition and cost <= limit and standing[dealer] is None
-                else self._why(cost, route, condition, dealer)
-                for cost, route, condition, dealer in zip(
-                    offer.costs, offer.routes, offer.conditions, offer.dealers, strict=True
-                )
-            ]
-        return [
-            None
-            if plain
-            and not condition
-            and cost <= limit
-            and standing[dealer] is None
-            and route not in risen
-            and (floats is None or (left := floats[dealer]) is None or left >= cost)
-            else self._why(cost, route, condition, dealer)
-            for cost, route, condition, dealer in zip(
-                offer.costs, offer.routes, offer.conditions, offer.dealers, strict=True
-            )
-        ]
-
-    def _why(self, cost: int, route: int, condition: int, dealer: int) -> Reason | None:
-        stated, live = self._snapshot.image.conditions[condition], self._live
+def _judge_terms(image: Image, offer: Offer, now: datetime, excluded: list[Reason | None]) -> None:
+    time_of_day = time_in_wib(now)
+    for place, condition in enumerate(offer.conditions):
+        if not condition:
+            continue
+        stated = image.conditions[condition]
         if not stated.enabled:
-            return Reason.DISABLED
-        reason = live.standing[dealer]
-        if reason is None and condition:
-            reason = self._by_time(stated)
-        if reason is None and (live.risen or live.refusing or self._inquiry.tried):
-            reason = self._by_past(route, dealer)
-        if reason is None and (cost > self._limit or live.floats is not None):
-            reason = self._by_amount(cost, dealer)
-        return self._by_count(stated, route, dealer) if reason is None and condition else reason
+            # Whatever its dealer's standing.
+            excluded[place] = Reason.DISABLED
+        elif excluded[place] is None:
+            excluded[place] = _by_time(stated, now, time_of_day)
 
-    def _by_past(self, route: int, dealer: int) -> Reason | None:
-        dealer_id = self._snapshot.image.dealers[dealer]
-        if dealer_id in self._inquiry.tried:
-            return Reason.TRIED
-        if route in self._live.risen:
-            return Reason.PRICE_RISEN
-        return Reason.CLUSTER_REFUSED if dealer_id in self._live.refusing else None
 
-    def _by_time(self, stated: Condition) -> Reason | None:
-        now = self._now
-        if stated.valid_from is not None and now < stated.valid_from:
-            return Reason.NOT_YET_VALID
-        if stated.valid_until is not None and now >= stated.valid_until:
-            return Reason.EXPIRED
-        if not stated.hours:
-            return None
-        time_of_day = self._time_of_day
-        if time_of_day is None:
-            time_of_day = self._time_of_day = now.astimezone(WIB).time()
-        for window in stated.hours:
-            if window.contains(time_of_day):
-                return None
-        return Reason.OUTSIDE_HOURS
-
-    def _by_amount(self, cost: int, dealer: int) -> Reason | None:
-        if cost > self._limit:
-            return Reason.LOSS_GUARD if cost > self._ceiling else Reason.ABOVE_MAX_PRICE
-        left = None if self._live.floats is None else self._live.floats[dealer]
-        return Reason.LOW_FLOAT if left is not None and left < cost else None
-
-    def _by_count(self, stated: Condition, route: int, dealer: int) -> Reason | None:
-        quota, repeats = stated.daily_quota, stated.repeat_limit
-        if quota is not None:
-            route_id, _ = self._snapshot.image.route_text(route)
-            if self._live.sold_today.get(route_id, 0) >= quota:
-                return Reason.QUOTA_USED
-        if repeats is not None:
-            sold = self._inquiry.repeats.get(self._snapshot.image.dealers[dealer], 0)
-            if sold >= repeats:
-                return Reason.REPEATED
+def _by_time(stated: Condition, now: datetime, time_of_day: time) -> Reason | None:
+    if stated.valid_from is not None and now < stated.valid_from:
+        return Reason.NOT_YET_VALID
+    if stated.valid_until is not None and now >= stated.valid_until:
+        return Reason.EXPIRED
+    if not stated.hours:
         return None
+    for window in stated.hours:
+        if window.contains(time_of_day):
+            return None
+    return Reason.OUTSIDE_HOURS
+
+
+def _judge_past(
+    image: Image, inquiry: Inquiry, live: Live, offer: Offer, excluded: list[Reason | None]
+) -> None:
+    for place, (route, dealer) in enumerate(zip(offer.routes, offer.dealers, strict=True)):
+        if excluded[place] is not None:
+            continue
+        if image.dealers[dealer] in inquiry.tried:
+            excluded[place] = Reason.TRIED
+        elif route in live.risen:
+            excluded[place] = Reason.PRICE_RISEN
+        elif image.dealers[dealer] in live.refusing:
+            excluded[place] = Reason.CLUSTER_REFUSED
+
+
+def _judge_amounts(
+    offer: Offer,
+    ceiling: int,
+    limit: int,
+    floats: Sequence[int | None] | None,
+    excluded: list[Reason | None],
+) -> None:
+    for place, (cost, dealer) in enumerate(zip(offer.costs, offer.dealers, strict=True)):
+        if excluded[place] is not None:
+            continue
+        if cost > limit:
+            excluded[place] = Reason.LOSS_GUARD if cost > ceiling else Reason.ABOVE_MAX_PRICE
+        elif floats is not None and (left := floats[dealer]) is not None and left < cost:
+            excluded[place] = Reason.LOW_FLOAT
+
+
+def _judge_counts(
+    image: Image, inquiry: Inquiry, live: Live, offer: Offer, excluded: list[Reason | None]
+) -> None:
+    for place, condition in enumerate(offer.conditions):
+        if not condition or excluded[place] is not None:
+            continue
+        stated = image.conditions[condition]
+        if stated.daily_quota is not None:
+            route_id, _ = image.route_text(offer.routes[place])
+            if live.sold_today.get(route_id, 0) >= stated.daily_quota:
+                excluded[place] = Reason.QUOTA_USED
+                continue
+        if stated.repeat_limit is not None:
+            dealer_id = image.dealers[offer.dealers[place]]
+            if inquiry.repeats.get(dealer_id, 0) >= stated.repeat_limit:
+                excluded[place] = Reason.REPEATED
+
+
+def _passed(excluded: list[Reason | None]) -> list[int]:
+    everyone = range(len(excluded))
+    if excluded.count(None) == len(everyone):
+        return list(everyone)
+    return [position for position in everyone if excluded[position] is None]
 
 
 # ------------------------------------------------------------------ rank
@@ -403,14 +410,14 @@ def _rank(
     passed: list[int],
     live: Live,
     totals: MarketTotals,
-) -> tuple[list[int], int]:
-    """Positions of those that passed, the best first, and how many of the first may serve instead
-    of one another: those below the quality floor come last and may not, unless all are."""
+) -> tuple[list[int], list[int]]:
+    """Positions of those that may serve instead of one another, the best first; and of those that
+    may not, since they are below the quality floor. Where all are below it, all may."""
     policy = snapshot.policy
-    strategy = policy.strategies.get(inquiry.kind, Strategy.CHEAPEST)
+    strategy = policy.strategies.get(inquiry.kind, _CHEAPEST)
     quality = live.quality.get(inquiry.kind)
-    if quality is None and strategy is Strategy.CHEAPEST and not offer.costs_repeat:
-        return passed, len(passed)
+    if quality is None and strategy is _CHEAPEST and not offer.costs_repeat:
+        return passed, []
     ranker = _Ranker(snapshot, inquiry, offer, quality, totals)
     match strategy:
         case Strategy.CHEAPEST:
@@ -420,11 +427,10 @@ def _rank(
         case Strategy.WEIGHTED:
             ranked = sorted(passed, key=ranker.by_deficit(passed))
     if quality is None or _probes(inquiry, policy):
-        return ranked, len(ranked)
-    above = [place for place in ranked if quality[offer.dealers[place]].level is not Level.CRITICAL]
-    if not above:
-        return ranked, len(ranked)
-    return above + [place for place in ranked if place not in above], len(above)
+        return ranked, []
+    below = [place for place in ranked if quality[offer.dealers[place]].level is Level.CRITICAL]
+    above = [place for place in ranked if place not in below]
+    return (above, below) if above else (ranked, [])
 
 
 def _probes(inquiry: Inquiry, policy: Policy) -> bool:
@@ -523,8 +529,8 @@ def shares_count(
 class _Walk:
     """The monopoly rule on one ranking of those that may serve instead of one another."""
 
-    __slots__ = ("_cap", "_declared", "_offer", "_policy", "_ranking", "_snapshot", "_totals",
-                 "overruled", "passed_over")  # fmt: skip
+    __slots__ = ("_cap", "_declared", "_limit", "_offer", "_policy", "_ranking", "_snapshot",
+                 "_totals", "overruled", "passed_over")  # fmt: skip
 
     def __init__(
         self,
@@ -545,6 +551,9 @@ class _Walk:
         self._cap = policy.single_cap_basis_points * totals.value_rupiah if shares_count else None
         """What a group may hold, in rupiah scaled by 10,000; None while shares do not count."""
         self._declared = policy.declared_in(inquiry.brand, inquiry.cluster)
+        first = offer.costs[ranking[0]]
+        self._limit = first * (WHOLE_BASIS_POINTS + policy.premium_basis_points)
+        """The highest cost inside the premium, scaled by 10,000."""
         self.passed_over: dict[int, Reason] = {}
         self.overruled: Reason | None = None
 
@@ -552,24 +561,19 @@ class _Walk:
         """The first one inside the premium that is not barred, and whether it is forced; None where
         all are barred and such orders are refused."""
         costs, dealers, groups = self._offer.costs, self._offer.dealers, self._snapshot.groups
-        limit = self._limit()
+        limit, passed_over = self._limit, self.passed_over
         serving = self._groups_that_may_still_serve()
         barred: list[int] = []
         for place in self._ranking:
             if costs[place] * WHOLE_BASIS_POINTS > limit:
-                self.passed_over[place] = Reason.OUTSIDE_PREMIUM
+                passed_over[place] = Reason.OUTSIDE_PREMIUM
                 continue
             reason = self._bars(groups[dealers[place]], serving)
             if reason is None:
                 return place, False
-            self.passed_over[place] = reason
+            passed_over[place] = reason
             barred.append(place)
         return self._least_bad(barred)
-
-    def _limit(self) -> int:
-        """The highest cost inside the premium, scaled by 10,000."""
-        first = self._offer.costs[self._ranking[0]]
-        return first * (WHOLE_BASIS_POINTS + self._policy.premium_basis_points)
 
     def _bars(self, group: str, serving: Sequence[str] | None) -> Reason | None:
         """Why the group is barred. A declaration needs no sample: it is ops' own word."""
@@ -590,7 +594,7 @@ class _Walk:
         few = self._cap is None or len(self._ranking) < policy.top_three_groups
         if few or not self._totals.largest_at_cap(_LARGEST, policy.top_three_cap_basis_points):
             return None
-        limit = self._limit()
+        limit = self._limit
         inside = dict.fromkeys(
             self._group(place)
             for place in self._ranking

@@ -23,7 +23,7 @@ class SandboxImage(Image):
         self.dealers = tuple(sorted(dealers))
         self.checksum = "sandbox"
         self.conditions = (NO_CONDITION,)
-        self.has_quotas = False
+        self.has_quotas = self.has_limits = False
         self._on_sale = on_sale
         self._numbers: dict[str, int] = {}
         self._named: list[str] = []

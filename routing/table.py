@@ -6,14 +6,15 @@ compiles them for picking.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, time, timedelta, timezone
+from datetime import UTC, datetime, time, timedelta, timezone
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
 from routing.monopoly import WHOLE_BASIS_POINTS
 from routing.refusals import RefusalRules
 
-WIB = timezone(timedelta(hours=7), "WIB")
+_AHEAD_OF_UTC = timedelta(hours=7)
+WIB = timezone(_AHEAD_OF_UTC, "WIB")
 """Waktu Indonesia Barat, Western Indonesia Time: dealers state their hours in it."""
 
 
@@ -46,6 +47,12 @@ class Product(NamedTuple):
     brand: str
     kind: str
     denomination: int | None
+
+
+def time_in_wib(moment: datetime) -> time:
+    """The time of the day that an aware moment has in WIB."""
+    # Most moments are in UTC, and adding is a fourth of what a conversion takes.
+    return ((moment if moment.tzinfo is UTC else moment.astimezone(UTC)) + _AHEAD_OF_UTC).time()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 Everything is decided in memory; nothing is taken, written or promised.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from uuid_utils.compat import uuid7
@@ -60,7 +60,7 @@ def choose_dealer(api: Api, inquiry: Inquiry, number: str, now: datetime) -> Pic
     """The dealer for what was inquired about. Raises Conflict where none can serve it now."""
     repeats = api.router.repeats.of(number, inquiry.sku, now)
     if repeats:
-        inquiry = inquiry._replace(repeats=repeats)
+        inquiry = replace(inquiry, repeats=repeats)
     decision = api.router.choose(inquiry, now)
     if decision.chosen is None:
         if Reason.REPEATED in decision.excluded:

@@ -5,7 +5,7 @@ that was our own doing, else after every other dealer. Each time it waits longer
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import orjson
@@ -74,9 +74,9 @@ def choose_past(
     now: datetime,
 ) -> Decision:
     """Choose among the dealers not spent: first those that could be reached, then the others."""
-    decision = router.choose(inquiry._replace(tried=spent | refused), now)
+    decision = router.choose(replace(inquiry, tried=spent | refused), now)
     if decision.chosen is None and refused - spent:
-        decision = router.choose(inquiry._replace(tried=spent), now)
+        decision = router.choose(replace(inquiry, tried=spent), now)
     return decision
 
 
@@ -89,7 +89,7 @@ def _held_back(
 ) -> Route | None:
     """The offer, tried last, of a dealer that only its breaker keeps from being called again."""
     for dealer_id in reversed(candidates):
-        offer = router.standing_offer(inquiry._replace(tried=spent), dealer_id, now)
+        offer = router.standing_offer(replace(inquiry, tried=spent), dealer_id, now)
         if offer is Reason.DEALER_DOWN:
             return router.route_at(inquiry.sku, inquiry.cluster, dealer_id, now)
     return None

@@ -1,6 +1,7 @@
 """A dealer's cluster refusals are learned, shared between processes, and end."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -51,7 +52,7 @@ async def test_dealer_that_refused_three_numbers_is_not_asked_there_any_more(sho
     assert reasons(shop) == [None, Reason.DEARER]
     await refuse(shop, 3)
     assert reasons(shop) == [Reason.CLUSTER_REFUSED, None]
-    elsewhere = INQUIRY._replace(cluster="jakarta")
+    elsewhere = replace(INQUIRY, cluster="jakarta")
     assert shop.engine.router.choose(elsewhere, datetime.now(UTC)).reasons[0] is None
 
 

@@ -1,5 +1,6 @@
 """Daily quotas: counted as orders are taken, given back when they fail, read again at a start."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import asyncpg
@@ -81,7 +82,7 @@ async def test_next_dealer_s_quota_is_used_and_given_back(database_dsn: str):
     await state_quota_of_one(database_dsn, "bravo")
     async with engine_on(database_dsn) as engine:
         shop = Shop(engine, await enrol(engine))
-        refused_at_alfa = INQUIRY._replace(tried=frozenset({"alfa"}))
+        refused_at_alfa = replace(INQUIRY, tried=frozenset({"alfa"}))
         await shop.refuse(await shop.bought())
         assert await shop.waiting() == [(2, "bravo")]
         assert dealer_of(engine, refused_at_alfa) == "charlie"

@@ -192,7 +192,7 @@ async def _work(sides: Sides, chance: random.Random, orders: list[UUID]) -> None
 async def test_each_side_chooses_among_its_own_dealers(sides: Sides):
     router, now = sides.shop.engine.router, datetime.now(UTC)
     asks = Inquiry(SKU, "tri", None, PRICE)
-    live, test = router.choose(asks, now), router.choose(asks._replace(test=True), now)
+    live, test = router.choose(asks, now), router.choose(replace(asks, test=True), now)
     assert live.chosen is not None
     assert live.chosen.dealer_id == "alfa"
     assert {each.dealer_id for each in live.verdicts} == {"alfa", "bravo"}
@@ -200,7 +200,7 @@ async def test_each_side_chooses_among_its_own_dealers(sides: Sides):
     assert test.chosen is not None
     assert test.chosen.dealer_sku == SKU
     assert router.standing_offer(asks, "sandbox", now) is Reason.GONE
-    assert router.standing_offer(asks._replace(test=True), "alfa", now) is Reason.GONE
+    assert router.standing_offer(replace(asks, test=True), "alfa", now) is Reason.GONE
 
 
 @pytest.mark.parametrize(("test", "dealer_id"), [(True, "alfa"), (False, "sandbox")])

@@ -83,19 +83,19 @@ def test_a_dealer_that_is_down_loses_to_a_dearer_one():
 
 def test_a_dealer_is_never_tried_twice_for_one_order():
     decision = pick(
-        table([offer("a", 100), offer("b", 200)]), inquiry=INQUIRY._replace(tried=frozenset("a"))
+        table([offer("a", 100), offer("b", 200)]), inquiry=replace(INQUIRY, tried=frozenset("a"))
     )
     assert reasons(decision) == {"a": Reason.TRIED, "b": None}
 
 
 def test_the_orders_own_limit_holds_beside_the_loss_guard():
-    inquiry = INQUIRY._replace(max_price_rupiah=10_500)
+    inquiry = replace(INQUIRY, max_price_rupiah=10_500)
     decision = pick(table([offer("a", 10_501), offer("b", 11_001)]), inquiry=inquiry)
     assert reasons(decision) == {"a": Reason.ABOVE_MAX_PRICE, "b": Reason.LOSS_GUARD}
 
 
 def test_a_cost_of_just_the_orders_limit_is_allowed():
-    inquiry = INQUIRY._replace(max_price_rupiah=10_500)
+    inquiry = replace(INQUIRY, max_price_rupiah=10_500)
     assert pick(table([offer("a", 10_500)]), inquiry=inquiry).chosen is not None
 
 
@@ -225,7 +225,7 @@ def test_a_declared_monopoly_is_barred_without_any_sample():
 
 def test_a_declaration_holds_in_its_own_market_only():
     assert pick(table(TWO, declared("jabar"))).chosen.dealer_id == "a"
-    inquiry = INQUIRY._replace(cluster="jabar")
+    inquiry = replace(INQUIRY, cluster="jabar")
     assert pick(table(TWO, declared("jabar")), inquiry=inquiry).chosen.dealer_id == "b"
 
 

@@ -177,7 +177,7 @@ tense_case = st.builds(
     one_a_group,
     one_each,
     policies,
-    inquiries.map(lambda asked: asked._replace(max_price_rupiah=None, tried=frozenset())),
+    inquiries.map(lambda asked: replace(asked, max_price_rupiah=None, tried=frozenset())),
     st.just(frozenset(NAMES)),
     tense_markets,
     st.one_of(st.none(), st.none(), qualities),
@@ -200,7 +200,7 @@ close_case = st.builds(
         max_size=7,
     ).map(lambda rows: [_numbered(row, number) for number, row in enumerate(rows)]),
     policies,
-    inquiries.map(lambda asked: asked._replace(max_price_rupiah=None, tried=frozenset())),
+    inquiries.map(lambda asked: replace(asked, max_price_rupiah=None, tried=frozenset())),
     st.just(frozenset(NAMES)),
     totals,
     st.fixed_dictionaries(

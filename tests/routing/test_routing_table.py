@@ -1,13 +1,14 @@
 from dataclasses import FrozenInstanceError, replace
 from datetime import UTC, datetime, time, timedelta, timezone
 from itertools import permutations
+from zoneinfo import ZoneInfo
 
 import pytest
 from routing_examples import PRODUCT, candidates, offer, table
 
 from routing.reasons import RowFault
 from routing.snapshot import compile_table
-from routing.table import BadTable, Dealer, Policy, Window
+from routing.table import WIB, BadTable, Dealer, Policy, Window, time_in_wib
 
 
 def dealers_of(routes):
@@ -161,3 +162,17 @@ def test_a_snapshot_cannot_be_changed():
 )
 def test_windows_may_cross_midnight(window, moment, inside):
     assert window.contains(moment) is inside
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        datetime(2026, 3, 1, 16, 59, 59, 999_999, UTC),
+        datetime(2026, 3, 1, 17, tzinfo=UTC),
+        datetime(2026, 3, 2, 0, 0, tzinfo=WIB),
+        datetime(2026, 3, 1, 12, 30, tzinfo=ZoneInfo("America/New_York")),
+        datetime(2026, 3, 1, 17, tzinfo=ZoneInfo("UTC")),
+    ],
+)
+def test_the_time_of_the_day_in_wib_is_that_of_the_moment_wherever_it_was_told(moment):
+    assert time_in_wib(moment) == moment.astimezone(WIB).time()

@@ -1,6 +1,7 @@
 """Past orders asked of a table: the figures of small markets, worked out by hand."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from routing_examples import NOON, PRODUCT, offer, table
@@ -20,7 +21,7 @@ AT_ONCE = Policy(minimum_sample_orders=0)
 
 def order(at: datetime = NOON, dealer_id: str = "a", cost: int = 10_000, **asked: object):
     inquiry = Inquiry(PRODUCT.sku, "telkomsel", None, 11_000)
-    return PastOrder(inquiry._replace(**asked), at, TELKOMSEL, dealer_id, cost)  # type: ignore[arg-type]
+    return PastOrder(replace(inquiry, **asked), at, TELKOMSEL, dealer_id, cost)  # type: ignore[arg-type]
 
 
 def minutes(count: int, **asked: object) -> list[PastOrder]:

@@ -1,5 +1,6 @@
 """How candidates are ranked, and what more than the cost decides."""
 
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -146,12 +147,12 @@ def test_one_order_in_a_hundred_probes_and_always_the_same_ones():
         number
         for number in range(10_000)
         if pick(
-            snapshot, inquiry=INQUIRY._replace(order_id=UUID(int=number)), quality=quality
+            snapshot, inquiry=replace(INQUIRY, order_id=UUID(int=number)), quality=quality
         ).chosen.dealer_id
         == "a"
     ]
     assert 60 <= len(probing) <= 140
-    again = INQUIRY._replace(order_id=UUID(int=probing[0]))
+    again = replace(INQUIRY, order_id=UUID(int=probing[0]))
     assert pick(snapshot, inquiry=again, quality=quality).chosen.dealer_id == "a"
 
 
@@ -161,10 +162,10 @@ def test_one_order_in_a_hundred_probes_and_always_the_same_ones():
 def test_the_margin_is_that_of_the_tier_and_the_product_kind():
     policy = Policy(minimum_margin_rupiah=100, margins={("gold", "pulsa"): 500})
     snapshot = table([offer("a", 10_600)], policy)
-    gold = INQUIRY._replace(tier="gold")
+    gold = replace(INQUIRY, tier="gold")
     assert pick(snapshot).chosen is not None
     assert reasons(pick(snapshot, inquiry=gold)) == {"a": Reason.LOSS_GUARD}
-    assert pick(snapshot, inquiry=gold._replace(kind="data")).chosen is not None
+    assert pick(snapshot, inquiry=replace(gold, kind="data")).chosen is not None
 
 
 @pytest.mark.parametrize(
@@ -183,7 +184,7 @@ def test_a_route_takes_no_more_than_its_quota(sold, reason):
 @pytest.mark.parametrize(("sold", "reason"), [(0, None), (1, Reason.REPEATED)])
 def test_a_number_gets_a_product_only_so_often_a_day(sold, reason):
     snapshot = table([offer("a", 10_000, repeat_limit=1)])
-    again = INQUIRY._replace(repeats={"a": sold})
+    again = replace(INQUIRY, repeats={"a": sold})
     assert reasons(pick(snapshot, inquiry=again)) == {"a": reason}
 
 

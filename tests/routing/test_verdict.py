@@ -1,5 +1,7 @@
 """The sentence that a decision is told in: one for each way that a pick can go."""
 
+from dataclasses import replace
+
 import pytest
 from routing_examples import INQUIRY, NOON, live, market, offer, pick, table
 
@@ -10,7 +12,7 @@ from routing.reasons import RANKED, Reason
 from routing.table import Dealer, Policy, QualityRules, Strategy
 from routing.verdict import verdict
 
-JATIM = INQUIRY._replace(cluster="jatim")
+JATIM = replace(INQUIRY, cluster="jatim")
 THREE = [offer("a", 10_200), offer("b", 10_250), offer("c", 10_900)]
 CONCENTRATED = market(A=531, B=300, C=169)
 
