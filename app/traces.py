@@ -32,12 +32,22 @@ def trace_of(headers: Iterable[tuple[bytes, bytes]]) -> Trace:
 
 def trace_named(values: Iterable[bytes]) -> Trace:
     """The trace of the first sound `traceparent` among these, or a new one."""
+    return trace_told(values) or getrandbits(128).to_bytes(_ID_BYTES)
+
+
+def trace_told(values: Iterable[bytes]) -> Trace | None:
+    """The trace of the first sound `traceparent` among these; None where there is none."""
     for value in values:
         found = _TRACEPARENT.fullmatch(value)
         if found:
             flags = int(found[2], 16) & _KNOWN_FLAGS
             return bytes.fromhex(found[1].decode()) + bytes([flags])
-    return getrandbits(128).to_bytes(_ID_BYTES)
+    return None
+
+
+def new_id() -> str:
+    """The id of a new trace, 32 hex digits."""
+    return f"{getrandbits(128):032x}"
 
 
 def id_of(trace: Trace) -> str:

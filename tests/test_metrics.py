@@ -6,9 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.metrics import Metrics
+from app.metrics import _HTTP_SECONDS, Metrics
 from routing.health import BreakerState
 from routing.monopoly import HHI_ALARM, HHI_WARNING, GroupTotal, Market, MarketTotals
 from routing.quality import Level, Quality
@@ -194,6 +195,19 @@ def test_however_many_markets_there_are_only_the_largest_are_series() -> None:
     shown = samples(metrics, "jalur_market_orders")
     assert len(shown) == 200
     assert min(shown.values()) == 800
+
+
+def test_durations_are_told_as_the_librarys_histogram_tells_them() -> None:
+    metrics, registry = Metrics(), CollectorRegistry()
+    name = "jalur_http_request_duration_seconds"
+    theirs = Histogram(name, "", ("status",), buckets=_HTTP_SECONDS, registry=registry)
+    for seconds in (0.0, 0.0004, 0.001, 0.0011, 0.3, 5.0, 5.1, 60.0):
+        metrics.http_request("POST", "/v1/orders", 202, seconds)
+        theirs.labels("2xx").observe(seconds)
+    ours = metrics.exposition().decode().replace('method="POST",route="/v1/orders",', "")
+    told = [line for line in generate_latest(registry).decode().splitlines() if line[0] != "#"]
+    assert len(told) == len(_HTTP_SECONDS) + len(("+Inf", "count", "sum"))
+    assert set(told) <= set(ours.splitlines())
 
 
 def test_empty_market_has_no_shares_and_breaks_nothing() -> None:

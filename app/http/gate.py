@@ -10,10 +10,13 @@ from functools import lru_cache
 
 from app.http.api import Api
 from app.http.edge import NO_CACHE, NO_SNIFFING, ORDERS_PATH
+from app.http.identity import digest_of
 from app.http.intake import Reason
 from app.http.place import not_let_in
 from app.http.problems import problem_answer
-from app.traces import id_of, trace_of
+from app.http.wire import Asking
+from app.traces import NAME as TRACEPARENT
+from app.traces import id_of, new_id, trace_told
 
 _AUTHORIZATION = b"authorization"
 _TRACE_ID = "0" * 32
@@ -31,19 +34,25 @@ class Gate:
         """Whether orders may have to be refused now."""
         return self._api.intake.sheds and not self._api.draining.is_set()
 
-    def refusal(self, headers: Sequence[tuple[bytes, bytes]]) -> bytes | None:
-        """The answer to an order with these headers, after its status line. Empty: it is let in;
-        None: the order door decides."""
-        started, api = time.perf_counter(), self._api
+    def asking(self, headers: Sequence[tuple[bytes, bytes]]) -> Asking:
+        """Who asks, as these headers tell."""
         authorization = next((value for name, value in headers if name == _AUTHORIZATION), b"")
-        caller = api.authenticator.recognised(authorization.decode("latin-1"))
+        trace = trace_told(value for name, value in headers if name == TRACEPARENT)
+        trace_id = None if trace is None else id_of(trace)
+        return Asking(digest_of(authorization.decode("latin-1")), trace_id)
+
+    def refusal(self, asking: Asking) -> bytes | None:
+        """The answer to who asks, after its status line. Empty: the order is let in; None: the
+        order door decides."""
+        started, api = time.perf_counter(), self._api
+        caller = api.authenticator.recognised(asking.key_digest)
         if caller is None:
             return None
         reason = api.intake.refusal(caller.reseller_id)
         if reason is None:
             return b""
         prepared = _prepared(reason, api.intake.retry_after_seconds(reason))
-        trace_id = id_of(trace_of(headers)).encode()
+        trace_id = (asking.trace_id or new_id()).encode()
         api.metrics.order_refused("overloaded")
         api.metrics.http_request("POST", ORDERS_PATH, 503, time.perf_counter() - started)
         return trace_id.join(prepared)

@@ -98,7 +98,7 @@ class Authenticator(Generic[H]):
         one is known already.
         """
         slowed = self._failures.wait_seconds(address) > 0
-        if slowed and self.recognised(authorization or "") is None:
+        if slowed and self.recognised(digest_of(authorization or "")) is None:
             self._failures.require_patience(address)
         try:
             return await self._identify(authorization or "")
@@ -113,9 +113,9 @@ class Authenticator(Generic[H]):
             raise Unauthorized("invalid-key", "This key is unknown or revoked.")
         return holder
 
-    def recognised(self, authorization: str) -> H | None:
-        """Whose key it was when it was last looked up, which may be a while ago."""
-        presented = self._presented.get(_digest(authorization))
+    def recognised(self, digest: bytes) -> H | None:
+        """Whose key it was when it was last looked up, which may be a while ago. By `digest_of`."""
+        presented = self._presented.get(digest)
         known = None if presented is None else self._known.get(presented.key_id)
         if presented is None or known is None or known.holder is None:
             return None
@@ -125,7 +125,7 @@ class Authenticator(Generic[H]):
         """As `identify`, of what is in memory only; None where that is not enough to let it in."""
         if self._failures.wait_seconds(address) > 0:
             return None
-        presented = self._presented.get(_digest(authorization))
+        presented = self._presented.get(digest_of(authorization))
         known = None if presented is None else self._known.get(presented.key_id)
         if presented is None or known is None or known.holder is None:
             return None
@@ -165,7 +165,7 @@ class Authenticator(Generic[H]):
             self._remember(key_id, _Known(found.get(key_id), now + _REMEMBERED_SECONDS, revision))
 
     def _read(self, authorization: str) -> PresentedKey:
-        digest = _digest(authorization)
+        digest = digest_of(authorization)
         presented = self._presented.get(digest)
         if presented is None:
             presented = self._presented[digest] = self._parsed(authorization)
@@ -263,7 +263,8 @@ class Authenticator(Generic[H]):
         _forget_oldest(self._known)
 
 
-def _digest(authorization: str) -> bytes:
+def digest_of(authorization: str) -> bytes:
+    """What an `Authorization` header is remembered by: the key in it is not kept."""
     return hashlib.sha256(authorization.encode()).digest()
 
 

@@ -15,8 +15,9 @@ sends a byte a minute, or headers without end, would keep a connection and its m
 import asyncio
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, NamedTuple, Protocol, cast
 
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
@@ -47,6 +48,9 @@ _TELLING = re.compile(
 )
 """The headers that tell what a request is and how it ends."""
 _MOST_DIGITS = 10
+_HEAD_END = b"\r\n\r\n"
+_LONGEST_PLAIN_BYTES = 2048
+_MOST_HEADS = 8192
 _PLAIN = frozenset({b"authorization", b"traceparent", b"content-length", b"connection"})
 
 _HEARD = asyncio.Event()
@@ -60,6 +64,14 @@ class Shortcut(Protocol):
         ...
 
 
+class Asking(NamedTuple):
+    """Who asks, as the head of a request tells it. It may be kept: the key itself is not in it."""
+
+    key_digest: bytes
+    trace_id: str | None
+    """Of the trace that the caller sent; None: it sent none."""
+
+
 class Gate(Protocol):
     """Refuses requests on the wire."""
 
@@ -68,10 +80,35 @@ class Gate(Protocol):
         """Whether requests may have to be refused now; asked for every one."""
         ...
 
-    def refusal(self, headers: Sequence[tuple[bytes, bytes]]) -> bytes | None:
-        """What to answer a request with these headers with 503, after the status line and what
-        every answer of the server has. Empty: it is let in. None: whoever serves it decides."""
+    def asking(self, headers: Sequence[tuple[bytes, bytes]]) -> Asking:
+        """Who asks, as these headers tell."""
         ...
+
+    def refusal(self, asking: Asking) -> bytes | None:
+        """What to answer a request of theirs with 503, after the status line and what every answer
+        of the server has. Empty: it is let in. None: whoever serves it decides."""
+        ...
+
+
+class _Heads:
+    """What the heads told that came lately: most requests of a caller have the same.
+
+    They are kept by their hashes, so that no key stays in memory.
+    """
+
+    def __init__(self) -> None:
+        self._told: dict[bytes, tuple[Asking, int] | None] = {}
+
+    def read(self, gate: Gate, head: bytes) -> tuple[Asking, int] | None:
+        """Who asks and how long the body is; None where that is not certain at a glance."""
+        digest = sha256(head).digest()
+        if digest in self._told:
+            return self._told[digest]
+        if len(self._told) >= _MOST_HEADS:
+            self._told.clear()
+        plain = _plain(head)
+        told = self._told[digest] = plain and (gate.asking(plain[0]), plain[1])
+        return told
 
 
 class _Answered:
@@ -96,6 +133,16 @@ class ShortWay:
     first_line: bytes
     """With which such a request begins."""
     most_body_bytes: int
+    heads: _Heads = field(default_factory=_Heads)
+
+    def asking(self, data: bytes) -> Asking | None:
+        """Who asks with the one request that these bytes are, without a byte more or less; None
+        where that is not certain at a glance."""
+        end = data.find(_HEAD_END, 0, _LONGEST_PLAIN_BYTES)
+        if end < 0 or not data.startswith(self.first_line):
+            return None
+        told = self.heads.read(self.gate, data[:end])
+        return told[0] if told and end + len(_HEAD_END) + told[1] == len(data) else None
 
 
 class WholeRequest:
@@ -273,7 +320,7 @@ class GatheringProtocol(HttpToolsProtocol):
         if self._was_asked_for:
             self._was_asked_for, self.let_in = False, True
             return False
-        refusal = gate.refusal(self.headers) if gate.is_closing else None
+        refusal = gate.refusal(gate.asking(self.headers)) if gate.is_closing else None
         self.let_in = refusal is not None
         if not refusal:
             return False
@@ -289,8 +336,8 @@ class GatheringProtocol(HttpToolsProtocol):
         between = self._since is None and (self.cycle is None or self.cycle.response_complete)  # pyright: ignore[reportUnnecessaryComparison]
         if not between or self.flow.write_paused or self.transport.is_closing():
             return False
-        headers = _plain_headers(way, data)
-        refusal = None if headers is None else way.gate.refusal(headers)
+        asking = way.asking(data)
+        refusal = None if asking is None else way.gate.refusal(asking)
         self._was_asked_for = refusal == b""
         if not refusal:
             return False
@@ -330,23 +377,17 @@ class GatheringProtocol(HttpToolsProtocol):
         return since is not None and self.loop.time() - since > self.timeout_keep_alive
 
 
-def _plain_headers(way: ShortWay, data: bytes) -> Sequence[tuple[bytes, bytes]] | None:
-    """What the gate reads of the one request that these bytes are, without a byte more or less;
-    None where that is not certain at a glance."""
-    end = data.find(b"\r\n\r\n")
-    if end < 0 or not data.startswith(way.first_line):
+def _plain(head: bytes) -> tuple[Sequence[tuple[bytes, bytes]], int] | None:
+    """What the gate reads of a head, and the length of the body; None where that is not plain."""
+    if head.count(b"\n") != head.count(b"\r\n"):
         return None
-    if data.count(b"\n", 0, end) != data.count(b"\r\n", 0, end):
-        return None
-    told = [(name.lower(), value) for name, value in _TELLING.findall(data, 0, end)]
+    told = [(name.lower(), value) for name, value in _TELLING.findall(head)]
     headers = dict(told)
     length = headers.get(b"content-length", b"")
     is_plain = len(headers) == len(told) and headers.keys() <= _PLAIN
     has_length = length.isdigit() and len(length) < _MOST_DIGITS
     stays = headers.get(b"connection", b"keep-alive") == b"keep-alive"
-    if not (is_plain and has_length and stays):
-        return None
-    return told if end + len(b"\r\n\r\n") + int(length) == len(data) else None
+    return (told, int(length)) if is_plain and has_length and stays else None
 
 
 class _Lines:

@@ -8,13 +8,16 @@ import httpx
 import orjson
 import pytest
 
+from app.administration import keys
 from app.http.api import ApiLimits
+from app.http.gate import Gate
 from app.http.intake import IntakeLimits
-from app.http.wire import ShortWay, WholeRequest, _plain_headers
+from app.http.wire import _MOST_HEADS, Asking, ShortWay, WholeRequest, _Heads
 from app.storage.pool import Pool
 from tests.http.problems import assert_problem
 from tests.http.serving import HOST, serving
 from tests.http.shop import Customer, Shop, open_shop
+from tests.shops import OPERATOR
 
 ORDER = {"sku": "TSEL10", "customer_number": "081234567890"}
 
@@ -160,10 +163,13 @@ def test_what_is_not_one_plain_request_is_parsed_first(lines: str, behind: bytes
     )
     body = b'{"ref_id":"r-1"}'
     plain = _request("content-length: %d", body)
-    assert dict(_plain_headers(way, plain) or ()).keys() == {b"authorization", b"content-length"}
-    assert _plain_headers(way, _request(lines, body) + behind) is None
-    assert _plain_headers(way, plain[:-1]) is None
-    assert _plain_headers(way, b"GET" + plain.removeprefix(b"POST")) is None
+    for _ in range(2):
+        # The second time the head is known already.
+        assert way.asking(plain) == Asking(b"Bearer key", None)
+        assert way.asking(_request(lines, body) + behind) is None
+        assert way.asking(plain[:-1]) is None
+        assert way.asking(plain + b"P") is None
+        assert way.asking(b"GET" + plain.removeprefix(b"POST")) is None
 
 
 def _request(lines: str, body: bytes) -> bytes:
@@ -180,7 +186,10 @@ class _Nobody:
     def take(self, request: WholeRequest) -> bool:
         raise AssertionError
 
-    def refusal(self, headers: Sequence[tuple[bytes, bytes]]) -> bytes | None:
+    def asking(self, headers: Sequence[tuple[bytes, bytes]]) -> Asking:
+        return Asking(dict(headers)[b"authorization"], None)
+
+    def refusal(self, asking: Asking) -> bytes | None:
         raise AssertionError
 
 
@@ -192,6 +201,44 @@ async def test_key_that_nobody_has_seen_is_shed_by_the_door(full: Full, backlog:
     wrong = await full.http.post("/v1/orders", headers={"authorization": "Bearer jalur_no"})
     assert_problem(wrong, 401, "invalid-key")
     assert await full.shop.counts() == (0, 0, 0)
+
+
+async def test_whose_key_was_revoked_is_told_so_though_the_head_is_known(
+    full: Full, backlog: list[int]
+) -> None:
+    assert (await full.order("r-1")).status_code == 202
+    fill(full, backlog)
+    assert_problem(await full.order("r-2"), 503, "overloaded")
+    await keys.revoke(full.shop.api.pool, OPERATOR, full.customer.key_id, "lost")
+    await full.shop.api.authenticator.refresh()
+    assert_problem(await full.order("r-2"), 401, "invalid-key")
+
+
+async def test_each_refusal_tells_its_own_trace_or_the_callers(
+    full: Full, backlog: list[int]
+) -> None:
+    assert (await full.order("r-1")).status_code == 202
+    fill(full, backlog)
+    own = {(await full.order("r-2")).json()["trace_id"] for _ in range(3)}
+    assert len(own) == 3
+    for digit in "ab":
+        told = await full.order("r-2", traceparent=f"00-{digit * 32}-{'c' * 16}-01")
+        assert told.json()["trace_id"] == told.headers["x-request-id"] == digit * 32
+
+
+def test_heads_are_kept_to_a_bound() -> None:
+    gate, heads = _Nobody(), _Heads()
+    for number in range(_MOST_HEADS + 1):
+        head = b"POST / HTTP/1.1\r\nauthorization: Bearer key\r\ncontent-length: %d" % number
+        assert heads.read(gate, head) == (Asking(b"Bearer key", None), number)
+    assert len(heads._told) <= _MOST_HEADS
+
+
+async def test_what_is_kept_of_a_head_has_no_key(full: Full) -> None:
+    heads, secret = _Heads(), full.key.removeprefix("Bearer ")
+    head = f"POST / HTTP/1.1\r\nauthorization: {full.key}\r\ncontent-length: 2"
+    assert heads.read(Gate(full.shop.api), head.encode()) is not None
+    assert secret not in repr(heads._told)
 
 
 async def test_refusals_are_counted_and_take_nothing_from_rates(
