@@ -20,7 +20,7 @@ from routing.reasons import NoPick, Reason
 from routing.snapshot import Snapshot
 from routing.table import Condition, Policy, Route, Strategy, time_in_wib
 
-_CHEAPEST = Strategy.CHEAPEST
+_CHEAPEST, _CRITICAL = Strategy.CHEAPEST, Level.CRITICAL
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 _LARGEST = 3
 NONE_RISEN: frozenset[int] = frozenset()
@@ -416,21 +416,17 @@ def _rank(
     policy = snapshot.policy
     strategy = policy.strategies.get(inquiry.kind, _CHEAPEST)
     quality = live.quality.get(inquiry.kind)
-    if quality is None and strategy is _CHEAPEST and not offer.costs_repeat:
-        return passed, []
-    ranker = _Ranker(snapshot, inquiry, offer, quality, totals)
-    match strategy:
-        case Strategy.CHEAPEST:
-            ranked = sorted(passed, key=ranker.by_cost(passed))
-        case Strategy.EXPECTED_VALUE:
-            ranked = sorted(passed, key=ranker.by_expected_value(passed))
-        case Strategy.WEIGHTED:
-            ranked = sorted(passed, key=ranker.by_deficit(passed))
+    if strategy is _CHEAPEST and not offer.costs_repeat:
+        ranked = passed  # an offer comes sorted by cost
+    else:
+        ranker = _Ranker(snapshot, inquiry, offer, quality, totals)
+        ranked = sorted(passed, key=ranker.key(strategy, passed))
     if quality is None or _probes(inquiry, policy):
         return ranked, []
-    below = [place for place in ranked if quality[offer.dealers[place]].level is Level.CRITICAL]
-    above = [place for place in ranked if place not in below]
-    return (above, below) if above else (ranked, [])
+    below = [place for place in ranked if quality[offer.dealers[place]].level is _CRITICAL]
+    if len(below) in (0, len(ranked)):
+        return ranked, []
+    return [place for place in ranked if place not in below], below
 
 
 def _probes(inquiry: Inquiry, policy: Policy) -> bool:
@@ -462,7 +458,17 @@ class _Ranker:
         ]
         self._totals = totals
 
-    def by_cost(self, passed: Sequence[int]) -> _Key:
+    def key(self, strategy: Strategy, passed: Sequence[int]) -> _Key:
+        """What those that passed are sorted by."""
+        match strategy:
+            case Strategy.CHEAPEST:
+                return self._by_cost(passed)
+            case Strategy.EXPECTED_VALUE:
+                return self._by_expected_value(passed)
+            case Strategy.WEIGHTED:
+                return self._by_deficit(passed)
+
+    def _by_cost(self, passed: Sequence[int]) -> _Key:
         """Ties go by success rate in bands of one point, then by what is missing to the target
         shares, then by route id, which is the offer's own order."""
         deficits = self._deficits(passed)
@@ -473,7 +479,7 @@ class _Ranker:
             place,
         )
 
-    def by_expected_value(self, passed: Sequence[int]) -> _Key:
+    def _by_expected_value(self, passed: Sequence[int]) -> _Key:
         """P(success) x margin - P(unknown) x what stays tied up; equal within the tolerance."""
         values = {place: self._expected_value(place) for place in passed}
         scale = WHOLE_BASIS_POINTS * WHOLE_BASIS_POINTS
@@ -484,7 +490,7 @@ class _Ranker:
             else (1, -values[place], self._costs[place], place)
         )
 
-    def by_deficit(self, passed: Sequence[int]) -> _Key:
+    def _by_deficit(self, passed: Sequence[int]) -> _Key:
         """What is missing to the target share, the most first: groups take turns."""
         deficits = self._deficits(passed)
         return lambda place: (-deficits[self._groups[place]], self._costs[place], place, 0)
