@@ -6,7 +6,7 @@ room for an order's dealer at the moment it is accepted, that commit is its clai
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ from app.outbound.client import FailureKind
 from app.references import dealer_reference
 from app.storage import attempts, ready
 from app.storage.attempts import NewAttempt
-from app.storage.lanes import rotated
+from app.storage.lanes import Rounds
 from app.storage.orders import NewOrder
 from app.storage.pool import DATABASE_ERRORS, DISCONNECTED, Connection, Pool
 from app.storage.ready import Claimable, Ready
@@ -156,9 +156,9 @@ class Executor:
         self._marker = marker
         self._admission = admission
         self._lease = lease
-        self._lane_groups = lane_groups
+        self._groups = deque((lanes, Rounds()) for lanes in lane_groups)
+        """The lanes that one statement looks at, those first whose turn it is."""
         self._installation_id = str(installation_id)
-        self._turn = 0
         self.handover: Handover[Purchase] = Handover()
         self.expired: dict[UUID, Claimable] = {}
         """Orders past their time, to be given up outside the claim."""
@@ -268,7 +268,8 @@ class Executor:
         """
         purchases: list[Purchase] = []
         started, behind = self._calls.monotonic(), set[str]()
-        for lanes in self._lane_groups:
+        self._groups.rotate(-1)
+        for lanes, rounds in tuple(self._groups):
             room = self.places()
             places = {dealer_id: min(free, most) for dealer_id, free in room.items()}
             moves = dict.fromkeys(self._to_be_moved(), min(_MOVES, most))
@@ -277,7 +278,7 @@ class Executor:
             self._admission.look(places)
             unused = Counter(places)
             try:
-                claimed = await self._claim(lanes, places, moves, now)
+                claimed = await self._claim(lanes, rounds, places, moves, now)
                 unused.subtract(each.access.row.dealer_id for each in claimed)
             except (*DATABASE_ERRORS, DatabaseUnavailable) as error:
                 # What other groups claimed is committed: it is sent all the same.
@@ -316,20 +317,20 @@ class Executor:
     async def _claim(
         self,
         lanes: Sequence[int],
+        rounds: Rounds,
         places: Mapping[str, int],
         moves: Mapping[str, int],
         now: datetime,
     ) -> list[Purchase]:
         started = boottime_seconds()
         claim_id = uuid7()
-        self._turn += 1
-        first, after = rotated(lanes, self._turn)
         plan = _Plan(Counter(places))
         try:
             async with self._pool.acquire() as connection, connection.transaction():
-                wanted = [*places.items(), *moves.items()]
-                rows = await ready.take(connection, wanted, first, after, UNSENT, NOT_REACHED)
-                self._note_what_waits(wanted, rows)
+                limits = {**places, **moves}
+                wanted = [(each, limit, rounds.first(each)) for each, limit in limits.items()]
+                rows = await ready.take(connection, wanted, lanes, UNSENT, NOT_REACHED)
+                self._note_what_waits(limits, rounds, rows)
                 self._plan(plan, rows, claim_id, now)
                 await self._commit_intent(connection, plan)
         except DISCONNECTED:
@@ -364,12 +365,16 @@ class Executor:
         )
 
     def _note_what_waits(
-        self, wanted: Sequence[tuple[str, int]], rows: Sequence[Claimable]
+        self, limits: Mapping[str, int], rounds: Rounds, rows: Sequence[Claimable]
     ) -> None:
         """A dealer of whom all that was wanted was found may have more; another has none left."""
-        taken = Counter(row.dealer_id for row in rows)
-        for dealer_id, count in wanted:
-            self._admission.found(dealer_id, Kind.PURCHASE, count, taken[dealer_id])
+        found: dict[str, list[int]] = {dealer_id: [] for dealer_id in limits}
+        for row in rows:
+            found[row.dealer_id].append(row.lane)
+        for dealer_id, limit in limits.items():
+            lanes = found[dealer_id]
+            self._admission.found(dealer_id, Kind.PURCHASE, limit, len(lanes))
+            rounds.looked(dealer_id, lanes, everything=len(lanes) < limit)
 
     async def give_up_expired(self) -> None:
         """Withdraw the orders that claims found too old; one that fails is found again."""

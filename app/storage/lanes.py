@@ -2,7 +2,7 @@
 over machines, chosen for ever."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from uuid import UUID
 
 LANES = 64
@@ -27,7 +27,23 @@ def lane_groups(count: int) -> list[list[int]]:
     return [list(range(first, LANES, count)) for first in range(count)]
 
 
-def rotated(lanes: Sequence[int], turn: int) -> tuple[list[int], list[int]]:
-    """The lanes from the turn's starting point on, and those before it, so that none starves."""
-    start = turn % len(lanes)
-    return list(lanes[start:]), list(lanes[:start])
+class Rounds:
+    """Where the next look at the lanes begins, for each dealer: it goes round them, so that nobody
+    waits for those who came later to the lanes before, nor for a lane that never ends."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, int] = {}
+
+    def first(self, dealer_id: str) -> int:
+        """The lane with which the next look begins; those before it come last."""
+        return self._first.get(dealer_id, 0)
+
+    def looked(self, dealer_id: str, found: Iterable[int], *, everything: bool) -> None:
+        """A look that began there found orders in these lanes, and perhaps everything there is.
+
+        The next one begins in the lane where this one had to stop, but not twice in the same.
+        """
+        began = self.first(dealer_id)
+        if not everything:
+            passed = max(((lane - began) % LANES for lane in found), default=0)
+            self._first[dealer_id] = (began + max(passed, 1)) % LANES

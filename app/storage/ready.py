@@ -73,20 +73,20 @@ async def insert(connection: Connection, rows: Sequence[Ready]) -> None:
 
 async def take(
     connection: Connection,
-    wanted: Sequence[tuple[str, int]],
-    lanes_first: Sequence[int],
-    lanes_after: Sequence[int],
+    wanted: Sequence[tuple[str, int, int]],
+    lanes: Sequence[int],
     unsent: Collection[str],
     not_reached: Collection[str],
 ) -> list[Claimable]:
-    """Lock up to `limit` unlocked rows for each (dealer, limit), lanes in the order given.
+    """Lock up to `limit` unlocked rows for each (dealer, limit, first lane): of these lanes, from
+    the first on and round to those before it.
 
     Nothing is taken while purchases hold, nor for an order that is not open. The backlog is never
-    sorted: the index gives each lane's rows in order, and the lanes rotate from claim to claim.
+    sorted: the index gives each lane's rows in order.
     Orders are looked up one by one: a join planned while this queue was empty would read them all.
     `unsent` and `not_reached` are the codes of rejected attempts that nothing was sent of.
     """
-    dealers, limits = transposed(wanted, 2)
+    dealers, limits, first = transposed(wanted, 3)
     rows = await connection.fetch(
         """
         select r.lane, r.order_id, r.attempt_no, r.dealer_id, r.decision, o.reseller_id, o.sku,
@@ -105,13 +105,15 @@ async def take(
                    order by a.attempt_no
                ) end,
                s.tier, o.hops, o.trace, coalesce(s.test, false)
-        from unnest($1::text[], $2::integer[]) d (dealer_id, places)
+        from unnest($1::text[], $2::integer[], $3::smallint[]) d (dealer_id, places, first_lane)
         cross join lateral (
             select found.*
-            from (values ($3::smallint[]), ($4::smallint[])) part (lanes)
+            from (values (d.first_lane, 63::smallint),
+                         (0::smallint, (d.first_lane - 1)::smallint)) part (lowest, highest)
             cross join lateral (
                 select * from ready r
-                where r.dealer_id = d.dealer_id and r.lane = any(part.lanes)
+                where r.dealer_id = d.dealer_id and r.lane = any($4::smallint[])
+                  and r.lane between part.lowest and part.highest
                   and r.not_before <= now()
                 limit d.places
                 for update skip locked
@@ -130,8 +132,8 @@ async def take(
         """,
         dealers,
         limits,
-        list(lanes_first),
-        list(lanes_after),
+        first,
+        list(lanes),
         list(unsent),
         list(not_reached),
     )

@@ -1,6 +1,7 @@
 """Execute: the intent is committed before a byte leaves, and nobody else can have it."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -202,6 +203,41 @@ async def test_lanes_take_turns(shop: Shop):
     order_id = await shop.order(lane=lane, reseller_id=other_id)
     claimed = [purchase.order_id for _ in range(64) for purchase in await shop.claim(1)]
     assert order_id in claimed
+
+
+async def test_nobody_waits_long_behind_those_who_came_later(shop: Shop):
+    """As many come as are claimed, to all lanes alike: each has its turn by the time that twice as
+    many as waited before it were claimed."""
+    of_lane = {lane_of(UUID(int=n)): UUID(int=n) for n in range(1, 200)}
+    buyers = [(await enrol(shop.engine, each), each) for _, each in sorted(of_lane.items())]
+
+    async def order(place: int, ref_id: str) -> UUID:
+        lane, reseller_id = buyers[place % len(buyers)]
+        return await shop.order(ref_id, lane=lane, reseller_id=reseller_id)
+
+    each = 4
+    waiting = {await order(place, f"A{place}") for place in range(len(buyers))}
+    newcomers = itertools.count()
+    for _ in range(2 * len(buyers) // each):
+        waiting -= {purchase.order_id for purchase in await shop.claim(each)}
+        for number in itertools.islice(newcomers, each):
+            await order(number * 23, f"B{number}")
+    assert not waiting
+
+
+async def test_lane_groups_take_turns(database_dsn: str):
+    """Where one group's orders take every place, the others' come next."""
+    await furnish(database_dsn, [replace(ALFA, concurrency=2)])
+    async with engine_on(database_dsn, lane_groups=4) as engine:
+        shop, groups = Shop(engine, 0), dict[int, UUID]()
+        for number in range(1, 40):
+            groups.setdefault(lane_of(UUID(int=number)) % 4, UUID(int=number))
+        for reseller_id in groups.values():
+            lane = await enrol(engine, reseller_id)
+            for number in range(8):
+                await shop.order(f"A{number}", lane=lane, reseller_id=reseller_id)
+        claimed = [purchase.lane % 4 for _ in groups for purchase in await shop.claim(2)]
+        assert sorted(set(claimed)) == [0, 1, 2, 3]
 
 
 async def test_what_waits_for_our_own_pace_is_told_from_what_waits_for_its_dealer(shop: Shop):

@@ -65,7 +65,7 @@ LANES = list(range(64))
 
 def take(connection: Connection, wanted: list[tuple[str, int]]) -> Awaitable[Any]:
     """Take ready rows as a claim does."""
-    return ready.take(connection, wanted, LANES[9:], LANES[:9], UNSENT, NOT_REACHED)
+    return ready.take(connection, [(*each, 9) for each in wanted], LANES, UNSENT, NOT_REACHED)
 
 
 MINUTE = timedelta(minutes=1)
