@@ -100,7 +100,7 @@ streams: setup ## a thousand clients that listen to events on one process, a min
 chain: setup ## two installations that buy from each other and three in a circle, half a minute
 	exec $(BIN)/python -m loadtests.chain $(ARGS)
 
-overload: setup ## three times what can be done, offered; about 3 minutes; ARGS="--quick" takes one
+overload: setup ## three times what can be done, offered; about 4 minutes; ARGS="--quick" takes one
 	exec $(BIN)/python -m loadtests.overload $(ARGS)
 
 endpoints: setup ## fifty webhook endpoints beside five bad ones, about 3 minutes

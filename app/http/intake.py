@@ -46,6 +46,8 @@ _HOLD_SECONDS, _LONGEST_HOLD_SECONDS = 4.0, 16.0
 """For so long orders are shed while any are refused; twice as long where that was too short."""
 _AGAIN_SECONDS = 2.0
 """Who has to shed again so soon gave up too early."""
+_TOO_MANY = 1.25
+"""Of what is passed on: where more comes as soon as all are let in, not all would fit."""
 _BACKLOG_SECONDS = 5
 _LONGEST_RETRY_SECONDS = 5
 _LOOP = "loop"
@@ -72,6 +74,7 @@ class Demand:
         self._sizes: list[int] = []
         self._let_in: list[int] = []
         """What is let in of all together when nobody gets more than the size of the same place."""
+        self._asked = 0
         self.begun = 0.0
         """When the interval began."""
         self.a_second = 0.0
@@ -82,13 +85,14 @@ class Demand:
         and in this one."""
         number = reseller_id.int
         asked = self._now[number] = self._now.get(number, 0) + 1
+        self._asked += 1
         return max(asked, self._before.get(number, 0))
 
     def turn(self, now: float) -> None:
         """Begin a new interval at this moment, in seconds of any clock that only goes on."""
         self._before, self._now = self._now, {}
-        self.a_second = sum(self._before.values()) / max(now - self.begun, LOOK_SECONDS)
-        self.begun = now
+        self.a_second = self.lately(now)
+        self.begun, self._asked = now, 0
         self._sizes = sorted(self._before.values())
         count = len(self._sizes)
         below = accumulate(self._sizes, initial=0)
@@ -96,6 +100,10 @@ class Demand:
             smaller + (count - place) * size
             for place, (size, smaller) in enumerate(zip(self._sizes, below, strict=False))
         ]
+
+    def lately(self, now: float) -> float:
+        """Orders a second of all together, in this interval until now."""
+        return self._asked / max(now - self.begun, LOOK_SECONDS)
 
     def level(self, ratio: float) -> float:
         """The equal part: how much each may have for this ratio of all to be let in, when what
@@ -226,25 +234,38 @@ class Intake:
 
         Whoever is refused may ask again at once, so what is asked for does not tell when all would
         fit: after a while it is tried. Where that was too early, half of the target is enough to be
-        late again, and for longer.
+        late again, and for longer; so is any wait while more comes than is passed on, since nobody
+        is refused now who would ask again.
         """
         target = self._limits.target_seconds
         if self._late:
             holds = now < self._late_until and self.ratio < 1
             self._late = max(waits) > target * (_NO_WAIT if holds else 0.5)
             self._late_until = max(now, self._late_until)
+            if not self._late:
+                self._demand.turn(now)
             return
-        again = now - self._late_until < _AGAIN_SECONDS
+        again = self._has_just_shed(now)
         has_looked = now - self._looks[0].at >= _STANDING_SECONDS - _ROUNDING
         self._late = has_looked and min(waits) > (target / 2 if again else target)
+        self._late |= again and min(waits) > target * _AIM and self._too_many_come(now)
         if self._late:
             longer = min(2 * self._hold_seconds, _LONGEST_HOLD_SECONDS)
             self._hold_seconds = longer if again else _HOLD_SECONDS
             self._late_until = now + self._hold_seconds
 
+    def _has_just_shed(self, now: float) -> bool:
+        return now - self._late_until < _AGAIN_SECONDS
+
+    def _too_many_come(self, now: float) -> bool:
+        """Whether in this interval clearly more came than is passed on."""
+        has_seen = now - self._demand.begun >= _LEAST_LOOKS * LOOK_SECONDS - _ROUNDING
+        return has_seen and self._demand.lately(now) > _TOO_MANY * self._pace()
+
     def _watch(self, now: float) -> None:
         """Count who asks while it may come to refusing, an interval after the other."""
-        watches = self._late or self._looks[-1].waited > self._limits.target_seconds / 2
+        waits = self._looks[-1].waited > self._limits.target_seconds / 2
+        watches = self._late or waits or self._has_just_shed(now)
         changes = watches != self._watches
         if changes:
             self._watches, self._watched_since = watches, now

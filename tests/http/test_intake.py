@@ -141,6 +141,26 @@ def test_it_is_tried_whether_all_would_fit_and_later_each_time(process: Process)
     assert not process.intake.sheds  # after eight
 
 
+def test_try_ends_as_soon_as_more_comes_than_is_passed_on(process: Process) -> None:
+    asks = {FLOODER: 150}
+    process.flood(asks)
+    process.ages["accept"] = TARGET * 0.4
+    process.go_on(20, asks)
+    let_in = process.go_on(100, asks)[FLOODER]
+    # Of 15,000 in five seconds, with one try: what is passed on, a little less while it waits, and
+    # all that came in the tenth of a second of the try.
+    assert let_in == pytest.approx(5 * 0.925 * 1000 + 2 * 150, rel=0.05)
+
+
+def test_who_asks_for_no_more_than_is_passed_on_ends_the_shedding(process: Process) -> None:
+    process.flood({FLOODER: 150})
+    process.ages["accept"] = TARGET * 0.4
+    process.go_on(10, {FLOODER: 50})
+    let_in = process.go_on(100, {FLOODER: 50})[FLOODER]
+    assert let_in == 5000
+    assert not process.intake.sheds
+
+
 def test_nobody_is_kept_out_for_having_been_shed_before(process: Process) -> None:
     process.flood({FLOODER: 150})
     process.go_on(10, {FLOODER: 40})
