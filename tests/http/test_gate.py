@@ -19,6 +19,10 @@ from tests.http.serving import HOST, serving
 from tests.http.shop import Customer, Shop, open_shop
 from tests.shops import OPERATOR
 
+_BLOCKED = """
+    select count(*) from pg_stat_activity
+    where datname = current_database() and wait_event_type = 'Lock'
+"""
 ORDER = {"sku": "TSEL10", "customer_number": "081234567890"}
 
 
@@ -127,10 +131,12 @@ async def test_refusal_does_not_overtake_the_answer_before_it(
     async with full.shop.owner.transaction():
         await full.shop.owner.execute("lock table wallets in access exclusive mode")
         writer.write(f"GET /v1/balance {head}\r\n".encode())
-        await asyncio.sleep(0.1)
+        while not await full.shop.owner.fetchval(_BLOCKED):  # noqa: ASYNC110 - what it waits for happens in the database
+            await asyncio.sleep(0.002)
         order = f"POST /v1/orders {head}content-length: {len(body)}\r\n\r\n".encode() + body
         writer.write(order)
-        await asyncio.sleep(0.1)
+        # Long enough for the order to come, and not so long that the lock is given up.
+        await asyncio.sleep(0.03)
     first = await asyncio.wait_for(reader.readuntil(b"}"), 10)
     second = await asyncio.wait_for(reader.readuntil(b"}"), 10)
     writer.close()

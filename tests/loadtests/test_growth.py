@@ -90,12 +90,13 @@ def test_growth_examines_every_load_and_compares_it_with_the_empty_shop():
 
 @pytest.mark.timeout(240)
 def test_soak_sees_before_during_and_after_the_snapshot_and_loses_nothing():
-    times = ["--minutes", "0.2", "--held-seconds", "3", "--rate", "50"]
+    times = ["--minutes", "0.4", "--held-seconds", "8", "--rate", "50"]
     done = run("soak", *times, "--json-only")
+    assert done.stdout, done.stderr
     result = json.loads(done.stdout)
     assert result["faults"] == [], done.stderr
     assert list(result["parts"]) == ["before", "while held", "after"]
-    assert result["orders"] + result["shed"] == pytest.approx(600, abs=10)
+    assert result["orders"] + result["shed"] == pytest.approx(1200, abs=10)
     assert {each["is_held"] for each in result["samples"]} == {True, False}
     assert result["tables"]["orders"]["hot_share"] > 0.9
 
