@@ -10,6 +10,7 @@ of every shop when all is over.
 
 import argparse
 import json
+import re
 import shutil
 import signal
 import sys
@@ -21,6 +22,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 from typing import Any
+from urllib.request import urlopen
 
 import asyncpg
 import psutil
@@ -35,6 +37,7 @@ from loadtests.database_work import Size, Work
 from loadtests.job import Percentiles
 from loadtests.programs import LoadTestFailure, cpu_seconds, running
 from loadtests.report import PAGE, bound_lines, processor, table_lines, with_figures
+from loadtests.shop import DealerManner
 from loadtests.stage import BUYERS, Stage, data_folder, outside, service, set_stage
 from loadtests.steady import Stretch, Task, read_stretch
 
@@ -48,9 +51,18 @@ _MOST_RATIO = 1.15
 """Of the CPU time an order, and of the rate upside down: how far from an empty shop one may be."""
 _BYTES_AN_ORDER = 5200
 """Room that an order of the history takes on the disk, its part of the log included."""
+_MOST_OPEN = 512
+"""Orders sent and not yet reported, at most."""
+_MANNER = DealerManner(places=_MOST_OPEN)
+"""Where a dealer is known as a monopoly from the past, nearly all orders go to one other: nobody
+may wait for its places, since waiting orders take a longer way."""
 _NUMBERS_A_LOAD = 1_000_000
 _WARM_UP_ORDERS = 1000
 _DRAIN_SECONDS = 120.0
+_COUNTING_SECONDS = 60.0
+_LOOK_SECONDS = 0.2
+_COUNTED = re.compile(r'^jalur_share_rebuilds_total\{reason="connected"\} [1-9]', re.MULTILINE)
+"""The shares were counted anew once this process was connected to the others."""
 
 LOADS = {
     "serve-spread": "end to end, `jalur serve`, 1,000 resellers",
@@ -158,7 +170,7 @@ def _shop_of(stage: Stage, wish: Wish, size: int) -> Generator[str]:
             _tell(wish, f"  {done:,} of {size:,} orders in {seconds:.0f} s")
 
     _tell(wish, f"a shop that has sold {size:,} orders …")
-    with shop.copy(stage.postgres.dsn, name=f"jalur_growth_{size}") as dsn:
+    with shop.copy(stage.postgres.dsn, _MANNER, f"jalur_growth_{size}") as dsn:
         uvloop.run(history.add(dsn, stage.secret_key, size, tell))
         yield dsn
 
@@ -175,7 +187,9 @@ def _go_round(
         logs.mkdir()
         with ExitStack() as stack:
             dsn = (
-                shops[name] if name in shops else stack.enter_context(shop.copy(stage.postgres.dsn))
+                shops[name]
+                if name in shops
+                else stack.enter_context(shop.copy(stage.postgres.dsn, _MANNER))
             )
             case, wrong = _measure(stage, wish, dsn, load, first, logs)
         cases[name] = case
@@ -204,13 +218,14 @@ def _measure(
         _WARM_UP_ORDERS,
         wish.rate,
         receiver_url=stage.addresses.receiver if is_whole else None,
+        most_open=_MOST_OPEN,
     )
     with outside(stage, logs) as others:
         command = ("serve",) if is_whole else ("api",)
         with service(stage, dsn, {"service": command}, logs) as programs:
             watched = {each.name: each.process.pid for each in (*programs, *others)}
             watched |= {"postgres": stage.postgres.process.pid, "valkey": stage.valkey.process.pid}
-            stretch, cpu, work = _drive(dsn, task, watched, logs)
+            stretch, cpu, work = _drive(stage, dsn, task, watched, logs)
             if is_whole:
                 uvloop.run(witnesses.until_nothing_is_left(dsn, since))
         if not is_whole:
@@ -226,7 +241,7 @@ def _measure(
 
 
 def _drive(
-    dsn: str, task: Task, watched: Mapping[str, int], logs: Path
+    stage: Stage, dsn: str, task: Task, watched: Mapping[str, int], logs: Path
 ) -> tuple[Stretch, dict[str, float], Work]:
     """Run the client. Beside what it tells: everybody's CPU seconds, PostgreSQL's statements."""
     with running("client", ["loadtests.steady"], logs) as client:
@@ -235,6 +250,7 @@ def _drive(
         uvloop.run(database_work.checkpoint(dsn))
         client.write_line(task.to_line())
         client.read_line()
+        _until_shares_are_counted(stage.addresses.service)
         uvloop.run(database_work.reset(dsn))
         before = {name: cpu_seconds(process_id) for name, process_id in watched.items()}
         client.write_line(b"go\n")
@@ -242,6 +258,19 @@ def _drive(
         used = {name: cpu_seconds(watched[name]) - before[name] for name in watched}
         work = uvloop.run(_work(dsn))
     return stretch, used | {"client": stretch.cpu_seconds}, work
+
+
+def _until_shares_are_counted(base_url: str) -> None:
+    """Until a process that has just started has added up what was bought before it: that is a part
+    of its start, and of no order's cost. Once in minutes it does so again. Raises LoadTestFailure.
+    """
+    deadline = time.monotonic() + _COUNTING_SECONDS
+    while time.monotonic() < deadline:
+        with urlopen(f"{base_url}/metrics", timeout=_COUNTING_SECONDS) as answer:
+            if _COUNTED.search(answer.read().decode()):
+                return
+        time.sleep(_LOOK_SECONDS)
+    raise LoadTestFailure(f"shares are not counted {_COUNTING_SECONDS:g} s after the start")
 
 
 async def _work(dsn: str) -> Work:
