@@ -1,6 +1,6 @@
 """Our money at dealers, for operators: what is left, what they paid in, what does not add up."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,15 +10,22 @@ from app.administration.checks import MOST_RUPIAH, Checks
 from app.administration.dealers import find
 from app.administration.operator import Operator, Scope
 from app.errors import Conflict, NotFound, Unprocessable
-from app.lifecycle.account import RECORDED, Balanced, Expected, Rules, record_balance
+from app.lifecycle.account import (
+    NO_HOURS,
+    RECORDED,
+    Balanced,
+    Expected,
+    Rules,
+    last_hours,
+    record_balance,
+)
 from app.lifecycle.trade import DEFAULT_FLOAT_TERMS, FloatTerms, float_terms
-from app.runway import HOURS_OF_HISTORY, hourly_rate, runway_hours
+from app.runway import hourly_rate, runway_hours
 from app.storage import dealer_accounts, dealer_spend, price_rises, purchase_hours, reference
 from app.storage.dealer_accounts import Account
 from app.storage.dealer_spend import NOTHING, Span, Spent
 from app.storage.pool import Connection, Pool
 from app.storage.price_rises import Risen
-from app.storage.purchase_hours import HOUR
 
 _MOST_RISES = 1000
 _UNTIL_RECORDED_AGAIN = timedelta(minutes=5)
@@ -90,7 +97,7 @@ async def look(pool: Pool, by: Operator, dealer_id: str | None) -> list[Float]:
             return []
         now = accounts[0].now
         spent = await _spent(connection, accounts, now)
-        hourly = await _hourly(connection, now)
+        hourly = await last_hours(connection, now)
         found: list[Float] = []
         for account in accounts:
             paid_in = 0
@@ -99,7 +106,7 @@ async def look(pool: Pool, by: Operator, dealer_id: str | None) -> list[Float]:
                     connection, account.dealer_id, account.answered_at
                 )
             terms = float_terms_of(rows[account.dealer_id])
-            hours = hourly.get(account.dealer_id, [0] * HOURS_OF_HISTORY)
+            hours = hourly.get(account.dealer_id, NO_HOURS)
             took = spent.get(account.dealer_id, NOTHING)
             found.append(_float(account, took, paid_in, hours, terms))
         return found
@@ -122,17 +129,8 @@ async def _spent(
     return {span.dealer_id: spent for span, spent in zip(spans, found, strict=True)}
 
 
-async def _hourly(connection: Connection, now: datetime) -> dict[str, list[int]]:
-    wanted = purchase_hours.hours(now - HOUR * HOURS_OF_HISTORY, now - HOUR)
-    places = {each.hour: place for place, each in enumerate(wanted)}
-    found: dict[str, list[int]] = {}
-    for row in await dealer_spend.by_hour(connection, wanted):
-        found.setdefault(row.dealer_id, [0] * len(wanted))[places[row.hour]] += row.rupiah
-    return found
-
-
 def _float(
-    account: Account, spent: Spent, paid_in: int, hourly: list[int], terms: FloatTerms
+    account: Account, spent: Spent, paid_in: int, hourly: Sequence[int], terms: FloatTerms
 ) -> Float:
     taken = spent.certain + spent.doubtful
     expected = difference = runway = None
@@ -212,7 +210,9 @@ async def record(
         row = await find(connection, dealer_id)
         await _lock(connection, dealer_id)
         rules = Rules(float_terms_of(row).tolerance, _UNTIL_RECORDED_AGAIN)
-        balanced = await record_balance(connection, dealer_id, rupiah, RECORDED, None, rules)
+        hourly = await last_hours(connection, await purchase_hours.moment(connection))
+        hours = hourly.get(dealer_id, NO_HOURS)
+        balanced = await record_balance(connection, dealer_id, rupiah, RECORDED, None, hours, rules)
         if balanced is None:
             raise NotFound("not-found", f"There is no dealer {dealer_id}.")
         after = {"balance": rupiah, "difference": balanced.difference}

@@ -6,6 +6,8 @@ beyond the band is there a difference. A balance that differs does not become th
 the difference stays until a deposit explains it or an operator accepts the dealer's word.
 """
 
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -17,6 +19,11 @@ from app.storage.pool import Connection
 from app.storage.purchase_hours import HOUR
 
 PULLED, RECORDED = "pulled", "recorded"
+NO_HOURS: Sequence[int] = (0,) * HOURS_OF_HISTORY
+"""Of a dealer that nothing was bought from."""
+_HOURS_LAST = timedelta(minutes=15)
+"""How long what the last hours took is kept: until an hour is written, adding it up reads each of
+its purchases."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +67,11 @@ async def record_balance(
     rupiah: int,
     source: str,
     asked_at: datetime | None,
+    hourly: Sequence[int],
     rules: Rules,
 ) -> Balanced | None:
-    """Write a balance down and judge it. `asked_at` is None for one that people read themselves.
+    """Write a balance down and judge it. `asked_at` is None for one that people read themselves;
+    `hourly` is what the last whole hours took.
 
     None where the account is gone. Needs a transaction.
     """
@@ -88,7 +97,6 @@ async def record_balance(
         expected and expected.high,
     )
     counted = counted_of(dealer_id, since)
-    hourly = await last_hours(connection, now, dealer_id)
     await dealer_accounts.observe(connection, seen, counted, hourly, rules.next_pull, agrees=agrees)
     return Balanced(seen, expected, agrees)
 
@@ -107,12 +115,36 @@ def counted_of(dealer_id: str, spent: Spent) -> Counted:
     return Counted(dealer_id, spent.certain + spent.doubtful, spent.in_flight)
 
 
-async def last_hours(connection: Connection, now: datetime, dealer_id: str) -> list[int]:
-    """What a dealer's purchases took in each of the last whole hours, the newest last."""
+async def last_hours(connection: Connection, now: datetime) -> Mapping[str, list[int]]:
+    """What purchases took in each of the last whole hours, the newest last, by dealer.
+
+    A dealer without any is missing.
+    """
     wanted = purchase_hours.hours(now - HOUR * HOURS_OF_HISTORY, now - HOUR)
-    rows = await dealer_spend.by_hour(connection, wanted)
-    found = {row.hour: row.rupiah for row in rows if row.dealer_id == dealer_id}
-    return [found.get(each.hour, 0) for each in wanted]
+    places = {each.hour: place for place, each in enumerate(wanted)}
+    found: dict[str, list[int]] = {}
+    for row in await dealer_spend.by_hour(connection, wanted):
+        found.setdefault(row.dealer_id, [*NO_HOURS])[places[row.hour]] += row.rupiah
+    return found
+
+
+class LastHours:
+    """The same, read for all dealers together and kept for a while, but for no other hour."""
+
+    def __init__(self) -> None:
+        self._read_at: datetime | None = None
+        self._found: Mapping[str, list[int]] = {}
+        self._reading = asyncio.Lock()
+
+    async def of(self, connection: Connection, dealer_id: str, now: datetime) -> Sequence[int]:
+        """One dealer's hours. `now` is the database's."""
+        async with self._reading:
+            if self._read_at is None or self._is_old(self._read_at, now):
+                self._found, self._read_at = await last_hours(connection, now), now
+        return self._found.get(dealer_id, NO_HOURS)
+
+    def _is_old(self, read_at: datetime, now: datetime) -> bool:
+        return now - read_at >= _HOURS_LAST or now.hour != read_at.hour
 
 
 async def count_anew(connection: Connection) -> int:

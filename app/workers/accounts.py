@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from app.errors import JalurError
-from app.lifecycle.account import PULLED, Balanced, Rules, count_anew, record_balance
+from app.lifecycle.account import PULLED, Balanced, LastHours, Rules, count_anew, record_balance
 from app.lifecycle.admit import Admission, Kind, boottime_seconds
 from app.lifecycle.call import DealerCalls
 from app.lifecycle.route import Router
@@ -23,7 +23,7 @@ from app.lifecycle.sessions import NoSession
 from app.lifecycle.trade import DealerAccess
 from app.metrics import Metrics
 from app.runway import runway_hours
-from app.storage import dealer_accounts, price_rises
+from app.storage import dealer_accounts, price_rises, purchase_hours
 from app.storage.dealer_accounts import Standing
 from app.storage.pool import DATABASE_ERRORS, Pool
 from app.storage.purchase_hours import HOUR
@@ -70,6 +70,7 @@ class Accounts:
         self._metrics = metrics
         self._settings = settings
         self._random_fraction = random_fraction
+        self._last_hours = LastHours()
 
     # -------------------------------------------------------------- every process
 
@@ -191,15 +192,19 @@ class Accounts:
         dealer_id = access.row.dealer_id
         try:
             told = await self._ask(access)
-            async with self._pool.acquire() as connection, connection.transaction():
+            async with self._pool.acquire() as connection:
                 if isinstance(told, str | None):
                     pause = self._pause(access, failed=told is not None)
                     await dealer_accounts.put_off(connection, dealer_id, pause, told)
                     balanced = None
                 else:
-                    balanced = await record_balance(
-                        connection, dealer_id, told, PULLED, asked_at, self._rules(access)
-                    )
+                    now = await purchase_hours.moment(connection)
+                    hourly = await self._last_hours.of(connection, dealer_id, now)
+                    async with connection.transaction():
+                        balanced = await record_balance(
+                            *(connection, dealer_id, told, PULLED, asked_at, hourly),
+                            self._rules(access),
+                        )
         except DATABASE_ERRORS as error:
             log.warning("balance.lost", dealer_id=dealer_id, reason=type(error).__name__)
             return

@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from app.lifecycle.account import LastHours
 from app.storage import dealer_spend, purchase_hours
 from app.storage.dealer_spend import NOTHING, HourSpend, Span, Spent
 from app.storage.pool import Pool
@@ -190,3 +191,28 @@ async def test_hours_are_told_by_dealer(owner: Owner, pool: Pool, written: bool)
         HourSpend("alfa", hour.hour, 1234),
         HourSpend("bravo", hour.hour, 1000),
     ]
+
+
+async def test_last_hours_are_read_for_all_dealers_and_kept_no_longer_than_they_are_true(
+    owner: Owner, pool: Pool
+):
+    hour = purchase_hours.hours(NOW, NOW)[0].hour
+    kept = LastHours()
+
+    async def told(dealer_id: str, now: datetime) -> list[int]:
+        async with pool.acquire() as connection:
+            return list(await kept.of(connection, dealer_id, now))[-2:]
+
+    async def take(dealer_id: str, rupiah: int) -> None:
+        at = hour - 10 * MINUTE
+        await buy(owner, at, at + SECOND, rupiah=rupiah, dealer_id=dealer_id)
+
+    await take("alfa", 1000)
+    await take("bravo", 20)
+    assert await told("alfa", hour + MINUTE) == [0, 1000]
+    assert await told("nobody", hour + MINUTE) == [0, 0]
+    await take("bravo", 300)
+    assert await told("bravo", hour + 15 * MINUTE) == [0, 20]
+    assert await told("bravo", hour + 16 * MINUTE) == [0, 320]
+    assert await told("bravo", hour + 50 * MINUTE) == [0, 320]
+    assert await told("bravo", hour + HOUR) == [320, 0]
