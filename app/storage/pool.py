@@ -44,6 +44,9 @@ DATABASE_ERRORS = (*DISCONNECTED, asyncpg.PostgresError)
 _STATEMENT_SECONDS = 10
 """How long a prepared statement is kept: a plan made while a table was small is soon made anew."""
 
+LONG_SECONDS = 600
+"""The longest statement of work that no order waits for."""
+
 _SESSION = {
     "application_name": "jalur",
     "timezone": "UTC",
@@ -118,6 +121,11 @@ async def wait_longer(connection: Connection) -> None:
     await connection.execute(
         "set local lock_timeout = '5s'; set local idle_in_transaction_session_timeout = '30s'"
     )
+
+
+async def take_time(connection: Connection) -> None:
+    """Let this transaction's statements read for minutes: an hour of a large shop is added up."""
+    await connection.execute(f"set local statement_timeout = '{LONG_SECONDS}s'")
 
 
 @asynccontextmanager

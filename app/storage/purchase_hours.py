@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from app.storage.pool import Connection
+from app.storage.pool import LONG_SECONDS, Connection, take_time
 
 HOUR = timedelta(hours=1)
 LATE = timedelta(minutes=5)
@@ -69,6 +69,25 @@ _PURCHASES = """
     group by o.brand, o.cluster, a.dealer_id
 """
 """The purchases of an hour `w`, by market and dealer, and what the succeeded ones took."""
+_WRITE = f"""
+    with b as materialized (
+        select b.* from (select $2::uuid as first_id, $3::uuid as end_id) w
+        cross join lateral ({_PURCHASES}) b
+    ), spend as (
+        select dealer_id, sum(spent)::bigint as rupiah, sum(succeeded)::bigint as orders
+        from b group by dealer_id having sum(succeeded) > 0
+    )
+    insert into purchase_hours (hour, counted_at, purchases, spends)
+    select $1, now(),
+           (select coalesce(array_agg(row(brand, cluster, dealer_id, cost, orders)
+                                      ::hour_purchase), '{{}}') from b),
+           (select coalesce(array_agg(row(s.*)::hour_spend), '{{}}') from spend s)
+    on conflict (hour) do update
+    set counted_at = excluded.counted_at, purchases = excluded.purchases,
+        spends = excluded.spends
+    where purchase_hours.counted_at < excluded.counted_at
+"""  # noqa: S608 - put together from this module's own text
+"""Adds up the purchases of the hour $1, from the id $2 up to $3, and writes them."""
 
 
 class Hour(NamedTuple):
@@ -125,6 +144,7 @@ async def bought(connection: Connection, wanted: Sequence[Hour]) -> list[Bought]
 
     Needs a transaction. They are fetched little by little, so that the event loop stays free.
     """
+    await take_time(connection)
     cursor = await connection.cursor(
         f"""
         with {HOURS_SQL}
@@ -141,7 +161,7 @@ async def bought(connection: Connection, wanted: Sequence[Hour]) -> list[Bought]
         UNCOMMITTED,
     )
     rows: list[Bought] = []
-    while fetched := await cursor.fetch(_FETCHED_AT_ONCE):
+    while fetched := await cursor.fetch(_FETCHED_AT_ONCE, timeout=LONG_SECONDS):
         rows += [Bought(*row) for row in fetched]
     return rows
 
@@ -207,27 +227,9 @@ async def review(connection: Connection, wanted: Sequence[Hour]) -> Review:
 
 async def write(connection: Connection, hour: Hour) -> None:
     """Add an hour's purchases up and write them, unless somebody did so later."""
-    await connection.execute(
-        f"""
-        with b as materialized (
-            select b.* from (select $2::uuid as first_id, $3::uuid as end_id) w
-            cross join lateral ({_PURCHASES}) b
-        ), spend as (
-            select dealer_id, sum(spent)::bigint as rupiah, sum(succeeded)::bigint as orders
-            from b group by dealer_id having sum(succeeded) > 0
-        )
-        insert into purchase_hours (hour, counted_at, purchases, spends)
-        select $1, now(),
-               (select coalesce(array_agg(row(brand, cluster, dealer_id, cost, orders)
-                                          ::hour_purchase), '{{}}') from b),
-               (select coalesce(array_agg(row(s.*)::hour_spend), '{{}}') from spend s)
-        on conflict (hour) do update
-        set counted_at = excluded.counted_at, purchases = excluded.purchases,
-            spends = excluded.spends
-        where purchase_hours.counted_at < excluded.counted_at
-        """,  # noqa: S608 - put together from this module's own text
-        *hour,
-    )
+    async with connection.transaction():
+        await take_time(connection)
+        await connection.execute(_WRITE, *hour, timeout=LONG_SECONDS)
 
 
 async def vouch(connection: Connection, wanted: Sequence[Hour], seen_at: datetime) -> None:

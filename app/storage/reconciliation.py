@@ -10,10 +10,9 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, NamedTuple
 
-from app.storage.pool import Connection
+from app.storage.pool import LONG_SECONDS, Connection
 from app.storage.purchase_hours import first_id
 
-_STATEMENT_SECONDS = 600
 _ROWS_AT_ONCE = 5_000
 KINDS = ("missing_here", "missing_there", "amount", "status", "duplicate", "unread_status")
 
@@ -103,11 +102,11 @@ async def fill(
     coming, done = iter(entries), 0
     while some := list(islice(coming, _ROWS_AT_ONCE)):
         await connection.copy_records_to_table(
-            "statement_lines", records=some, columns=Entry._fields, timeout=_STATEMENT_SECONDS
+            "statement_lines", records=some, columns=Entry._fields, timeout=LONG_SECONDS
         )
         done += len(some)
         tell(done)
-    await connection.execute("analyze statement_lines", timeout=_STATEMENT_SECONDS)
+    await connection.execute("analyze statement_lines", timeout=LONG_SECONDS)
 
 
 async def match(connection: Connection, dealer_id: str) -> tuple[datetime, datetime] | None:
@@ -121,11 +120,11 @@ async def match(connection: Connection, dealer_id: str) -> tuple[datetime, datet
         left join attempts a on a.dealer_ref = s.ref and a.dealer_id = $1
         """,
         dealer_id,
-        timeout=_STATEMENT_SECONDS,
+        timeout=LONG_SECONDS,
     )
-    await connection.execute("analyze statement_purchases", timeout=_STATEMENT_SECONDS)
+    await connection.execute("analyze statement_purchases", timeout=LONG_SECONDS)
     row = await connection.fetchrow(
-        "select min(sent_at), max(sent_at) from statement_purchases", timeout=_STATEMENT_SECONDS
+        "select min(sent_at), max(sent_at) from statement_purchases", timeout=LONG_SECONDS
     )
     return None if row is None or row[0] is None else (row[0], row[1])
 
@@ -159,7 +158,7 @@ async def compare(
         ) d
         where d.kind is not null
         """,
-        timeout=_STATEMENT_SECONDS,
+        timeout=LONG_SECONDS,
     )
     ours = await connection.fetchrow(
         """
@@ -185,7 +184,7 @@ async def compare(
         first_id(span[0] - sent_by - _SKEW),
         first_id(span[1] + _SKEW),
         *span,
-        timeout=_STATEMENT_SECONDS,
+        timeout=LONG_SECONDS,
     )
     theirs = await connection.fetchrow(
         """
@@ -194,7 +193,7 @@ async def compare(
                coalesce(sum(rupiah) filter (where status = 'succeeded'), 0)::bigint
         from statement_purchases
         """,
-        timeout=_STATEMENT_SECONDS,
+        timeout=LONG_SECONDS,
     )
     assert ours is not None and theirs is not None  # noqa: PT018, S101 - aggregates have rows
     return Totals(theirs[0], theirs[1], theirs[2], theirs[3], ours[0], ours[1])
@@ -215,7 +214,7 @@ async def tallies(connection: Connection) -> list[Tally]:
                       - case when our_status = 'succeeded' then ours else 0 end end)::bigint
         from statement_differences group by kind
         """,
-        timeout=_STATEMENT_SECONDS,
+        timeout=LONG_SECONDS,
     )
     found = {row[0]: Tally(*row) for row in rows}
     return [found.get(kind, Tally(kind, 0, 0)) for kind in KINDS]
@@ -230,7 +229,7 @@ async def examples(connection: Connection, kind: str, most: int) -> list[Differe
         """,
         kind,
         most,
-        timeout=_STATEMENT_SECONDS,
+        timeout=LONG_SECONDS,
     )
     return [Difference(*row) for row in rows]
 
@@ -244,7 +243,7 @@ async def copy_out(
         output=take,
         format="csv",
         header=True,
-        timeout=_STATEMENT_SECONDS,
+        timeout=LONG_SECONDS,
     )
 
 

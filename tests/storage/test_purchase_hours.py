@@ -177,3 +177,41 @@ async def test_orders_that_wait_are_counted_by_product(pool: Pool, owner: Owner)
         1,
     )
     assert each.hour == HOURS[3].hour
+
+
+async def test_hour_of_a_large_shop_may_take_longer_than_statements_of_orders_do(
+    pool: Pool, owner: Owner
+):
+    hour, moment = HOURS[0], HOURS[0].hour
+    numbers = [(n % 64, UUID(int=hour.first_id.int + n)) for n in range(30_000)]
+    await owner.copy_records_to_table(
+        "orders",
+        columns=(
+            *("lane", "order_id", "reseller_id", "ref_id", "sku", "brand", "customer_number"),
+            *("price", "retry_until", "created_at", "decision"),
+        ),
+        records=[
+            (lane, order_id, order_id, "r", "S", "tri", "0895", 6000, moment, moment, "{}")
+            for lane, order_id in numbers
+        ],
+    )
+    await owner.copy_records_to_table(
+        "attempts",
+        columns=(
+            *("lane", "order_id", "attempt_no", "dealer_id", "route_id", "dealer_sku"),
+            *("dealer_ref", "cost", "max_price", "asked_at", "sent_at", "state", "closed_at"),
+        ),
+        records=[
+            (lane, order_id, 1, "alfa", "r", "S", order_id.hex, 1000, 9000, *times)
+            for lane, order_id in numbers
+            for times in [(moment, moment, "succeeded", moment)]
+        ],
+    )
+    expected = tri(hour, 30_000_000, 30_000)
+    async with pool.acquire() as connection:
+        await connection.execute("set statement_timeout = '20ms'")
+        async with connection.transaction():
+            assert await purchase_hours.bought(connection, [hour]) == [expected]
+        await purchase_hours.write(connection, hour)
+        await connection.execute("set statement_timeout = '30s'")
+    assert await read(pool, [hour]) == {expected}
