@@ -42,6 +42,10 @@ class Program:
             self.process.stdin.write(line)
             self.process.stdin.flush()
 
+    def has_said(self, words: str) -> bool:
+        """Whether it logged this, however much came after it."""
+        return words in self.log.read_text(errors="replace")
+
     def last_words(self) -> str:
         """The end of what it logged."""
         return self.log.read_text(errors="replace")[-2000:]

@@ -141,7 +141,7 @@ def _wait_until_ready(program: Program, base_url: str | None) -> None:
     """Until it says `service.started` and, where it serves HTTP, answers that it is ready."""
     deadline = time.monotonic() + _START_SECONDS
     while program.process.poll() is None and time.monotonic() < deadline:
-        if "service.started" in program.last_words() and (base_url is None or _is_ready(base_url)):
+        if program.has_said("service.started") and (base_url is None or _is_ready(base_url)):
             return
         time.sleep(_POLL_SECONDS)
     raise LoadTestFailure(f"{program.name} does not get ready: {program.last_words()}")
